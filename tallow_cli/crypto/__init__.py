@@ -1,0 +1,1 @@
+"""Codes, the password-authenticated handshake and sealed packets; pure given entropy."""

@@ -1,0 +1,1 @@
+"""The SCTP fast path, sans-IO: packet codec, windows, acknowledgements, recovery, congestion control."""

@@ -1,0 +1,303 @@
+"""Every way a Tallow command can end, with one sentence for the user and one exit code each.
+
+    TallowError
+    ├── UsageError            2    BadOption  InvalidCode  InputNeeded
+    ├── SignalingError        3    ServerUnreachable  ServerRefused  ServerProtocolError
+    ├── NoPeerError           4    PeerNeverCame  UnknownNameplate
+    ├── WrongCodeError        5
+    ├── NoPathError           6
+    ├── RefusedError          7    PeerRefused  PeerCancelled
+    ├── BrokenOffError        8    PeerVanished  TransferStalled  PeerFailed
+    ├── IntegrityError        9    DigestMismatch  PeerProtocolError
+    ├── LocalFileError       10    SourceMissing  SourceUnreadable  SourceChanged  TargetExists
+    │                              TargetNotDirectory  TargetUnwritable  DiskFull
+    ├── BelowThresholdError  11
+    ├── Interrupted         130
+    └── Terminated          143
+
+A sentence says what happened, why, and what to do next. It may quote the peer or the server, so it is
+*untrusted text* until `ui.sanitize` has seen it. Errors never hold keys, codes or tracebacks.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """The process exit codes; `kind` is their name in JSON."""
+
+    DONE = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    SIGNALING_UNREACHABLE = 3
+    NO_PEER = 4
+    WRONG_CODE = 5
+    NO_PATH = 6
+    REFUSED = 7
+    BROKEN_OFF = 8
+    INTEGRITY = 9
+    LOCAL_FILE = 10
+    BELOW_THRESHOLD = 11
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+    @property
+    def kind(self) -> str:
+        """The name scripts match on: `wrong-code`, `no-path`, …"""
+        return self.name.lower().replace("_", "-")
+
+
+class TallowError(Exception):
+    """Base of all. Raise a subclass.
+
+    Attributes: `exit_code`; `retryable`, whether the same command may succeed if run again unchanged.
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.UNEXPECTED
+    retryable: ClassVar[bool] = False
+
+    @property
+    def kind(self) -> str:
+        return self.exit_code.kind
+
+    @property
+    def sentence(self) -> str:
+        """What to show the user. Untrusted text: sanitize before printing."""
+        return str(self)
+
+
+class UsageError(TallowError):
+    exit_code = ExitCode.USAGE
+
+
+class BadOption(UsageError):
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__(f"{option}: {problem}")
+        self.option = option
+
+
+class InvalidCode(UsageError):
+    """Text that cannot be a code. The text itself is not kept: it may be nearly right."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"That is not a Tallow code: {problem}. A code looks like 4821-acorn-blend-crisp.")
+
+
+class InputNeeded(UsageError):
+    def __init__(self, what: str, option: str) -> None:
+        super().__init__(f"{what} is needed, and there is nobody to ask here. Pass {option}.")
+        self.option = option
+
+
+class SignalingError(TallowError):
+    exit_code = ExitCode.SIGNALING_UNREACHABLE
+    retryable = True
+
+
+class ServerUnreachable(SignalingError):
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(
+            f"The signaling server at {url} cannot be reached ({reason}). "
+            "Check the address and that `tallow serve` runs there."
+        )
+        self.url = url
+
+
+class ServerRefused(SignalingError):
+    """The server answered, and said no (a limit, an unsupported version)."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"The signaling server at {url} refused: {reason}. Try again later or use another server.")
+        self.url = url
+
+
+class ServerProtocolError(SignalingError):
+    retryable = False
+
+    def __init__(self, url: str, detail: str) -> None:
+        super().__init__(
+            f"The server at {url} sent something that is not Tallow signaling ({detail}). "
+            "Check the address; both ends must run compatible versions."
+        )
+        self.url = url
+
+
+class NoPeerError(TallowError):
+    exit_code = ExitCode.NO_PEER
+    retryable = True
+
+
+class PeerNeverCame(NoPeerError):
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(f"Nobody came within {waited_s:.0f} s. Run the command again, or wait longer with --timeout.")
+        self.waited_s = waited_s
+
+
+class UnknownNameplate(NoPeerError):
+    def __init__(self, nameplate: str, where: str) -> None:
+        super().__init__(
+            f"No sender is waiting under the number {nameplate} {where}. "
+            "Check the code and that the sender is still running."
+        )
+        self.nameplate = nameplate
+
+
+class WrongCodeError(TallowError):
+    exit_code = ExitCode.WRONG_CODE
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(
+            detail
+            or "The code was wrong, so the two sides do not share a secret; nothing was sent. "
+            "A code works once: ask the sender for a fresh one."
+        )
+
+
+class NoPathError(TallowError):
+    exit_code = ExitCode.NO_PATH
+    retryable = True
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            f"No network path between the two machines was found ({detail}). "
+            "A firewall may block UDP; both must reach each other directly."
+        )
+
+
+class RefusedError(TallowError):
+    exit_code = ExitCode.REFUSED
+
+
+class PeerRefused(RefusedError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The other side refused: {reason}.")
+        self.reason = reason
+
+
+class PeerCancelled(RefusedError):
+    def __init__(self) -> None:
+        super().__init__("The other side cancelled the transfer. Nothing unfinished was kept under its final name.")
+
+
+class BrokenOffError(TallowError):
+    exit_code = ExitCode.BROKEN_OFF
+    retryable = True
+
+
+class PeerVanished(BrokenOffError):
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"The connection to the other side was lost ({detail}). Run both commands again.")
+
+
+class TransferStalled(BrokenOffError):
+    def __init__(self, what: str, waited_s: float) -> None:
+        super().__init__(f"Nothing moved for {waited_s:.0f} s while {what}. Check the network and run both commands again.")
+        self.waited_s = waited_s
+
+
+class PeerFailed(BrokenOffError):
+    """The other side met an error of its own and said so."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The other side had to stop: {reason}")
+        self.reason = reason
+
+
+class IntegrityError(TallowError):
+    exit_code = ExitCode.INTEGRITY
+
+
+class DigestMismatch(IntegrityError):
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} did not arrive as it was sent (its BLAKE3 differs), so it was discarded. Run both commands again."
+        )
+        self.path = path
+
+
+class PeerProtocolError(IntegrityError):
+    """The peer broke the protocol: malformed, oversized, out of order, or failing authentication."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            f"The other side sent something that breaks the protocol ({detail}), so the transfer was stopped. "
+            "Check that both ends run compatible versions."
+        )
+        self.detail = detail
+
+
+class LocalFileError(TallowError):
+    exit_code = ExitCode.LOCAL_FILE
+
+
+class SourceMissing(LocalFileError):
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} does not exist. Check the name.")
+        self.path = path
+
+
+class SourceUnreadable(LocalFileError):
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} cannot be read ({reason}). Check its permissions or leave it out.")
+        self.path = path
+
+
+class SourceChanged(LocalFileError):
+    def __init__(self, path: str, how: str) -> None:
+        super().__init__(f"{path} changed while it was being sent ({how}). Send it again once it is finished.")
+        self.path = path
+
+
+class TargetExists(LocalFileError):
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} exists and is not overwritten. Use --on-conflict rename or overwrite, or another --output.")
+        self.path = path
+
+
+class TargetNotDirectory(LocalFileError):
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is not a directory, so nothing can be received into it. Choose another --output.")
+        self.path = path
+
+
+class TargetUnwritable(LocalFileError):
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} cannot be written ({reason}). Choose another --output or check its permissions.")
+        self.path = path
+
+
+class DiskFull(LocalFileError):
+    def __init__(self, path: str, needed: int | None = None) -> None:
+        amount = f"; {needed:,} more bytes are needed" if needed else ""
+        super().__init__(f"There is no room for {path} on its disk{amount}. Free some space or choose another --output.")
+        self.path = path
+        self.needed = needed
+
+
+class BelowThresholdError(TallowError):
+    exit_code = ExitCode.BELOW_THRESHOLD
+
+    def __init__(self, measured_mbps: float, threshold_mbps: float) -> None:
+        super().__init__(
+            f"The benchmark measured {measured_mbps:.1f} Mbit/s, below the threshold of {threshold_mbps:.1f} Mbit/s."
+        )
+        self.measured_mbps = measured_mbps
+        self.threshold_mbps = threshold_mbps
+
+
+class Interrupted(TallowError):
+    exit_code = ExitCode.INTERRUPTED
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("Interrupted. The other side was told; run both commands again to start over.")
+
+
+class Terminated(TallowError):
+    exit_code = ExitCode.TERMINATED
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("Terminated. The other side was told; run both commands again to start over.")

@@ -1,0 +1,1 @@
+"""One send or one receive, from code to verified files: emits typed events, prints nothing."""

@@ -1,0 +1,138 @@
+"""What a running session tells the world: one frozen dataclass per event.
+
+Every text that came from the peer or the server (paths, messages, error sentences) is untrusted: renderers
+pass it through `ui.sanitize` before it reaches a terminal. `event` is the name in the JSON output, which
+docs/reference/json.md documents field by field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from tallow_cli.core.benchmark import BenchmarkSnapshot
+from tallow_cli.errors import TallowError
+from tallow_cli.net.channels import ChannelStats
+
+
+@dataclass(frozen=True, slots=True)
+class CodeReady:
+    """The code to tell the receiver. `attempt` counts fresh codes after wrong guesses, from 1."""
+
+    event: ClassVar[str] = "code"
+    code: str
+    server: str | None  # the signaling URL the receiver needs; None where discovery finds it
+    reachable_as: str | None = None  # ws:// URL of the embedded server, for networks without multicast
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    event: ClassVar[str] = "waiting"
+    what: str  # "for the receiver", "for the sender to offer", …
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAuthenticated:
+    """The other side proved that it knows the code."""
+
+    event: ClassVar[str] = "peer"
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    event: ClassVar[str] = "connected"
+    engine: str
+    path: Literal["direct", "relayed"]
+    local_address: str
+    remote_address: str
+    is_lan: bool
+    channels: int
+    encrypted: bool  # whether payload is sealed under the code's key, above DTLS
+    notes: tuple[str, ...] = ()  # fall-backs taken, for --verbose
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedEntry:
+    path: str
+    kind: Literal["file", "directory", "symlink"]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What the sender offers; on the receiver it precedes consent."""
+
+    event: ClassVar[str] = "offer"
+    kind: Literal["files", "text", "stream"]
+    entries: tuple[OfferedEntry, ...]
+    total_bytes: int | None  # None: a stream of unknown length
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`bytes` counts what the receiver has acknowledged (sender) or written (receiver)."""
+
+    event: ClassVar[str] = "progress"
+    bytes: int
+    total: int | None
+    eta_s: float | None = None
+    files_done: int = 0
+    files_total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    event: ClassVar[str] = "stats"
+    benchmark: BenchmarkSnapshot
+    channels: tuple[ChannelStats, ...]
+    chunk_bytes: int
+    message_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileFinished:
+    """A file is verified and under its final name (receiver), or reported so (sender)."""
+
+    event: ClassVar[str] = "file"
+    path: str
+    size: int
+    saved_as: str | None = None  # receiver: where it is now
+
+
+@dataclass(frozen=True, slots=True)
+class TextReceived:
+    event: ClassVar[str] = "text"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a person should know that ends nothing: a wrong guess was made, a fall-back was taken."""
+
+    event: ClassVar[str] = "notice"
+    message: str
+    detail: bool = False  # only worth showing with --verbose
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    event: ClassVar[str] = "done"
+    bytes: int
+    files: int
+    seconds: float  # from the first byte of the payload to the receiver's confirmation
+    mbps: float
+    benchmark: BenchmarkSnapshot | None = field(default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    event: ClassVar[str] = "error"
+    error: TallowError
+
+
+SessionEvent = (
+    CodeReady | Waiting | PeerAuthenticated | Connected | Offered | Progress | Stats | FileFinished | TextReceived | Notice | Done | Failed
+)

@@ -1,0 +1,1 @@
+"""What people and scripts see: rich panels, plain lines, JSON lines, and the sanitizer before them all."""
