@@ -1,0 +1,48 @@
+# Tallow's workbench. `make help` lists the targets; everything runs in .venv, which `make venv` creates.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+SIZE   ?= 256MiB
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check format sim bench lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(STAMP)  ## create the environment with what is needed to run, test and check
+
+$(STAMP): pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	@touch $@
+
+demo: venv  ## send a real file (SIZE=256MiB) between two processes, with the live panel
+	$(BIN)/python -m tests.support.demo $(SIZE)
+
+test: check  ## all checks, then all tests (within 15 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+check: venv  ## formatting, lint, types, and who may import whom
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: venv  ## rewrite the code in house style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+sim: venv  ## the seeded virtual-time simulations alone
+	$(BIN)/python -m pytest -m sim
+
+bench: venv  ## file-to-file rate beside a bare aiortc script, in one run
+	$(BIN)/tallow bench --disk --runs 3 --compare bare
+
+lock: venv  ## renew requirements.lock from what is installed
+	@{ sed -n '/^#/p' requirements.lock; $(BIN)/python -m pip freeze --exclude-editable; } > requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+
+clean:  ## remove the environment, caches and the demo's files
+	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
