@@ -1,8 +1,8 @@
 """The data channels of one session: round robin, back-pressure and statistics.
 
-`Channel` is the seam between the transfer and whatever moves messages (aiortc, the turbo engine, a fake in a
-test). `ParallelChannelManager` keeps 2-4 of them: it says which one takes the next chunk, pauses a channel whose
-send buffer is full, resumes it once it has drained, and outlives the death of single channels.
+`Channel` is the seam between the transfer and whatever moves messages (aiortc, the turbo engine, a fake in
+a test). `ParallelChannelManager` keeps 2-4 of them: it says which one takes the next chunk, pauses a channel
+whose send buffer is full, resumes it once it has drained, and outlives the death of single channels.
 
 Nothing here imports aiortc.
 """
@@ -22,8 +22,8 @@ MAX_CHANNELS: Final = 4
 DEFAULT_CHANNELS: Final = 3
 
 MIB: Final = 1024 * 1024
-# Per channel. The high mark is a ceiling against running out of memory, not a target: `set_queue_target` keeps
-# what is queued near 100-200 ms of the present rate, so that RTT, progress and Ctrl-C stay honest.
+# Per channel. The high mark is a ceiling against running out of memory, not a target: `set_queue_target`
+# keeps what is queued near 100-200 ms of the present rate, so that RTT, progress and Ctrl-C stay honest.
 DEFAULT_BUFFER_HIGH: Final = 16 * MIB
 DEFAULT_BUFFER_LOW: Final = 4 * MIB
 
@@ -64,7 +64,7 @@ class Channel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChannelStats:
-    """One channel at one moment. `index` is the number packets carry: 0 is control, data channels count from 1."""
+    """One channel at one moment. `index` is the number packets carry: 0 control, data channels from 1."""
 
     label: str
     index: int
@@ -147,9 +147,9 @@ def check_buffer_marks(high: int, low: int) -> None:
 class ParallelChannelManager:
     """Spreads chunks over the data channels.
 
-    The caller asks `next_index()` for each chunk, sends all of that chunk's messages with `send()`, and stops when
-    it gets None; `on_drain(index)` says when to go on. Data that was outstanding on a channel reported by
-    `on_close(index)` is the caller's to send again on another.
+    The caller asks `next_index()` for each chunk, sends all of that chunk's messages with `send()`, and stops
+    when it gets None; `on_drain(index)` says when to go on. Data that was outstanding on a channel reported
+    by `on_close(index)` is the caller's to send again on another.
 
     The manager takes over the channels' callbacks. Callbacks of the manager may call back into it.
     """
@@ -198,7 +198,7 @@ class ParallelChannelManager:
         return self._low
 
     def set_queue_target(self, size_bytes: int | None) -> None:
-        """Queue at most about `size_bytes` on each channel, never more than the ceiling; None lifts the target."""
+        """Queue about `size_bytes` on each channel, never above the ceiling; None lifts the target."""
         if size_bytes is None:
             self._high, self._low = self._ceiling_high, self._ceiling_low
         else:
@@ -222,7 +222,7 @@ class ParallelChannelManager:
         return None
 
     def send(self, index: int, message: bytes, *, ends_chunk: bool = False) -> bool:
-        """Queue a message on a channel. Returns False once the channel is at its high mark (it took the message).
+        """Queue a message on a channel. Returns False once it is at its high mark (it took the message).
 
         A paused channel still takes messages, so that a chunk may be finished where it was begun.
         Raises PeerVanished if that channel is not open.
