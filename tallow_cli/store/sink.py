@@ -1,0 +1,108 @@
+"""Where the bytes of a transfer land: the `Sink` protocol, which every kind of sink keeps.
+
+a directory             store.directory_sink.DirectorySink
+one file (-o FILE)      store.directory_sink.FileSink
+standard output (-o -)  store.stream_sink.StdoutSink
+--text                  store.memory_sink.TextSink
+benchmarks              store.memory_sink.NullSink
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from tallow_cli.core.manifest import Manifest
+
+
+class OnConflict(StrEnum):
+    """What to do where a name of the offer is already taken."""
+
+    REFUSE = "refuse"  # raise TargetExists before anything is received
+    RENAME = "rename"  # receive it as "name (1).ext"; a directory becomes "name (1)"
+    OVERWRITE = "overwrite"  # replace files once they are verified; merge into directories; never cross kinds
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A name of the offer that is already taken at the destination. Both texts came from the peer:
+    untrusted.
+    """
+
+    path: str  # as offered
+    existing_kind: str  # "file", "directory", "symlink" or "special"
+    renamed_to: str | None = None  # under OnConflict.RENAME: what it would be called
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A file is verified, synced, and stands complete under its final name."""
+
+    file_index: int
+    path: str  # as offered: untrusted text
+    size: int
+    saved_as: str | None  # where it is now, for people; None where nothing was kept
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """One transfer's destination.
+
+    Caller's duties, in order: `conflicts` (before consent), `open` (after consent), any number of `write` and
+    `finish`, then `complete`; on any failure `abort` instead; `close` in the end, whatever happened. One
+    thread at a time (a worker thread: every call may block on the disk); they need not be the same thread.
+    """
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Sentences about what was done differently (a link that could not be made). Show them; nothing
+        failed.
+        """
+
+    def conflicts(self, manifest: Manifest) -> list[Conflict]:
+        """Which names of the offer are taken, without creating anything.
+
+        Under any policy: the caller decides whom to ask. Raises TargetNotDirectory, TargetUnwritable.
+        """
+
+    def open(self, manifest: Manifest) -> None:
+        """Validate all names, check the policy and the free space, and make ready. Creates directories.
+
+        Raises PeerProtocolError, TargetExists, TargetNotDirectory, TargetUnwritable, DiskFull, UsageError.
+        """
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> int:
+        """Take bytes of the stream at `offset`; ranges may come in any order, each byte once.
+
+        Returns how many bytes left our memory through this call, which is what credit may be granted for: for
+        a file it is len(data); standard output holds back what is out of order and may report 0, or more than
+        len(data), later. Raises DiskFull, TargetUnwritable.
+        """
+
+    def finish(self, file_index: int, digest: bytes) -> tuple[Published, ...]:
+        """All bytes of this file have been written and the sender says its BLAKE3 is `digest`: verify it.
+
+        Files are synced and published in batches, for speed: returns those published by this call, often
+        none. For a stream the length is what was written. Raises DigestMismatch (the temporary is gone then),
+        TargetExists (someone took the name meanwhile), DiskFull, TargetUnwritable; ValueError if bytes are
+        missing.
+        """
+
+    def complete(self) -> tuple[Published, ...]:
+        """Every file is finished: publish what is left, make links, set directories' modes and times, sync
+        all.
+
+        After it returns, everything is durable and the receiver may report completion. Returns the remaining
+        Published. Raises as `finish`; ValueError if a file is not finished.
+        """
+
+    def abort(self) -> None:
+        """Give up: remove our temporaries and the directories we made that are still empty. Published files
+        stay.
+
+        Never raises for what it cannot remove. Does nothing after `complete`.
+        """
+
+    def close(self) -> None:
+        """Release descriptors; aborts first unless completed. May be called twice."""
