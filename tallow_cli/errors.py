@@ -12,6 +12,7 @@
     ├── LocalFileError       10    SourceMissing  SourceUnreadable  SourceChanged  TargetExists
     │                              TargetNotDirectory  TargetUnwritable  DiskFull
     ├── BelowThresholdError  11
+    ├── UnsupportedCrypto     1
     ├── Interrupted         130
     └── Terminated          143
 
@@ -285,6 +286,17 @@ class BelowThresholdError(TallowError):
         )
         self.measured_mbps = measured_mbps
         self.threshold_mbps = threshold_mbps
+
+
+class UnsupportedCrypto(TallowError):
+    """This machine's `cryptography` (or the OpenSSL in it) lacks an algorithm Tallow cannot do without."""
+
+    def __init__(self, algorithm: str) -> None:
+        super().__init__(
+            f"The installed `cryptography` package does not offer {algorithm}, which Tallow needs. "
+            "Upgrade it: pip install --upgrade cryptography."
+        )
+        self.algorithm = algorithm
 
 
 class Interrupted(TallowError):
