@@ -23,8 +23,8 @@ The bottleneck is the first of these that holds:
                         and nothing at either end was seen to hold the transfer back
     none
 
-The last example has `network-bandwidth` either way: a path that reaches 55 of its 100 Mbit/s loses more than 5 %
-(the first rule), or, with `link_mbps` telling what it should carry, falls under the last.
+The last example has `network-bandwidth` either way: a path that reaches 55 of its 100 Mbit/s loses more than
+5 % (the first rule) or, with `link_mbps` telling what it should carry, falls under the last.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ _LOG10_MBPS_POINTS = tuple(
         (10, 18),
         (50, 8),
         (100, 5),
-        (200, 3.8),
-        (300, 3.5),
+        (200, 3.7),
+        (300, 3.4),
         (500, 2),
         (900, 0),
     )
@@ -210,13 +210,14 @@ def _on_backpressure(facts: Facts) -> str:
         return (
             f"{observed}, because reading what is sent could not keep up. Send from a faster disk or source."
         )
-    return f"{observed}. Try --mode conservative or a higher --buffer-high; see whether a disk at either end is busy."
+    return f"{observed}. Try --mode conservative or a higher --buffer-high; see whether a disk is busy."
 
 
 def _on_cpu(facts: Facts) -> str:
     if facts.cpu_fraction is not None:
         return (
-            f"This process kept a core {_percent(facts.cpu_fraction)} busy on a good network ({_network(facts)}). "
+            f"This process kept a core {_percent(facts.cpu_fraction)} busy; "
+            f"the network is good ({_network(facts)}). "
             "Close other programs or use a faster machine; --no-encrypt leaves the encryption to DTLS alone."
         )
     return (
