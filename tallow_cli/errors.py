@@ -8,7 +8,7 @@
     ├── NoPathError           6
     ├── RefusedError          7    PeerRefused  PeerCancelled
     ├── BrokenOffError        8    PeerVanished  TransferStalled  PeerFailed
-    ├── IntegrityError        9    DigestMismatch  PeerProtocolError
+    ├── IntegrityError        9    DigestMismatch  PeerProtocolError (IncompatiblePeer)
     ├── LocalFileError       10    SourceMissing  SourceUnreadable  SourceChanged  TargetExists
     │                              TargetNotDirectory  TargetUnwritable  DiskFull
     ├── BelowThresholdError  11
@@ -110,7 +110,9 @@ class ServerRefused(SignalingError):
     """The server answered, and said no (a limit, an unsupported version)."""
 
     def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"The signaling server at {url} refused: {reason}. Try again later or use another server.")
+        super().__init__(
+            f"The signaling server at {url} refused: {reason}. Try again later or use another server."
+        )
         self.url = url
 
 
@@ -132,7 +134,9 @@ class NoPeerError(TallowError):
 
 class PeerNeverCame(NoPeerError):
     def __init__(self, waited_s: float) -> None:
-        super().__init__(f"Nobody came within {waited_s:.0f} s. Run the command again, or wait longer with --timeout.")
+        super().__init__(
+            f"Nobody came within {waited_s:.0f} s. Run the command again, or wait longer with --timeout."
+        )
         self.waited_s = waited_s
 
 
@@ -179,7 +183,9 @@ class PeerRefused(RefusedError):
 
 class PeerCancelled(RefusedError):
     def __init__(self) -> None:
-        super().__init__("The other side cancelled the transfer. Nothing unfinished was kept under its final name.")
+        super().__init__(
+            "The other side cancelled the transfer. Nothing unfinished was kept under its final name."
+        )
 
 
 class BrokenOffError(TallowError):
@@ -194,7 +200,9 @@ class PeerVanished(BrokenOffError):
 
 class TransferStalled(BrokenOffError):
     def __init__(self, what: str, waited_s: float) -> None:
-        super().__init__(f"Nothing moved for {waited_s:.0f} s while {what}. Check the network and run both commands again.")
+        super().__init__(
+            f"Nothing moved for {waited_s:.0f} s while {what}. Check the network and run both commands again."
+        )
         self.waited_s = waited_s
 
 
@@ -229,6 +237,17 @@ class PeerProtocolError(IntegrityError):
         self.detail = detail
 
 
+class IncompatiblePeer(PeerProtocolError):
+    """The two sides have no version of the protocol in common."""
+
+    def __init__(self, detail: str) -> None:
+        super(PeerProtocolError, self).__init__(
+            f"The two sides run versions of Tallow that cannot talk to each other: {detail}. "
+            "Upgrade the older of the two."
+        )
+        self.detail = detail
+
+
 class LocalFileError(TallowError):
     exit_code = ExitCode.LOCAL_FILE
 
@@ -247,32 +266,42 @@ class SourceUnreadable(LocalFileError):
 
 class SourceChanged(LocalFileError):
     def __init__(self, path: str, how: str) -> None:
-        super().__init__(f"{path} changed while it was being sent ({how}). Send it again once it is finished.")
+        super().__init__(
+            f"{path} changed while it was being sent ({how}). Send it again once it is finished."
+        )
         self.path = path
 
 
 class TargetExists(LocalFileError):
     def __init__(self, path: str) -> None:
-        super().__init__(f"{path} exists and is not overwritten. Use --on-conflict rename or overwrite, or another --output.")
+        super().__init__(
+            f"{path} exists and is not overwritten. Use --on-conflict rename or overwrite, or another --output."
+        )
         self.path = path
 
 
 class TargetNotDirectory(LocalFileError):
     def __init__(self, path: str) -> None:
-        super().__init__(f"{path} is not a directory, so nothing can be received into it. Choose another --output.")
+        super().__init__(
+            f"{path} is not a directory, so nothing can be received into it. Choose another --output."
+        )
         self.path = path
 
 
 class TargetUnwritable(LocalFileError):
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path} cannot be written ({reason}). Choose another --output or check its permissions.")
+        super().__init__(
+            f"{path} cannot be written ({reason}). Choose another --output or check its permissions."
+        )
         self.path = path
 
 
 class DiskFull(LocalFileError):
     def __init__(self, path: str, needed: int | None = None) -> None:
         amount = f"; {needed:,} more bytes are needed" if needed else ""
-        super().__init__(f"There is no room for {path} on its disk{amount}. Free some space or choose another --output.")
+        super().__init__(
+            f"There is no room for {path} on its disk{amount}. Free some space or choose another --output."
+        )
         self.path = path
         self.needed = needed
 

@@ -1,11 +1,11 @@
 """Codes: `NAMEPLATE-word-word-word`, spoken by one person and typed by another.
 
-The nameplate finds the room at the signaling server and is public. The words are the password of the handshake
-(`Code.secret`) and go nowhere else: not to the server, a log, a URL or an error. Three words carry 31 bits, of which
-an attacker gets one guess (docs/explanation/security.md).
+The nameplate finds the room at the signaling server and is public. The words are the password of the
+handshake (`Code.secret`) and go nowhere else: not to the server, a log, a URL or an error. Three words carry
+31 bits, of which an attacker gets one guess (docs/explanation/security.md).
 
-Reading is forgiving (case, spaces, underscores, any dash, full-width forms) and the result canonical, so both sides
-derive the same secret. docs/spec/codes.md is the normative description.
+Reading is forgiving (case, spaces, underscores, any dash, full-width forms) and the result canonical, so both
+sides derive the same secret. docs/spec/codes.md is the normative description.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ MAX_WORDS = 8
 MAX_NAMEPLATE_DIGITS = 9
 MAX_TEXT_CHARS = 200  # far above 9 digits and 8 words; bounds the work on pasted text
 
-_NAMEPLATE = re.compile(r"[1-9][0-9]{0,%d}" % (MAX_NAMEPLATE_DIGITS - 1))
-# Space, underscore, hyphen, the dashes U+2010-2015 and the minus sign: what keyboards, phones and chat programs put in.
+_NAMEPLATE = re.compile(rf"[1-9][0-9]{{0,{MAX_NAMEPLATE_DIGITS - 1}}}")
+# Space, underscore, hyphen, the dashes U+2010-2015 and the minus sign: what keyboards, phones and chat
+# programs put in.
 _SEPARATORS = re.compile("[\\s_\\-\u2010-\u2015\u2212]+")
 
 
@@ -62,8 +63,8 @@ def generate_code(nameplate: str, entropy: Callable[[int], bytes], word_count: i
 def parse_code(text: str) -> Code:
     """The code that `text` spells.
 
-    Raises InvalidCode, whose sentence names the position of what is wrong and never repeats it: a nearly right code is
-    nearly the secret.
+    Raises InvalidCode, whose sentence names the position of what is wrong and never repeats it: a nearly
+    right code is nearly the secret.
     """
     if len(text) > MAX_TEXT_CHARS:
         raise InvalidCode("it is too long")
@@ -84,8 +85,8 @@ def parse_code(text: str) -> Code:
 def complete(prefix: str) -> tuple[str, ...]:
     """For shell completion: the canonical codes `prefix` can grow into by finishing its last word.
 
-    Empty while the nameplate is being typed (it cannot be guessed), when a finished word is wrong, and once a whole
-    default code stands there.
+    Empty while the nameplate is being typed (it cannot be guessed), when a finished word is wrong, and once a
+    whole default code stands there.
     """
     if len(prefix) > MAX_TEXT_CHARS:
         return ()
@@ -110,13 +111,13 @@ def suggest(word: str) -> tuple[str, ...]:
 def _tokens(text: str) -> list[str]:
     """The parts of `text` between separators, folded; `yo-yo` is put together again as `yoyo`."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    tokens: list[str] = []
-    for token in filter(None, _SEPARATORS.split(folded)):
-        if token == "yo" and tokens and tokens[-1] == "yo":
-            tokens[-1] = "yoyo"
+    parts: list[str] = []
+    for part in filter(None, _SEPARATORS.split(folded)):
+        if part == "yo" and parts and parts[-1] == "yo":
+            parts[-1] = "yoyo"
         else:
-            tokens.append(token)
-    return tokens
+            parts.append(part)
+    return parts
 
 
 def _check_nameplate(nameplate: str) -> None:

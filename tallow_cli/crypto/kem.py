@@ -45,19 +45,22 @@ class KemKey:
         self.public: bytes = self._private.public_key().public_bytes_raw()
 
     def decapsulate(self, ciphertext: bytes) -> bytes:
-        """The shared secret. A damaged ciphertext of the right length gives an unrelated one (implicit rejection, FIPS 203
-        section 6.3), which the key confirmation then catches. Raises PeerProtocolError for a wrong length.
+        """The shared secret. A damaged ciphertext of the right length gives an unrelated one (implicit
+        rejection, FIPS 203 section 6.3), which the key confirmation then catches. Raises PeerProtocolError
+        for a wrong length.
         """
         if len(ciphertext) != CIPHERTEXT_BYTES:
-            raise PeerProtocolError(f"its ML-KEM ciphertext has {len(ciphertext)} bytes instead of {CIPHERTEXT_BYTES}")
+            raise PeerProtocolError(
+                f"its ML-KEM ciphertext has {len(ciphertext)} bytes instead of {CIPHERTEXT_BYTES}"
+            )
         return self._private.decapsulate(ciphertext)
 
 
 def encapsulate(public: bytes) -> tuple[bytes, bytes]:
     """A shared secret and the ciphertext that carries it to the owner of `public`.
 
-    The randomness is OpenSSL's own: `cryptography` offers no other. Raises PeerProtocolError if `public` is not a valid
-    key (FIPS 203 section 7.2), UnsupportedCrypto.
+    The randomness is OpenSSL's own: `cryptography` offers no other. Raises PeerProtocolError if `public` is
+    not a valid key (FIPS 203 section 7.2), UnsupportedCrypto.
     """
     require_support()
     from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey

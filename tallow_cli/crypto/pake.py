@@ -1,12 +1,14 @@
-"""The password-authenticated key exchange: two sides that know the same words get the same key, and anyone else
-learns from one exchange whether one guess was right and nothing more.
+"""The password-authenticated key exchange: two sides that know the same words get the same key, and anyone
+else learns from one exchange whether one guess was right and nothing more.
 
-Suite 1 is SPAKE2 over Ed25519 as the `spake2` package (0.9, magic-wormhole's) computes it: asymmetric sides, the joiner
-A and the host B. The suite id travels in the handshake, so another PAKE can follow behind the same four names.
+Suite 1 is SPAKE2 over Ed25519 as the `spake2` package (0.9, magic-wormhole's) computes it: asymmetric sides,
+the joiner A and the host B. The suite id travels in the handshake, so another PAKE can follow behind the same
+four names.
 
-`spake2` 0.9 is more liberal with its input than the protocol allows; `_checked_share` is strict in its place. Tried: it
-takes trailing bytes, and the neutral element when spelled with its sign bit set or as y = q + 1, though it refuses
-the plain spelling. It is not constant-time, which one exchange per code over a network leaves little to measure.
+`spake2` 0.9 is more liberal with its input than the protocol allows; `_checked_share` is strict in its place.
+Tried: it takes trailing bytes, and the neutral element when spelled with its sign bit set or as y = q + 1,
+though it refuses the plain spelling. It is not constant-time, which one exchange per code over a network
+leaves little to measure.
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ class Spake2Exchange:
         joiner, host = identities
         self._side = side
         self._machine: _Spake2 = maker(secret, idA=joiner, idB=host, entropy_f=entropy)
-        self._share = self._machine.start()
+        self._share: bytes = self._machine.start()
         self._finished = False
 
     @property
@@ -81,10 +83,9 @@ class Spake2Exchange:
         other = Side.HOST if self._side is Side.JOINER else Side.JOINER
         share = _checked_share(peer_share, other, own=self._share)
         try:
-            key = self._machine.finish(share)
-        except Exception as error:  # noqa: BLE001  (whatever its pure-Python arithmetic meets, the peer sent it)
+            return self._machine.finish(share)
+        except Exception as error:  # whatever its pure-Python arithmetic meets, the peer sent it
             raise PeerProtocolError("its key exchange share is not a valid point") from error
-        return key
 
 
 def _checked_share(share: bytes, sender: Side, own: bytes) -> bytes:
@@ -98,7 +99,8 @@ def _checked_share(share: bytes, sender: Side, own: bytes) -> bytes:
         raise PeerProtocolError("its key exchange share is for the other role")
     if share[1:] == own[1:]:
         raise PeerProtocolError("our own key exchange share came back")
-    # RFC 8032 section 5.1.3: little-endian y, below the prime; x's low bit on top. y = 1 is the neutral element.
+    # RFC 8032 section 5.1.3: little-endian y, below the prime; x's low bit on top. y = 1 is the neutral
+    # element.
     y = int.from_bytes(share[1:], "little") & ~_SIGN_BIT
     if y >= _FIELD_PRIME or y == 1:
         raise PeerProtocolError("its key exchange share is not a valid point")

@@ -1,8 +1,8 @@
 """The vocabulary of codes: the EFF short word list #1, less one spelling.
 
 The data file holds the 1,296 words as the Electronic Frontier Foundation published them in 2016
-(https://www.eff.org/dice, CC BY 3.0 US), one a line; a test pins its SHA-256. `yo-yo` and `yoyo` are both on it:
-they sound alike and one holds our separator, so `yo-yo` is never drawn and is read as `yoyo`.
+(https://www.eff.org/dice, CC BY 3.0 US), one a line; a test pins its SHA-256. `yo-yo` and `yoyo` are both on
+it: they sound alike and one holds our separator, so `yo-yo` is never drawn and is read as `yoyo`.
 
 This is the only sans-IO module that touches a file: its own package data, once, on first use.
 """
