@@ -33,7 +33,7 @@ from dataclasses import dataclass
 
 BytesPerSecond = float
 
-DEFAULT_CONTROLLER = "cubic"
+DEFAULT_CONTROLLER = "bbr"
 # RFC 6928 and RFC 9002 section 7.2: ten packets. dcSCTP and libdatachannel start with ten as well.
 INITIAL_WINDOW_PACKETS = 10
 # BBR draft, 4.6.4: a sender that stops acknowledging in pairs needs four packets to keep an ACK clock at all.
@@ -181,7 +181,7 @@ def create_controller(
 
 def _load_algorithms() -> None:
     # Imported here because the algorithms import this module for the base class.
-    from tallow_cli.dataplane import cubic, newreno
+    from tallow_cli.dataplane import bbr, cubic, newreno
 
-    for module in (cubic.Cubic, newreno.NewReno):
+    for module in (bbr.Bbr, cubic.Cubic, newreno.NewReno):
         _FACTORIES.setdefault(module.name, module)

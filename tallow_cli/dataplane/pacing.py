@@ -60,7 +60,7 @@ class Pacer:
         return int(self._tokens + 0.5) if self._tokens + 0.5 >= self._quantum else 0
 
     def on_sent(self, now: float, size_bytes: int) -> None:
-        """`size_bytes` left. The bucket may go into debt (a probe, the last packet of a run); repaid later."""
+        """`size_bytes` left. A probe or the last packet of a run may put the bucket into debt."""
         self._refill(now)
         self._tokens -= size_bytes
 
