@@ -1,0 +1,153 @@
+"""Every private part of aiortc and aioice that Tallow touches, in one place.
+
+aiortc's ORTC classes are public, but they offer no way to choose the ICE role, to gather on a machine that
+has only a loopback interface, or to read the chosen candidate pair. `missing_hooks()` names what a
+different version lacks; tests/unit/test_aiortc_internals.py fails clearly when it names anything. Importing
+this module imports aiortc (a quarter of a second), so import it lazily.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Final
+
+import aioice
+from aioice import ice, stun
+from aiortc import (
+    RTCCertificate,
+    RTCDtlsTransport,
+    RTCIceGatherer,
+    RTCIceServer,
+    RTCIceTransport,
+    RTCSctpTransport,
+)
+from aiortc.rtcconfiguration import RTCIceTransportPolicy
+from aiortc.rtcicetransport import connection_kwargs
+
+from tallow_cli.net.udp_buffers import grow_buffers
+
+# aioice waits 5 s for STUN and TURN answers. A server that has not answered in this time is not worth the
+# wait.
+GATHER_TIMEOUT_S: Final = 2
+
+# RFC 7675 asks for a consent check about every 5 s, and lets consent last 30 s. aioice gives each check
+# half a second, which a full queue or a busy CPU can exceed; ours retries within a check (0.5 + 1 + 2 s)
+# and gives up after about 18 s of silence instead of 33.
+CONSENT_INTERVAL_S: Final = 5.0
+CONSENT_RETRY_S: Final = 1.0
+CONSENT_RETRANSMISSIONS: Final = 2
+CONSENT_FAILURES: Final = 4
+
+
+class IceConnection(aioice.Connection):
+    """An ICE connection that also works where loopback is the only interface, as in many CI containers."""
+
+    async def get_component_candidates(
+        self, component: int, addresses: list[str], timeout: int = GATHER_TIMEOUT_S
+    ) -> list[aioice.Candidate]:
+        if not addresses and self._transport_policy == aioice.TransportPolicy.ALL:
+            addresses = ["127.0.0.1", "::1"]
+        candidates = await super().get_component_candidates(
+            component, addresses, min(timeout, GATHER_TIMEOUT_S)
+        )
+        # aioice asks for 256 KiB, less than one window of aiortc's: its own bursts overflow that on a fast
+        # path.
+        for protocol in self._protocols:
+            sock = protocol.transport.get_extra_info("socket")
+            if sock is not None:
+                grow_buffers(sock)
+        return candidates
+
+    async def query_consent(self) -> None:
+        """Ask the peer now and then whether it is still there (RFC 7675); close when it is not."""
+        failures = 0
+        while failures < CONSENT_FAILURES:
+            pause_s = CONSENT_RETRY_S if failures else CONSENT_INTERVAL_S
+            await asyncio.sleep(pause_s * (0.8 + 0.4 * random.random()))
+            failures = 0 if await self._has_consent() else failures + 1
+        self._query_consent_task = None
+        await self.close()
+
+    async def _has_consent(self) -> bool:
+        if self.remote_password is None:
+            return False
+        for pair in list(self._nominated.values()):
+            try:
+                await pair.protocol.request(
+                    self.build_request(pair, nominate=False),
+                    pair.remote_addr,
+                    integrity_key=self.remote_password.encode(),
+                    retransmissions=CONSENT_RETRANSMISSIONS,
+                )
+            except stun.TransactionError:
+                return False
+        return True
+
+
+class IceGatherer(RTCIceGatherer):
+    """A gatherer whose ICE role is chosen at birth and whose connection is ours."""
+
+    def __init__(self, *, controlling: bool, ice_servers: Sequence[RTCIceServer], relay_only: bool) -> None:
+        policy = RTCIceTransportPolicy.RELAY if relay_only else RTCIceTransportPolicy.ALL
+        super().__init__(list(ice_servers), policy)
+        self._connection = IceConnection(
+            ice_controlling=controlling,
+            transport_policy=aioice.TransportPolicy.RELAY if relay_only else aioice.TransportPolicy.ALL,
+            **connection_kwargs(list(ice_servers)),
+        )
+
+
+class DtlsTransport(RTCDtlsTransport):
+    """DTLS that drops what is sent after its end, as a datagram network does.
+
+    aiortc raises ConnectionError there, inside tasks nobody awaits, which then complain on stderr.
+    """
+
+    def __init__(self, transport: RTCIceTransport, certificate: RTCCertificate, role: str) -> None:
+        super().__init__(transport, [certificate])
+        self._set_role(role)
+
+    async def _send_data(self, data: bytes) -> None:
+        try:
+            await super()._send_data(data)
+        except ConnectionError:
+            return
+
+    async def stop(self) -> None:
+        """Stop, and wait for the receiving task to be gone."""
+        task = self._task
+        await super().stop()
+        if task is not None:
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def nominated_pair(transport: RTCIceTransport) -> tuple[aioice.Candidate, aioice.Candidate] | None:
+    """The (local, remote) candidates ICE settled on, or None before and after."""
+    pair = transport._connection._nominated.get(1)
+    return None if pair is None else (pair.local_candidate, pair.remote_candidate)
+
+
+def all_acknowledged(sctp: RTCSctpTransport) -> bool:
+    """Whether the peer's SCTP has acknowledged everything any channel was given."""
+    return not (sctp._data_channel_queue or sctp._outbound_queue or sctp._sent_queue)
+
+
+def missing_hooks() -> tuple[str, ...]:
+    """The private parts this module needs and the installed aiortc and aioice lack, by name."""
+    expected: tuple[tuple[type, tuple[str, ...]], ...] = (
+        (aioice.Connection, ("get_component_candidates", "query_consent", "build_request", "close")),
+        (ice.CandidatePair, ("local_candidate", "remote_addr")),
+        (ice.StunProtocol, ("request", "datagram_received", "send_data", "close")),
+        (RTCDtlsTransport, ("_set_role", "_send_data", "_recv_next", "_register_data_receiver")),
+        (RTCSctpTransport, ("_handle_data", "_receive_chunk", "_send_chunk", "_set_state")),
+    )
+    missing = [
+        f"{cls.__name__}.{name}" for cls, names in expected for name in names if not hasattr(cls, name)
+    ]
+    connection = IceConnection(ice_controlling=True)
+    for name in ("_nominated", "_protocols", "_transport_policy", "_query_consent_task", "_queue"):
+        if not hasattr(connection, name):
+            missing.append(f"Connection.{name}")
+    return tuple(missing)

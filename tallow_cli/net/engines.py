@@ -1,0 +1,78 @@
+"""The engines: what carries SCTP once ICE has found a path. `--engine NAME` chooses one.
+
+An engine makes aiortc's transports, or subclasses of them, and wraps their data channels. Factories import
+their engine when called, so that listing names costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from tallow_cli.errors import BadOption
+from tallow_cli.net.channels import Channel
+
+if TYPE_CHECKING:
+    from aiortc import RTCCertificate, RTCDataChannel, RTCDtlsTransport, RTCIceTransport, RTCSctpTransport
+
+    from tallow_cli.net.description import Description, DtlsRole
+
+
+class LinkChannel(Channel, Protocol):
+    """A `Channel` that its link can also close when the connection under it is gone."""
+
+    def lost(self) -> None: ...
+
+
+class Engine(Protocol):
+    """One connection's engine; made anew for each link.
+
+    The link calls `capabilities` and `max_message_size` first, then `dtls` and `sctp` once ICE has chosen a
+    pair, then `channel` for each data channel, and at the end `close`.
+    """
+
+    @property
+    def name(self) -> str:
+        """The engine in use; after a fall-back not the one asked for."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Fall-backs taken, one sentence each, for --verbose."""
+        ...
+
+    @property
+    def capabilities(self) -> tuple[str, ...]: ...
+
+    @property
+    def max_message_size(self) -> int: ...
+
+    def dtls(self, ice: RTCIceTransport, certificate: RTCCertificate, role: DtlsRole) -> RTCDtlsTransport: ...
+
+    def sctp(self, dtls: RTCDtlsTransport, port: int, peer: Description) -> RTCSctpTransport: ...
+
+    def channel(self, rtc_channel: RTCDataChannel) -> LinkChannel: ...
+
+    def all_acknowledged(self) -> bool:
+        """Whether the peer has acknowledged everything that was sent."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def _aiortc() -> Engine:
+    from tallow_cli.net.stock_engine import StockEngine
+
+    return StockEngine()
+
+
+ENGINES: Final[dict[str, Callable[[], Engine]]] = {"aiortc": _aiortc}
+DEFAULT_ENGINE: Final = "aiortc"
+
+
+def make_engine(name: str) -> Engine:
+    """Raises BadOption for a name that is not registered."""
+    factory = ENGINES.get(name)
+    if factory is None:
+        raise BadOption("--engine", f"{name!r} is not one of {', '.join(sorted(ENGINES))}")
+    return factory()

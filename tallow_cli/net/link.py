@@ -1,0 +1,405 @@
+"""The connection to one peer: ICE, DTLS, SCTP and the channels on it.
+
+    link = await PeerLink.prepare("host", LinkOptions(channels=3))
+    … exchange link.description for the peer's through the handshake …
+    await link.connect(peer_description, timeout_s=30)
+    link.control.send(b"…"); link.data[0].send(b"…"); print(link.path)
+    await link.close()
+
+Built from aiortc's ORTC objects, so that no SDP is needed and an engine can put its own transports in place.
+Importing this module is cheap; aiortc is imported by `prepare`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+
+from tallow_cli.errors import BadOption, NoPathError, PeerProtocolError, PeerVanished
+from tallow_cli.net.channels import DEFAULT_CHANNELS, check_channel_count
+from tallow_cli.net.description import MAX_CANDIDATES, CandidateInfo, Description
+from tallow_cli.net.engines import DEFAULT_ENGINE, Engine, LinkChannel, make_engine
+
+if TYPE_CHECKING:
+    from aiortc import (
+        RTCCertificate,
+        RTCDtlsTransport,
+        RTCIceCandidate,
+        RTCIceGatherer,
+        RTCIceServer,
+        RTCIceTransport,
+        RTCSctpTransport,
+    )
+
+LinkRole = Literal["host", "joiner"]
+T = TypeVar("T")
+
+CONTROL_LABEL: Final = "tallow-control"
+DATA_LABEL: Final = "tallow-group-transfer"
+DATA_PROTOCOL: Final = "pqc-v1"
+SCTP_PORT: Final = 5000
+# Once everything is closed politely nothing takes longer than a few ms; a hung socket must not hold up an
+# exit.
+CLOSE_TIMEOUT_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class IceServer:
+    """A STUN or TURN server: `stun:host:port`, `turn:host:port?transport=udp`."""
+
+    url: str
+    username: str | None = None
+    credential: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("stun:", "stuns:", "turn:", "turns:")):
+            raise BadOption("--ice-server", f"{self.url!r} does not begin with stun: or turn:")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """How to connect. Where the two sides differ, the smaller number of channels and the reliable kind win.
+
+    `ice_servers` is empty by default: on one network STUN finds nothing that the interfaces do not say.
+    """
+
+    engine: str = DEFAULT_ENGINE
+    channels: int = DEFAULT_CHANNELS
+    reliable: bool = False
+    seal_payload: bool = True
+    ice_servers: tuple[IceServer, ...] = ()
+    relay_only: bool = False
+
+    def __post_init__(self) -> None:
+        check_channel_count(self.channels)
+
+
+@dataclass(frozen=True, slots=True)
+class PathInfo:
+    """The way ICE chose. Addresses are IP literals."""
+
+    kind: Literal["direct", "relayed"]
+    local_address: str
+    local_port: int
+    remote_address: str
+    remote_port: int
+
+
+class PeerLink:
+    """One connection. Make it with `prepare`; call `close` whatever happens after that.
+
+    `on_closed(reason)` is called once if the connection ends in any way but by `close`, after every channel's
+    `on_close`. The reason is for people.
+    """
+
+    def __init__(self, role: LinkRole, options: LinkOptions, engine: Engine) -> None:
+        """Use `prepare`."""
+        self.on_closed: Callable[[str], None] | None = None
+        self._role: LinkRole = role
+        self._options = options
+        self._engine = engine
+        self._phase = "gathering addresses"
+        self._closing = False
+        self._lost: str | None = None
+        self._opened = asyncio.Event()
+        self._gatherer: RTCIceGatherer | None = None
+        self._certificate: RTCCertificate | None = None
+        self._ice: RTCIceTransport | None = None
+        self._dtls: RTCDtlsTransport | None = None
+        self._sctp: RTCSctpTransport | None = None
+        self._description: Description | None = None
+        self._peer: Description | None = None
+        self._channels: tuple[LinkChannel, ...] = ()
+        self._path: PathInfo | None = None
+
+    @classmethod
+    async def prepare(cls, role: LinkRole, options: LinkOptions | None = None) -> PeerLink:
+        """Gather this machine's addresses and make a certificate: `description` can be sent then.
+
+        The host is the ICE controlling side and the DTLS server. Raises BadOption for an unknown engine.
+        Cancelling leaves nothing behind.
+        """
+        options = options or LinkOptions()
+        link = cls(role, options, make_engine(options.engine))
+        try:
+            await link._gather()
+        except BaseException:
+            await link.close()
+            raise
+        return link
+
+    async def _gather(self) -> None:
+        from aiortc import RTCCertificate, RTCIceTransport
+
+        from tallow_cli.net.aiortc_internals import IceGatherer
+
+        self._gatherer = IceGatherer(
+            controlling=self._role == "host",
+            ice_servers=[_rtc_ice_server(server) for server in self._options.ice_servers],
+            relay_only=self._options.relay_only,
+        )
+        self._ice = RTCIceTransport(self._gatherer)
+        await self._gatherer.gather()
+        self._certificate = RTCCertificate.generateCertificate()
+        self._description = self._describe(self._gatherer, self._certificate)
+
+    def _describe(self, gatherer: RTCIceGatherer, certificate: RTCCertificate) -> Description:
+        parameters = gatherer.getLocalParameters()
+        candidates = sorted(gatherer.getLocalCandidates(), key=lambda c: -c.priority)
+        fingerprint = next(f.value for f in certificate.getFingerprints() if f.algorithm == "sha-256")
+        return Description(
+            ufrag=parameters.usernameFragment or "",
+            pwd=parameters.password or "",
+            fingerprint=fingerprint,
+            dtls_role="server" if self._role == "host" else "client",
+            sctp_port=SCTP_PORT,
+            max_message_size=self._engine.max_message_size,
+            candidates=tuple(_candidate_info(candidate) for candidate in candidates[:MAX_CANDIDATES]),
+            engine=self._engine.name,
+            capabilities=self._engine.capabilities,
+            channels=self._options.channels,
+            reliable=self._options.reliable,
+            seal_payload=self._options.seal_payload,
+        )
+
+    # What is known before connecting
+
+    @property
+    def role(self) -> LinkRole:
+        return self._role
+
+    @property
+    def description(self) -> Description:
+        return _present(self._description)
+
+    @property
+    def fingerprints(self) -> tuple[str, str]:
+        """(ours, the peer's). The peer's certificate was checked against the second during `connect`."""
+        return self.description.fingerprint, _present(self._peer).fingerprint
+
+    # What is known once connected
+
+    @property
+    def control(self) -> LinkChannel:
+        """Ordered and reliable."""
+        return _present(self._channels[0] if self._channels else None)
+
+    @property
+    def data(self) -> tuple[LinkChannel, ...]:
+        return self._channels[1:]
+
+    @property
+    def path(self) -> PathInfo:
+        return _present(self._path)
+
+    @property
+    def engine(self) -> str:
+        """The engine in use, which after a fall-back is not the one asked for; see `notes`."""
+        return self._engine.name
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._engine.notes
+
+    @property
+    def max_message_size(self) -> int:
+        """The largest message both engines take."""
+        return min(self._engine.max_message_size, _present(self._peer).max_message_size)
+
+    @property
+    def seal_payload(self) -> bool:
+        """Whether payload is sealed under the code's key: it is unless both sides asked for it not to be."""
+        return self.description.seal_payload or _present(self._peer).seal_payload
+
+    @property
+    def reliable(self) -> bool:
+        return self.description.reliable or _present(self._peer).reliable
+
+    # Connecting
+
+    async def connect(self, peer: Description, timeout_s: float) -> None:
+        """Connect to the peer; returns when every channel is open. Call once.
+
+        Raises NoPathError when no address of the peer answers or the connection cannot be set up in time,
+        PeerVanished when the peer goes away meanwhile, PeerProtocolError when its description cannot be
+        used or its certificate is not the one described. Call `close` after any of these, and after
+        cancelling.
+        """
+        if peer.dtls_role == self.description.dtls_role:
+            raise PeerProtocolError(f"both sides take the DTLS role {peer.dtls_role}")
+        self._peer = peer
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._find_path(peer)
+                await self._secure(peer)
+                await self._open_channels(peer)
+        except TimeoutError:
+            raise NoPathError(f"{self._phase}: no answer within {timeout_s:g} s") from None
+        if self._lost is not None:
+            raise PeerVanished(self._lost)
+
+    async def _find_path(self, peer: Description) -> None:
+        from aiortc import RTCIceParameters
+
+        from tallow_cli.net.aiortc_internals import nominated_pair
+
+        ice = _present(self._ice)
+        ours = self.description.candidates
+        self._phase = f"trying {len(peer.candidates)} addresses from {len(ours)} of ours"
+        if not ours:
+            raise NoPathError("this machine has no usable network address")
+        if not peer.candidates:
+            raise NoPathError("the other side has no usable network address")
+        for candidate in peer.candidates:
+            await ice.addRemoteCandidate(_rtc_candidate(candidate))
+        await ice.addRemoteCandidate(None)
+        ice.on("statechange", self._ice_changed)
+        await ice.start(RTCIceParameters(usernameFragment=peer.ufrag, password=peer.pwd))
+        pair = nominated_pair(ice)
+        if ice.state != "completed" or pair is None:
+            raise NoPathError(f"{self._phase}: none answered")
+        local, remote = pair
+        self._path = PathInfo(
+            kind="relayed" if "relay" in (local.type, remote.type) else "direct",
+            local_address=local.host,
+            local_port=local.port,
+            remote_address=remote.host,
+            remote_port=remote.port,
+        )
+
+    async def _secure(self, peer: Description) -> None:
+        from aiortc import RTCDtlsFingerprint, RTCDtlsParameters
+
+        self._phase = "securing the path (DTLS)"
+        self._dtls = dtls = self._engine.dtls(
+            _present(self._ice), _present(self._certificate), self.description.dtls_role
+        )
+        await dtls.start(RTCDtlsParameters([RTCDtlsFingerprint("sha-256", peer.fingerprint)]))
+        if dtls.state == "connected":
+            dtls.on("statechange", self._dtls_changed)
+        elif dtls.encrypted:
+            raise PeerProtocolError("its DTLS certificate is not the one it described")
+        else:
+            raise NoPathError("the path was found, but DTLS could not be set up on it")
+
+    async def _open_channels(self, peer: Description) -> None:
+        from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpCapabilities
+
+        self._phase = "opening the channels (SCTP)"
+        self._sctp = sctp = self._engine.sctp(_present(self._dtls), SCTP_PORT, peer)
+        count = min(self._options.channels, peer.channels)
+        lossy: dict[str, Any] = {} if self.reliable else {"ordered": False, "maxRetransmits": 0}
+        parameters = [RTCDataChannelParameters(label=CONTROL_LABEL, negotiated=True, id=0)] + [
+            RTCDataChannelParameters(label=DATA_LABEL, protocol=DATA_PROTOCOL, negotiated=True, id=n, **lossy)
+            for n in range(1, count + 1)
+        ]
+        channels = [RTCDataChannel(sctp, each) for each in parameters]
+        self._channels = tuple(self._engine.channel(channel) for channel in channels)
+        channels[0].on("close", lambda: self._fail("the other side closed the connection"))
+        # SCTP opens every negotiated channel in one go, in the order of their making.
+        channels[-1].on("open", self._opened.set)
+        await sctp.start(RTCSctpCapabilities(maxMessageSize=peer.max_message_size), peer.sctp_port)
+        await self._opened.wait()
+
+    # The end
+
+    def _ice_changed(self) -> None:
+        if self._ice is not None and self._ice.state == "failed" and self._path is not None:
+            self._fail("the other side no longer answers")
+
+    def _dtls_changed(self) -> None:
+        if self._dtls is not None and self._dtls.state in ("closed", "failed"):
+            self._fail("the other side closed the connection")
+
+    def _fail(self, reason: str) -> None:
+        if self._lost is not None or self._closing:
+            return
+        self._lost = reason
+        self._opened.set()
+        for channel in self._channels:
+            channel.lost()
+        if self.on_closed is not None:
+            self.on_closed(reason)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Wait until the peer's SCTP has acknowledged all that was sent; False if that takes too long.
+
+        For the last words before `close`. What was lost on unreliable channels counts as settled.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                # aiortc has no event for this; it is over in a few round trips.
+                while self._lost is None and not self._engine.all_acknowledged():  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            return False
+        return self._lost is None
+
+    async def close(self) -> None:
+        """End the connection and free its sockets and tasks; quick, and harmless when repeated.
+
+        Data still queued is dropped. The peer is told. Channels report their `on_close`.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._stop_transports()
+        except TimeoutError:
+            return
+        finally:
+            self._engine.close()
+            for channel in self._channels:
+                channel.lost()
+
+    async def _stop_transports(self) -> None:
+        if self._sctp is not None:
+            await self._sctp.stop()
+        if self._dtls is not None:
+            await self._dtls.stop()
+        if self._ice is not None:
+            await self._ice.stop()
+
+
+def _present(value: T | None) -> T:
+    """The value, which an earlier step must have set."""
+    if value is None:
+        raise RuntimeError("the link is not that far yet")
+    return value
+
+
+def _rtc_ice_server(server: IceServer) -> RTCIceServer:
+    from aiortc import RTCIceServer
+
+    return RTCIceServer(server.url, server.username, server.credential)
+
+
+def _candidate_info(candidate: RTCIceCandidate) -> CandidateInfo:
+    return CandidateInfo(
+        address=candidate.ip,
+        port=candidate.port,
+        type=candidate.type,  # type: ignore[arg-type]  # a str in aiortc
+        priority=candidate.priority,
+        foundation=candidate.foundation,
+        related_address=candidate.relatedAddress,
+        related_port=candidate.relatedPort,
+    )
+
+
+def _rtc_candidate(candidate: CandidateInfo) -> RTCIceCandidate:
+    from aiortc import RTCIceCandidate
+
+    return RTCIceCandidate(
+        component=1,
+        foundation=candidate.foundation,
+        ip=candidate.address,
+        port=candidate.port,
+        priority=candidate.priority,
+        protocol="udp",
+        type=candidate.type,
+        relatedAddress=candidate.related_address,
+        relatedPort=candidate.related_port,
+    )

@@ -1,0 +1,110 @@
+"""`--engine aiortc`: aiortc's own DTLS and SCTP, unchanged. The fall-back, and every benchmark's baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
+
+from aiortc import RTCCertificate, RTCDataChannel, RTCDtlsTransport, RTCIceTransport, RTCSctpTransport
+from aiortc.exceptions import InvalidStateError
+
+from tallow_cli.errors import PeerVanished
+from tallow_cli.net.aiortc_internals import DtlsTransport, all_acknowledged
+from tallow_cli.net.channels import ChannelState
+
+if TYPE_CHECKING:
+    from tallow_cli.net.description import Description, DtlsRole
+
+# What aiortc announces. Its reassembly is quadratic in message size, so a larger figure only slows it.
+STOCK_MAX_MESSAGE_SIZE: Final = 262144
+
+
+class StockEngine:
+    """See `engines.Engine`."""
+
+    name = "aiortc"
+    notes: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    max_message_size = STOCK_MAX_MESSAGE_SIZE
+
+    def __init__(self) -> None:
+        self._sctp: RTCSctpTransport | None = None
+
+    def dtls(self, ice: RTCIceTransport, certificate: RTCCertificate, role: DtlsRole) -> RTCDtlsTransport:
+        return DtlsTransport(ice, certificate, role)
+
+    def sctp(self, dtls: RTCDtlsTransport, port: int, peer: Description) -> RTCSctpTransport:
+        self._sctp = RTCSctpTransport(dtls, port)
+        return self._sctp
+
+    def channel(self, rtc_channel: RTCDataChannel) -> StockChannel:
+        return StockChannel(rtc_channel)
+
+    def all_acknowledged(self) -> bool:
+        return self._sctp is None or all_acknowledged(self._sctp)
+
+    def close(self) -> None:
+        self._sctp = None
+
+
+class StockChannel:
+    """An RTCDataChannel as a `channels.Channel`."""
+
+    def __init__(self, rtc_channel: RTCDataChannel) -> None:
+        self.on_message: Callable[[bytes], None] | None = None
+        self.on_low: Callable[[], None] | None = None
+        self.on_close: Callable[[], None] | None = None
+        self._rtc = rtc_channel
+        self._gone = False
+        rtc_channel.on("message", self._received)
+        rtc_channel.on("bufferedamountlow", self._drained)
+        rtc_channel.on("close", self.lost)
+
+    @property
+    def label(self) -> str:
+        return self._rtc.label
+
+    @property
+    def state(self) -> ChannelState:
+        return "closed" if self._gone else cast(ChannelState, self._rtc.readyState)
+
+    @property
+    def buffered_amount(self) -> int:
+        return self._rtc.bufferedAmount
+
+    @property
+    def low_threshold(self) -> int:
+        return self._rtc.bufferedAmountLowThreshold
+
+    @low_threshold.setter
+    def low_threshold(self, size_bytes: int) -> None:
+        self._rtc.bufferedAmountLowThreshold = size_bytes
+
+    def send(self, message: bytes) -> None:
+        if self._gone:
+            raise PeerVanished("the channel is closed")
+        try:
+            self._rtc.send(message)
+        except InvalidStateError as error:
+            raise PeerVanished("the channel is closed") from error
+
+    def close(self) -> None:
+        if not self._gone:
+            self._rtc.close()
+
+    def lost(self) -> None:
+        """The channel is closed, or what carried it is."""
+        if self._gone:
+            return
+        self._gone = True
+        if self.on_close is not None:
+            self.on_close()
+
+    def _received(self, message: bytes | str) -> None:
+        if self.on_message is not None:
+            # Tallow sends bytes only; text is handed on as it came, to fail the checks on its content.
+            self.on_message(message if isinstance(message, bytes) else message.encode())
+
+    def _drained(self) -> None:
+        if self.on_low is not None and not self._gone:
+            self.on_low()

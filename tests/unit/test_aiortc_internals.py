@@ -1,0 +1,74 @@
+"""Pins what Tallow uses of aiortc and aioice beyond their public interface."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.metadata import version
+
+import aioice
+import pytest
+from aiortc import RTCDataChannel, RTCSctpTransport
+
+from tallow_cli.net import aiortc_internals
+from tallow_cli.net.aiortc_internals import CONSENT_FAILURES, IceConnection, missing_hooks
+
+
+def test_the_installed_aiortc_and_aioice_have_every_hook_tallow_uses() -> None:
+    assert missing_hooks() == (), f"aiortc {version('aiortc')}, aioice {version('aioice')} changed"
+
+
+async def test_loopback_is_gathered_where_there_is_no_other_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: [])
+    connection = IceConnection(ice_controlling=True)
+    await connection.gather_candidates()
+    try:
+        assert "127.0.0.1" in {candidate.host for candidate in connection.local_candidates}
+    finally:
+        await connection.close()
+
+
+async def test_loopback_is_left_out_where_there_is_another_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    async def record(self: object, component: int, addresses: list[str], timeout: int) -> list[object]:
+        asked.append(addresses)
+        return []
+
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: ["192.0.2.9"])
+    monkeypatch.setattr(aioice.Connection, "get_component_candidates", record)
+    connection = IceConnection(ice_controlling=True)
+    await connection.gather_candidates()
+    await connection.close()
+    assert asked == [["192.0.2.9"]]
+
+
+async def test_consent_is_lost_only_after_several_silent_checks_in_a_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = [True, False, False, True] + [False] * CONSENT_FAILURES
+    asked: list[bool] = []
+
+    async def answer(self: IceConnection) -> bool:
+        asked.append(answers[len(asked)])
+        return asked[-1]
+
+    async def at_once(delay: float) -> None:
+        return None
+
+    monkeypatch.setattr(IceConnection, "_has_consent", answer)
+    monkeypatch.setattr(aiortc_internals.asyncio, "sleep", at_once)
+    connection = IceConnection(ice_controlling=True)
+    await connection.query_consent()
+    assert asked == answers
+    assert connection._closed
+
+
+def test_data_channels_call_only_four_methods_of_their_transport() -> None:
+    source = inspect.getsource(RTCDataChannel)
+    called = {name for name in dir(RTCSctpTransport) if f"transport.{name}(" in source}
+    assert called == {
+        "_data_channel_open",
+        "_data_channel_add_negotiated",
+        "_data_channel_close",
+        "_data_channel_send",
+    }
