@@ -107,13 +107,10 @@ def _joins(text: str, index: int) -> bool:
     if index == 0:
         return False
     if combining(text[index - 1]) == _VIRAMA:
-        return True
-    between = text[index - 1 : index + 2]
-    return (
-        text[index] == _ZWNJ
-        and len(between) == 3
-        and bidirectional(between[0]) == bidirectional(between[2]) == "AL"
-    )
+        return _has_base(text, index - 1)
+    if text[index] != _ZWNJ or index + 1 == len(text):
+        return False
+    return bidirectional(text[index - 1]) == bidirectional(text[index + 1]) == "AL"
 
 
 def _has_base(text: str, index: int) -> bool:
