@@ -1,0 +1,319 @@
+"""Rooms of two, and the members' way through them: the whole server as a pure state machine.
+
+Driver contract
+    Give every connection a number that is never reused, and report what happens to it in order:
+    `connect`, then `receive` / `receive_malformed` for each message, then `disconnect`, exactly once.
+    Each call takes `now` (seconds, monotonic) and returns the actions to perform, in order, before the next
+    call. Whenever `next_deadline()` has come, call `expire`; look at it again after every call. After a
+    `Close` action close that connection and report `disconnect` once it is closed; what arrives meanwhile is
+    ignored.
+
+A member's states, and what moves it:
+
+    state      hello   allocate    join         relay        peer leaves / room expires
+    NEW        IDLE    close       close        close        -
+    IDLE       close   WAITING     PAIRED       error        -
+    WAITING    close   WAITING'    PAIRED'      error        IDLE
+    PAIRED     close   WAITING'    PAIRED'      to the peer  IDLE
+
+    ' the room it was in ends, and the peer is told. A refused join changes nothing; a refused allocate has
+    left the room all the same.
+
+A nameplate names a room only while it waits. The first join takes the room and burns the nameplate.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from signaling.limits import Admission, Prefix, Refusal
+from signaling.metrics import Metrics
+from signaling.nameplates import Nameplates
+from signaling.protocol import (
+    PROTOCOL_VERSION,
+    Allocate,
+    Allocated,
+    ClientMessage,
+    CloseCode,
+    Error,
+    ErrorCode,
+    Hello,
+    Join,
+    Joined,
+    PeerJoined,
+    PeerLeft,
+    Relay,
+    Relayed,
+    ServerMessage,
+    Welcome,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    member: int
+    message: ServerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    member: int
+    code: CloseCode
+    reason: str
+
+
+Action = Send | Close
+
+
+@dataclass(slots=True, eq=False)
+class _Room:
+    nameplate: str
+    host: _Member
+    deadline: float
+    joiner: _Member | None = None
+    messages: int = 0
+    bytes: int = 0
+
+    def peer_of(self, member: _Member) -> _Member | None:
+        return self.joiner if member is self.host else self.host
+
+
+@dataclass(slots=True, eq=False)
+class _Member:
+    number: int
+    prefix: Prefix
+    deadline: float  # for the hello, then for being in no room
+    greeted: bool = False
+    closing: bool = False
+    strays: int = 0
+    room: _Room | None = None
+
+
+@dataclass(order=True, slots=True)
+class _Alarm:
+    when: float
+    order: int
+    subject: _Room | _Member = field(compare=False)
+
+
+class Rooms:
+    """See the module. `entropy(n)` returns n random bytes; `admission` counts what each prefix does."""
+
+    def __init__(self, admission: Admission, entropy: Callable[[int], bytes], metrics: Metrics) -> None:
+        self._admission = admission
+        self._limits = admission.limits
+        self._metrics = metrics
+        self._members: dict[int, _Member] = {}
+        self._waiting: dict[str, _Room] = {}
+        self._nameplates = Nameplates(entropy, self._limits.quarantine_s)
+        self._alarms: list[_Alarm] = []
+        self._alarms_set = 0
+        self._actions: list[Action] = []
+
+    # Inputs.
+
+    def connect(self, number: int, prefix: Prefix, now: float) -> list[Action]:
+        """A WebSocket is open. The welcome goes out without waiting for the hello: it saves a round trip."""
+        member = _Member(number, prefix, deadline=now + self._limits.hello_s)
+        self._members[number] = member
+        self._set_alarm(member)
+        self._metrics.connections += 1
+        self._metrics.connections_total += 1
+        self._send(member, Welcome(PROTOCOL_VERSION))
+        return self._drain()
+
+    def receive(self, number: int, message: ClientMessage, now: float) -> list[Action]:
+        member = self._members[number]
+        if member.closing:
+            return []
+        if isinstance(message, Hello):
+            self._on_hello(member, message, now)
+        elif not member.greeted:
+            self._fail(member, CloseCode.BAD_MESSAGE, ErrorCode.BAD_MESSAGE, "hello comes first", now)
+        elif isinstance(message, Allocate):
+            self._on_allocate(member, message, now)
+        elif isinstance(message, Join):
+            self._on_join(member, message, now)
+        else:
+            self._on_relay(member, message, now)
+        return self._drain()
+
+    def receive_malformed(self, number: int, detail: str, now: float) -> list[Action]:
+        """The connection sent something that is not a message."""
+        member = self._members[number]
+        self._metrics.malformed += 1
+        if not member.closing:
+            self._fail(member, CloseCode.BAD_MESSAGE, ErrorCode.BAD_MESSAGE, detail, now)
+        return self._drain()
+
+    def disconnect(self, number: int, now: float) -> list[Action]:
+        member = self._members.pop(number)
+        member.closing, member.deadline = True, math.inf
+        self._metrics.connections -= 1
+        self._leave_room(member, now)
+        return self._drain()
+
+    def expire(self, now: float) -> list[Action]:
+        """Act on every deadline up to `now`."""
+        while self._alarms and self._alarms[0].when <= now:
+            alarm = heapq.heappop(self._alarms)
+            subject = alarm.subject
+            if subject.deadline != alarm.when:
+                continue  # moved since; the new deadline has an alarm of its own
+            if isinstance(subject, _Room):
+                self._expire_room(subject, now)
+            else:
+                what = "idle" if subject.greeted else "no hello"
+                self._fail(subject, CloseCode.TOO_SLOW, ErrorCode.TOO_SLOW, what, now)
+        return self._drain()
+
+    def next_deadline(self) -> float | None:
+        """When to call `expire`; None: not before the next input."""
+        return self._alarms[0].when if self._alarms else None
+
+    # What each message does.
+
+    def _on_hello(self, member: _Member, hello: Hello, now: float) -> None:
+        if member.greeted:
+            self._fail(member, CloseCode.BAD_MESSAGE, ErrorCode.BAD_MESSAGE, "a second hello", now)
+        elif hello.version != PROTOCOL_VERSION:
+            reason = f"this server speaks version {PROTOCOL_VERSION}"
+            self._fail(member, CloseCode.VERSION, ErrorCode.UNSUPPORTED_VERSION, reason, now)
+        else:
+            member.greeted = True
+            self._set_idle(member, now)
+
+    def _on_allocate(self, member: _Member, message: Allocate, now: float) -> None:
+        taken = self._waiting.get(message.nameplate) if message.nameplate is not None else None
+        if taken is not None and taken.host is not member:
+            return self._stray(
+                member, ErrorCode.NAMEPLATE_TAKEN, "another sender waits under that number", now
+            )
+        self._leave_room(member, now)
+        if refusal := self._admission.open_room(member.prefix, now):
+            return self._refuse(member, refusal, now)
+        nameplate = message.nameplate
+        if nameplate is None:
+            nameplate = self._nameplates.draw(self._waiting, len(self._waiting), now)
+        room = _Room(nameplate, member, deadline=now + self._limits.unjoined_s)
+        self._waiting[nameplate] = member.room = room
+        member.deadline = math.inf
+        self._set_alarm(room)
+        self._metrics.rooms += 1
+        self._metrics.rooms_total += 1
+        return self._send(member, Allocated(nameplate))
+
+    def _on_join(self, member: _Member, message: Join, now: float) -> None:
+        if refusal := self._admission.join(member.prefix, now):
+            self._metrics.joins["refused"] += 1
+            return self._refuse(member, refusal, now)
+        room = self._waiting.get(message.nameplate)
+        if room is None or room.host is member:
+            self._metrics.joins["unknown"] += 1
+            self._admission.wrong_nameplate(member.prefix, message.nameplate, now)
+            if member.room is None:
+                self._set_idle(member, now)
+            return self._send(member, Error(ErrorCode.UNKNOWN_NAMEPLATE, "nobody waits under that number"))
+        self._leave_room(member, now)
+        self._burn(room, now)
+        room.joiner, member.room = member, room
+        room.deadline, member.deadline = now + self._limits.joined_s, math.inf
+        self._set_alarm(room)
+        self._metrics.joins["joined"] += 1
+        self._send(member, Joined())
+        return self._send(room.host, PeerJoined())
+
+    def _on_relay(self, member: _Member, message: Relay, now: float) -> None:
+        room = member.room
+        peer = room.peer_of(member) if room is not None else None
+        if room is None or peer is None:
+            return self._stray(member, ErrorCode.NOT_IN_ROOM, "there is nobody to relay to", now)
+        room.messages += 1
+        room.bytes += len(message.body)
+        if room.messages > self._limits.room_messages or room.bytes > self._limits.room_bytes:
+            self._metrics.limits["room"] += 1
+            for each in (peer, member):
+                self._send(each, Error(ErrorCode.ROOM_LIMIT, "too much was relayed in one room"))
+            return self._end(room, now)
+        self._metrics.relayed_messages += 1
+        self._metrics.relayed_bytes += len(message.body)
+        return self._send(peer, Relayed(message.body))
+
+    # How rooms and members end.
+
+    def _expire_room(self, room: _Room, now: float) -> None:
+        for each in (room.host, room.joiner):
+            if each is not None:
+                self._send(each, Error(ErrorCode.ROOM_EXPIRED, "the room was open for too long"))
+        self._end(room, now)
+
+    def _leave_room(self, member: _Member, now: float) -> None:
+        room = member.room
+        if room is None:
+            return
+        if (peer := room.peer_of(member)) is not None:
+            self._send(peer, PeerLeft())
+        self._end(room, now)
+
+    def _end(self, room: _Room, now: float) -> None:
+        self._burn(room, now)
+        room.deadline = math.inf
+        for each in (room.host, room.joiner):
+            if each is not None:
+                each.room = None
+                self._set_idle(each, now)
+        self._admission.close_room(room.host.prefix, now)
+        self._metrics.rooms -= 1
+
+    def _burn(self, room: _Room, now: float) -> None:
+        if self._waiting.get(room.nameplate) is room:
+            del self._waiting[room.nameplate]
+            self._nameplates.retire(room.nameplate, now)
+
+    def _refuse(self, member: _Member, refusal: Refusal, now: float) -> None:
+        self._metrics.limits[refusal.kind] += 1
+        self._stray(member, refusal.code, refusal.message, now)
+
+    def _stray(self, member: _Member, code: ErrorCode, message: str, now: float) -> None:
+        """Answer a message that led nowhere, but not without end."""
+        member.strays += 1
+        if member.strays > self._limits.stray_messages:
+            self._metrics.limits["strays"] += 1
+            self._fail(member, CloseCode.LIMIT, ErrorCode.RATE_LIMITED, "too many messages led nowhere", now)
+        else:
+            self._send(member, Error(code, message))
+
+    def _fail(self, member: _Member, close: CloseCode, code: ErrorCode, message: str, now: float) -> None:
+        self._send(member, Error(code, message))
+        member.closing, member.deadline = True, math.inf
+        self._leave_room(member, now)
+        self._actions.append(Close(member.number, close, message))
+
+    # Outputs and deadlines.
+
+    def _send(self, member: _Member, message: ServerMessage) -> None:
+        if not member.closing:
+            self._actions.append(Send(member.number, message))
+
+    def _set_idle(self, member: _Member, now: float) -> None:
+        if not member.closing:
+            member.deadline = now + self._limits.idle_s
+            self._set_alarm(member)
+
+    def _set_alarm(self, subject: _Room | _Member) -> None:
+        if math.isinf(subject.deadline):
+            return
+        if len(self._alarms) > 1_024 + 4 * len(
+            self._members
+        ):  # mostly outdated: at most 2 per member are not
+            self._alarms = [alarm for alarm in self._alarms if alarm.subject.deadline == alarm.when]
+            heapq.heapify(self._alarms)
+        self._alarms_set += 1
+        heapq.heappush(self._alarms, _Alarm(subject.deadline, self._alarms_set, subject))
+
+    def _drain(self) -> list[Action]:
+        actions, self._actions = self._actions, []
+        return actions
