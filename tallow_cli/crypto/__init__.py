@@ -1,9 +1,13 @@
 """Codes, the password-authenticated handshake and sealed packets; pure given entropy.
 
-    codes.py      what the user types: generate, parse, complete          wordlist.py its vocabulary
-    pake.py       one password-authenticated key exchange (SPAKE2)        kem.py    ML-KEM-768
-    handshake.py  three bodies over an untrusted relay -> HandshakeResult   bodies.py their bytes
-    keys.py       the key schedule, SessionKeys, the link confirmation    seal.py   packets under those keys
+    codes.py      what the user types: generate, parse, complete
+    wordlist.py   the vocabulary of codes
+    handshake.py  three bodies over an untrusted relay -> HandshakeResult
+    bodies.py     their bytes
+    pake.py       one password-authenticated key exchange (SPAKE2)
+    kem.py        ML-KEM-768
+    keys.py       the key schedule, SessionKeys, the link confirmation
+    seal.py       packets under those keys
 
 Driver contract
     Nothing here reads a clock, a socket or the disk (wordlist.py alone reads a data file of this package),

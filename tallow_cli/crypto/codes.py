@@ -105,7 +105,11 @@ def suggest(word: str) -> tuple[str, ...]:
     """Up to three words of the list that `word` may be a slip for, best first. For a prompt, not for logs."""
     from difflib import get_close_matches  # costs 5 ms to import, needed after a slip only
 
-    return tuple(get_close_matches(word.casefold()[:MAX_TEXT_CHARS], wordlist.words(), n=3, cutoff=0.7))
+    typed = word.casefold()[:MAX_TEXT_CHARS]
+    vocabulary = wordlist.words()
+    swapped = [known for known in vocabulary if sorted(known) == sorted(typed)]  # two letters changed places
+    close = get_close_matches(typed, vocabulary, n=3, cutoff=0.7)
+    return tuple(dict.fromkeys(swapped + close))[:3]
 
 
 def _tokens(text: str) -> list[str]:

@@ -3,7 +3,8 @@ knew the code, share `SessionKeys`, and hold each other's session description. d
 normative.
 
     hello    J -> H   PAKE share, ML-KEM public key, nonce, versions, capabilities
-    reply    H -> J   PAKE share, ML-KEM ciphertext, nonce, versions, capabilities; tag_H, sealed description_H
+    reply    H -> J   PAKE share, ML-KEM ciphertext, nonce, versions, capabilities,
+                      tag_H, sealed description_H
     confirm  J -> H   tag_J, sealed description_J
 
 The transcript takes in every byte as it was sent. Keys come from PAKE key and KEM secret together under its
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tallow_cli.crypto import bodies, kem, pake, seal
 from tallow_cli.crypto.bodies import Confirm, Hello, Reply, ReplyOpening, abort_body
@@ -38,7 +39,7 @@ _NO_CAPABILITIES: frozenset[str] = frozenset()
 class HandshakeResult:
     """What one side holds after a handshake that succeeded."""
 
-    peer_description: bytes
+    peer_description: bytes = field(repr=False)  # holds the peer's ICE password
     peer_version: str  # untrusted text, though only `[0-9A-Za-z.+_-]`
     keys: SessionKeys
     protocol: int  # the transfer protocol both speak
