@@ -129,6 +129,11 @@ def nominated_pair(transport: RTCIceTransport) -> tuple[aioice.Candidate, aioice
     return None if pair is None else (pair.local_candidate, pair.remote_candidate)
 
 
+def ice_is_lost(transport: RTCIceTransport) -> bool:
+    """Whether ICE gave the peer up; `transport.state` says so only later than DTLS notices."""
+    return bool(transport._connection._closing)
+
+
 def all_acknowledged(sctp: RTCSctpTransport) -> bool:
     """Whether the peer's SCTP has acknowledged everything any channel was given."""
     return not (sctp._data_channel_queue or sctp._outbound_queue or sctp._sent_queue)
@@ -147,7 +152,14 @@ def missing_hooks() -> tuple[str, ...]:
         f"{cls.__name__}.{name}" for cls, names in expected for name in names if not hasattr(cls, name)
     ]
     connection = IceConnection(ice_controlling=True)
-    for name in ("_nominated", "_protocols", "_transport_policy", "_query_consent_task", "_queue"):
+    for name in (
+        "_nominated",
+        "_protocols",
+        "_transport_policy",
+        "_query_consent_task",
+        "_queue",
+        "_closing",
+    ):
         if not hasattr(connection, name):
             missing.append(f"Connection.{name}")
     return tuple(missing)

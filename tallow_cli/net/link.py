@@ -255,7 +255,6 @@ class PeerLink:
         for candidate in peer.candidates:
             await ice.addRemoteCandidate(_rtc_candidate(candidate))
         await ice.addRemoteCandidate(None)
-        ice.on("statechange", self._ice_changed)
         await ice.start(RTCIceParameters(usernameFragment=peer.ufrag, password=peer.pwd))
         pair = nominated_pair(ice)
         if ice.state != "completed" or pair is None:
@@ -305,13 +304,14 @@ class PeerLink:
 
     # The end
 
-    def _ice_changed(self) -> None:
-        if self._ice is not None and self._ice.state == "failed" and self._path is not None:
-            self._fail("the other side no longer answers")
-
     def _dtls_changed(self) -> None:
+        from tallow_cli.net.aiortc_internals import ice_is_lost
+
         if self._dtls is not None and self._dtls.state in ("closed", "failed"):
-            self._fail("the other side closed the connection")
+            silent = self._ice is not None and ice_is_lost(self._ice)
+            self._fail(
+                "the other side no longer answers" if silent else "the other side closed the connection"
+            )
 
     def _fail(self, reason: str) -> None:
         if self._lost is not None or self._closing:
