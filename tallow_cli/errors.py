@@ -6,7 +6,7 @@
     ├── NoPeerError           4    PeerNeverCame  UnknownNameplate
     ├── WrongCodeError        5
     ├── NoPathError           6
-    ├── RefusedError          7    PeerRefused  PeerCancelled
+    ├── RefusedError          7    PeerRefused  PeerCancelled  Declined
     ├── BrokenOffError        8    PeerVanished  TransferStalled  PeerFailed
     ├── IntegrityError        9    DigestMismatch  PeerProtocolError (IncompatiblePeer)
     ├── LocalFileError       10    SourceMissing  SourceUnreadable  SourceChanged  TargetExists
@@ -186,6 +186,13 @@ class PeerCancelled(RefusedError):
         super().__init__(
             "The other side cancelled the transfer. Nothing unfinished was kept under its final name."
         )
+
+
+class Declined(RefusedError):
+    """The person here said no."""
+
+    def __init__(self) -> None:
+        super().__init__("Declined; nothing was received, and the sender was told.")
 
 
 class BrokenOffError(TallowError):

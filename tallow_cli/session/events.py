@@ -134,5 +134,16 @@ class Failed:
 
 
 SessionEvent = (
-    CodeReady | Waiting | PeerAuthenticated | Connected | Offered | Progress | Stats | FileFinished | TextReceived | Notice | Done | Failed
+    CodeReady
+    | Waiting
+    | PeerAuthenticated
+    | Connected
+    | Offered
+    | Progress
+    | Stats
+    | FileFinished
+    | TextReceived
+    | Notice
+    | Done
+    | Failed
 )

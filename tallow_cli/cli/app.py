@@ -1,0 +1,88 @@
+"""The Typer application: the commands, and the way from an argument vector to an exit code.
+
+Commands live in modules of their own and are imported when run: `tallow --help` must not pay for WebRTC.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+
+import typer
+
+from tallow_cli import __version__
+from tallow_cli.cli import bench, recv, send, serve
+from tallow_cli.cli.config import load_defaults
+from tallow_cli.cli.environment import Environment
+from tallow_cli.errors import BadOption, ExitCode, TallowError
+
+app = typer.Typer(
+    name="tallow",
+    help="Send files from shell to shell, peer to peer, over WebRTC DataChannels.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("send", help=send.HELP)(send.command)
+app.command("recv", help=recv.HELP)(recv.command)
+app.command("receive", hidden=True, help=recv.HELP)(recv.command)
+app.command("bench", help=bench.HELP)(bench.command)
+app.command("serve", help=serve.HELP)(serve.command)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        sys.stdout.write(f"tallow {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", help="Show the version and exit.", is_eager=True, callback=_show_version
+    ),
+) -> None:
+    """Options that stand before the command."""
+
+
+def run(arguments: Sequence[str], environment: Environment | None = None) -> int:
+    """Run one command line. Returns the exit code; usage errors end with one sentence and 2."""
+    environment = environment or Environment()
+    wants_json = "--json" in arguments
+    try:
+        defaults = load_defaults(environment.config_path, _option_names())
+        result = app(args=list(arguments), standalone_mode=False, default_map=defaults, prog_name="tallow")
+    except typer.TyperException as error:
+        return _fail(environment, BadOption("usage", error.format_message()), wants_json=wants_json)
+    except TallowError as error:
+        return _fail(environment, error, wants_json=wants_json)
+    except (typer.Abort, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _option_names() -> dict[str, list[str]]:
+    command = typer.main.get_command(app)
+    commands = getattr(command, "commands", {})
+    return {name: [parameter.name for parameter in c.params] for name, c in commands.items()}
+
+
+def _fail(environment: Environment, error: TallowError, *, wants_json: bool) -> int:
+    """Say an error that came before any renderer was chosen: the user's own words, so nothing to sanitize."""
+    if wants_json:
+        event = {
+            "v": 1,
+            "t": time.time(),
+            "event": "error",
+            "kind": error.kind,
+            "message": error.sentence,
+            "exit_code": int(error.exit_code),
+            "retryable": error.retryable,
+        }
+        environment.stdout.write(json.dumps(event) + "\n")
+        environment.stdout.flush()
+    environment.stderr.write(f"tallow: {error.sentence}\n")
+    return error.exit_code

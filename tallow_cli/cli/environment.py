@@ -1,0 +1,34 @@
+"""The process's surroundings, gathered in one place so that tests can replace them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    stdin: TextIO = field(default_factory=lambda: sys.stdin)
+    stdout: TextIO = field(default_factory=lambda: sys.stdout)
+    stderr: TextIO = field(default_factory=lambda: sys.stderr)
+    variables: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    def can_ask(self, *, no_input: bool) -> bool:
+        """Whether a person is there to answer: both the question's and the answer's stream are terminals."""
+        return not no_input and self.stdin.isatty() and self.stderr.isatty()
+
+    @property
+    def config_path(self) -> Path:
+        """`TALLOW_CONFIG`, or `tallow-transfer/config.toml` under the XDG configuration directory.
+
+        The directory has our distribution's name because other programs are called tallow too.
+        """
+        named = self.variables.get("TALLOW_CONFIG")
+        if named:
+            return Path(named)
+        base = self.variables.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+        return Path(base) / "tallow-transfer" / "config.toml"

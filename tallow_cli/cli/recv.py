@@ -1,0 +1,98 @@
+"""`tallow recv`: take a code, show the offer, receive."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tallow_cli.cli import options
+from tallow_cli.cli.drive import Emit, debugging, drive
+from tallow_cli.cli.environment import Environment
+from tallow_cli.errors import BadOption, InputNeeded
+
+HELP = "Receive what a sender offers under CODE. Nothing is overwritten unless you say so."
+
+
+def command(
+    code_argument: Annotated[
+        str | None, typer.Argument(metavar="[CODE]", help="The sender's code; asked for if absent.")
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Directory to receive into, name for a single file, or - for standard output.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Accept without asking.", rich_help_panel=options.OUTPUT)
+    ] = False,
+    on_conflict: Annotated[
+        options.ConflictChoice | None,
+        typer.Option(
+            "--on-conflict",
+            help="Where a name is taken: refuse (the default; a terminal is asked), rename or overwrite.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    server: options.Server = None,
+    code: options.CodeOption = None,
+    timeout: options.Timeout = options.DEFAULT_TIMEOUT,
+    channels: options.Channels = options.MAX_CHANNELS,
+    reliable: options.Reliable = False,
+    buffer_high: options.BufferHigh = "16MiB",
+    buffer_low: options.BufferLow = "4MiB",
+    no_encrypt: options.NoEncrypt = False,
+    engine: options.Engine = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    no_input: options.NoInput = False,
+) -> int:
+    """Run `tallow recv`; the parameters are its options. Returns the exit code."""
+    from tallow_cli.cli.consent import Consent
+    from tallow_cli.cli.settings import link_settings, show
+    from tallow_cli.crypto.codes import parse_code
+    from tallow_cli.session.receive import receive
+    from tallow_cli.session.settings import ReceiveSettings, Waits
+
+    environment = Environment()
+    if json and output == "-":
+        raise BadOption("--json", "standard output already carries the data (--output -)")
+    link = link_settings(
+        engine=engine,
+        channels=channels,
+        mode="balanced",
+        reliable=reliable,
+        buffer_high=buffer_high,
+        buffer_low=buffer_low,
+        limit=None,
+        no_encrypt=no_encrypt,
+    )
+    can_ask = environment.can_ask(no_input=no_input or json)
+    settings = ReceiveSettings(
+        code=parse_code(code_argument or code or _ask_code(environment, can_ask=can_ask)),
+        server=server,
+        link=link,
+        waits=Waits(peer_s=timeout),
+    )
+    renderer = show(environment, json=json, quiet=quiet, verbose=verbose, stdout_is_data=output == "-")
+    consent = Consent(environment, renderer, output=output, yes=yes, on_conflict=on_conflict, can_ask=can_ask)
+
+    async def session(emit: Emit) -> None:
+        await receive(settings, emit, consent.decide)
+
+    return drive(session, renderer, debug=debugging())
+
+
+def _ask_code(environment: Environment, *, can_ask: bool) -> str:
+    """Ask a person for the code, with Tab completing its words. Raises InputNeeded where nobody is there."""
+    if not can_ask:
+        raise InputNeeded("The code", "CODE, --code or TALLOW_CODE")
+    from tallow_cli.cli.prompt import ask_code
+
+    return ask_code(environment)

@@ -1,0 +1,96 @@
+"""`tallow send`: offer files, standard input or a text, print the code, send."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tallow_cli.cli import options
+from tallow_cli.cli.drive import Emit, debugging, drive
+from tallow_cli.cli.environment import Environment
+from tallow_cli.errors import BadOption
+
+if TYPE_CHECKING:
+    from tallow_cli.store.source import Source
+
+HELP = "Send files, directories, standard input (-) or a text. Prints a code for the receiver."
+
+
+def command(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH…", help="What to send; - is standard input.")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", metavar="TEXT", help="Send this text instead.")
+    ] = None,
+    server: options.Server = None,
+    code: options.CodeOption = None,
+    timeout: options.Timeout = options.DEFAULT_TIMEOUT,
+    channels: options.Channels = options.DEFAULT_CHANNELS,
+    mode: options.Mode = options.ModeChoice.balanced,
+    reliable: options.Reliable = False,
+    buffer_high: options.BufferHigh = "16MiB",
+    buffer_low: options.BufferLow = "4MiB",
+    limit: options.Limit = None,
+    no_encrypt: options.NoEncrypt = False,
+    engine: options.Engine = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    no_input: options.NoInput = False,
+) -> int:
+    """Run `tallow send`; the parameters are its options. Returns the exit code."""
+    from tallow_cli.cli.settings import link_settings, show
+    from tallow_cli.crypto.codes import parse_code
+    from tallow_cli.session.send import send
+    from tallow_cli.session.settings import SendSettings, Waits
+
+    environment = Environment()
+    settings = SendSettings(
+        code=parse_code(code) if code else None,
+        server=server,
+        link=link_settings(
+            engine=engine,
+            channels=channels,
+            mode=mode.value,
+            reliable=reliable,
+            buffer_high=buffer_high,
+            buffer_low=buffer_low,
+            limit=limit,
+            no_encrypt=no_encrypt,
+        ),
+        waits=Waits(peer_s=timeout),
+    )
+    source = open_source(paths or [], text, environment)
+
+    async def session(emit: Emit) -> None:
+        with contextlib.closing(source):
+            await send(source, settings, emit)
+
+    return drive(session, show(environment, json=json, quiet=quiet, verbose=verbose), debug=debugging())
+
+
+def open_source(paths: list[str], text: str | None, environment: Environment) -> Source:
+    """What the arguments name. Raises BadOption, or a LocalFileError for what cannot be read."""
+    if text is not None:
+        if paths:
+            raise BadOption("--text", "it is sent instead of files; give one or the other")
+        from tallow_cli.store.memory_source import TextSource
+
+        return TextSource(text)
+    if not paths:
+        raise BadOption("PATH", "name what to send: files, directories, or - for standard input")
+    if "-" in paths:
+        if len(paths) > 1:
+            raise BadOption("-", "standard input is sent alone, not together with files")
+        if environment.stdin.isatty():
+            raise BadOption("-", "standard input is a terminal; pipe something into it, or use --text")
+        from tallow_cli.store.stream_source import StreamSource
+
+        return StreamSource(environment.stdin.fileno())
+    from tallow_cli.store.source import FileSource
+
+    return FileSource([Path(path) for path in paths])

@@ -1,0 +1,107 @@
+"""A connection both sides have proved to be theirs: the link, its channels, and the keys for its packets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tallow_cli.core.lan import detect_lan
+from tallow_cli.crypto.handshake import HandshakeResult
+from tallow_cli.crypto.keys import Role
+from tallow_cli.crypto.seal import PacketOpen, PacketSeal
+from tallow_cli.errors import NoPathError, PeerVanished
+from tallow_cli.net.channels import Channel, ParallelChannelManager
+from tallow_cli.net.description import decode_untrusted
+from tallow_cli.net.link import PeerLink
+from tallow_cli.session.events import Connected, SessionEvent
+from tallow_cli.session.settings import LinkSettings, Waits
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    link: PeerLink
+    control: Channel
+    data: ParallelChannelManager
+    sealer: PacketSeal
+    opener: PacketOpen
+    sealed: bool
+    reliable: bool
+    max_message_bytes: int
+    is_lan: bool
+    early: list[bytes]  # control messages that come behind the peer's confirmation, until a pump takes over
+
+
+async def connect(
+    link: PeerLink,
+    role: Role,
+    handshake: HandshakeResult,
+    settings: LinkSettings,
+    waits: Waits,
+    emit: Callable[[SessionEvent], None],
+) -> Connection:
+    """Connect `link` to the peer of `handshake` and confirm, inside the channel, that it ends there.
+
+    Raises NoPathError, PeerVanished, or PeerProtocolError when the other end cannot prove that it knows the code.
+    The caller closes the link.
+    """
+    await link.connect(decode_untrusted(handshake.peer_description), waits.connect_s)
+    early = await _confirm(link, role, handshake, waits.connect_s)
+    path = link.path
+    connection = Connection(
+        link=link,
+        control=link.control,
+        data=ParallelChannelManager(
+            link.data, buffer_high=settings.buffer_high, buffer_low=settings.buffer_low
+        ),
+        sealer=handshake.packet_sealer(),
+        opener=handshake.packet_opener(),
+        sealed=not handshake.clear_payload,
+        reliable=link.reliable,
+        max_message_bytes=link.max_message_size,
+        is_lan=detect_lan(path.local_address, path.remote_address),
+        early=early,
+    )
+    emit(
+        Connected(
+            engine=link.engine,
+            path=path.kind,
+            local_address=path.local_address,
+            remote_address=path.remote_address,
+            is_lan=connection.is_lan,
+            channels=len(connection.data.indexes),
+            encrypted=connection.sealed,
+            notes=link.notes,
+        )
+    )
+    return connection
+
+
+async def _confirm(link: PeerLink, role: Role, handshake: HandshakeResult, timeout_s: float) -> list[bytes]:
+    """Exchange the link confirmations, the first message each way; nothing else is parsed before they check.
+
+    Returns the list that what follows is collected in: a peer that has checked ours may go on at once.
+    """
+    ours, theirs = link.fingerprints
+    early: list[bytes] = []
+    arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def received(message: bytes) -> None:
+        early.append(message)
+        if not arrived.done():
+            arrived.set_result(None)
+
+    def closed() -> None:
+        if not arrived.done():
+            arrived.set_exception(PeerVanished("it closed while the connection was being confirmed"))
+
+    link.control.on_message = received
+    link.control.on_close = closed
+    link.control.send(handshake.keys.link_confirmation(role, ours, theirs))
+    try:
+        async with asyncio.timeout(timeout_s):
+            await arrived
+    except TimeoutError:
+        raise NoPathError("the connection opened, but nothing came through it") from None
+    handshake.keys.verify_link_confirmation(role, ours, theirs, early.pop(0))
+    return early

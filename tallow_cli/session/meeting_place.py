@@ -1,0 +1,60 @@
+"""Where the two sides meet: a server somebody named, or one the sender runs inside itself and announces."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from signaling.limits import EMBEDDED_LIMITS
+from signaling.server import CannotListen, SignalingServer
+from tallow_cli.errors import ServerUnreachable
+from tallow_cli.net.addresses import primary_address
+from tallow_cli.net.discovery import announce
+
+_EVERY_ADDRESS = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MeetingPlace:
+    connect_url: str  # for this process
+    given_url: str | None  # the server the user named; None if this process runs one
+    reachable_as: str | None  # the URL for a receiver that cannot discover us
+    announce: Callable[[str], Awaitable[None]]  # make a nameplate findable, instead of the one before
+
+
+@asynccontextmanager
+async def open_meeting_place(server: str | None) -> AsyncIterator[MeetingPlace]:
+    """The user's server, or one of our own for as long as the context lasts.
+
+    Raises ServerUnreachable if no port can be listened on.
+    """
+    if server is not None:
+        yield MeetingPlace(connect_url=server, given_url=server, reachable_as=None, announce=_nothing)
+        return
+    own = SignalingServer(limits=EMBEDDED_LIMITS)
+    try:
+        port = await own.start(_EVERY_ADDRESS, 0)
+    except CannotListen as error:
+        raise ServerUnreachable("this machine", str(error)) from error
+    announcements = AsyncExitStack()
+
+    async def replace_announcement(nameplate: str) -> None:
+        await announcements.aclose()
+        await announcements.enter_async_context(announce(nameplate, port))
+
+    address = primary_address()
+    try:
+        async with announcements:
+            yield MeetingPlace(
+                connect_url=f"ws://127.0.0.1:{port}",
+                given_url=None,
+                reachable_as=f"ws://{address}:{port}" if address else None,
+                announce=replace_announcement,
+            )
+    finally:
+        await own.close()
+
+
+async def _nothing(_nameplate: str) -> None:
+    """A server somebody runs needs no announcing: both sides were told of it."""

@@ -1,0 +1,177 @@
+"""The loop between a transfer machine and real channels: the shell that core.driving's contract asks for.
+
+One `Pump` drives one machine over one link. Inputs (messages, drained channels, finished reads and writes) call
+`wake`, which runs one turn soon: however many came meanwhile, a turn drains everything once. Packets are opened
+and sealed here, on the event loop: a 64 KiB packet costs about as much as a thread switch would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from tallow_cli.core.driving import CONTROL_CHANNEL, ChannelState, OutgoingPacket
+from tallow_cli.core.frames import HEADER_BYTES, parse_header_untrusted
+from tallow_cli.errors import PeerProtocolError, PeerVanished, TallowError
+from tallow_cli.session.connection import Connection
+
+_FLUSH_POLL_S = (
+    0.005  # how often to look whether the control channel has drained; aiortc has no event for zero
+)
+
+
+class Machine(Protocol):
+    """What SendMachine and ReceiveMachine have in common."""
+
+    def channel_state(self, now: float, channel: int, state: ChannelState) -> None: ...
+    def receive(self, now: float, channel: int, number: int, payload: bytes | memoryview) -> None: ...
+    def buffered(self, now: float, channel: int, size_bytes: int) -> None: ...
+    def packets(self, now: float) -> list[OutgoingPacket]: ...
+    def next_timeout(self) -> float | None: ...
+    def handle_timeout(self, now: float) -> None: ...
+    def cancel(self, now: float) -> None: ...
+    def abort(self, now: float, kind: str, sentence: str) -> None: ...
+
+
+class Pump:
+    """Drives `machine` until `finish` or `fail` is called; `outcome` is the awaitable end.
+
+    `on_turn(now)` drains the machine's own outputs (events, reads, writes) and may feed it; it is called in every
+    turn, before packets are taken. All methods belong to the event loop's thread.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        connection: Connection,
+        on_turn: Callable[[float], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._machine = machine
+        self._connection = connection
+        self._control = control = connection.control
+        self._data = data = connection.data
+        self._seal = connection.sealer.seal_packet
+        self._open = connection.opener.open
+        self._on_turn = on_turn
+        self._turn_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._paused: set[int] = set()
+        self.outcome: asyncio.Future[None] = self._loop.create_future()
+        control.on_message = lambda message: self._received(CONTROL_CHANNEL, message)
+        control.on_close = lambda: self._closed(CONTROL_CHANNEL)
+        data.on_message = self._received
+        data.on_drain = self._drained
+        data.on_close = self._closed
+
+    def start(self) -> None:
+        """Tell the machine that its channels are open, and take the first turn."""
+        now = self._loop.time()
+        for channel in (CONTROL_CHANNEL, *self._data.indexes):
+            self._machine.channel_state(now, channel, ChannelState.OPEN)
+        for message in self._connection.early:
+            self._received(CONTROL_CHANNEL, message)
+        self.wake()
+
+    def wake(self) -> None:
+        """Take a turn soon. Cheap to call again and again."""
+        if not self._turn_due:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
+
+    def finish(self) -> None:
+        """The transfer is over as it should be."""
+        if not self.outcome.done():
+            self.outcome.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        """The transfer is over; `outcome` raises `error`."""
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
+
+    async def say_goodbye(self, timeout_s: float) -> None:
+        """Send what the machine still has to say, and wait until it has left or `timeout_s` is over."""
+        self._turn()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._control.state == "open" and self._control.buffered_amount:
+                    await asyncio.sleep(_FLUSH_POLL_S)
+        except TimeoutError:
+            return
+
+    def stop(self) -> None:
+        """Take no more turns and let go of the channels' callbacks."""
+        self._turn_due = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._control.on_message = self._control.on_close = None
+        self._data.on_message = self._data.on_drain = self._data.on_close = None
+        if not self.outcome.done():
+            self.outcome.cancel()
+
+    # Inputs
+
+    def _received(self, channel: int, message: bytes) -> None:
+        try:
+            header = parse_header_untrusted(message)
+            if header.channel != channel:
+                raise PeerProtocolError(f"a packet of channel {header.channel} on channel {channel}")
+            view = memoryview(message)
+            payload = self._open(channel, header.number, view[:HEADER_BYTES], view[HEADER_BYTES:])
+        except TallowError as error:
+            self._machine.abort(
+                self._loop.time(), "protocol", "it received something that breaks the protocol"
+            )
+            self.fail(error)
+            self.wake()
+            return
+        self._machine.receive(self._loop.time(), channel, header.number, payload)
+        self.wake()
+
+    def _drained(self, channel: int) -> None:
+        self._paused.discard(channel)
+        self._machine.channel_state(self._loop.time(), channel, ChannelState.OPEN)
+        self.wake()
+
+    def _closed(self, channel: int) -> None:
+        self._machine.channel_state(self._loop.time(), channel, ChannelState.CLOSED)
+        self.wake()
+
+    def _timed_out(self) -> None:
+        self._timer = None
+        self._machine.handle_timeout(self._loop.time())
+        self._turn()
+
+    # One turn
+
+    def _turn(self) -> None:
+        self._turn_due = False
+        now = self._loop.time()
+        for index in self._data.indexes:
+            self._machine.buffered(now, index, self._data.buffered_amount(index))
+        self._on_turn(now)
+        while packets := self._machine.packets(now):
+            for packet in packets:
+                self._send(now, packet)
+            self._on_turn(now)
+        self._arm(now)
+
+    def _send(self, now: float, packet: OutgoingPacket) -> None:
+        message = self._seal(packet.channel, packet.number, packet.header, packet.payload)
+        try:
+            if packet.channel == CONTROL_CHANNEL:
+                self._control.send(message)
+            elif not self._data.send(packet.channel, message) and packet.channel not in self._paused:
+                self._paused.add(packet.channel)
+                self._machine.channel_state(now, packet.channel, ChannelState.PAUSED)
+        except PeerVanished:
+            self._machine.channel_state(now, packet.channel, ChannelState.CLOSED)
+
+    def _arm(self, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = self._machine.next_timeout()
+        if due is not None and not self.outcome.done():
+            self._timer = self._loop.call_at(max(due, now), self._timed_out)

@@ -1,0 +1,34 @@
+"""Receive one transfer: the public entry point of the receiving side.
+
+async def main() -> None:
+    async def decide(manifest: Manifest) -> Sink:
+        return DirectorySink(Path("Downloads"))
+    await receive(ReceiveSettings(parse_code("4821-acorn-blend-crisp")), print, decide)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from tallow_cli.crypto.keys import Role
+from tallow_cli.session import rendezvous
+from tallow_cli.session.connection import connect
+from tallow_cli.session.events import Done, SessionEvent
+from tallow_cli.session.receiving import Decide, Receiving
+from tallow_cli.session.settings import ReceiveSettings
+
+
+async def receive(settings: ReceiveSettings, emit: Callable[[SessionEvent], None], decide: Decide) -> Done:
+    """Find the sender, ask `decide` about its offer, receive, and return once everything is verified and published.
+
+    `decide(manifest)` returns an unopened sink, which this closes, or raises the TallowError that refuses. `emit` is
+    called on the event loop with every event, Done last. Cancelling tells the sender and removes what is unfinished.
+    Raises a TallowError for every way this can end but success.
+    """
+    async with AsyncExitStack() as stack:
+        meeting = await rendezvous.join(settings, emit, stack)
+        connection = await connect(
+            meeting.link, Role.JOINER, meeting.handshake, settings.link, settings.waits, emit
+        )
+        return await Receiving(connection, settings, emit, decide).run()

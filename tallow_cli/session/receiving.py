@@ -1,0 +1,246 @@
+"""The receiver's half of a transfer over an open connection: channels, ReceiveMachine and sink, joined."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from tallow_cli.core.driving import Failed, FileReady, Finished, OfferArrived
+from tallow_cli.core.manifest import Manifest, decode_manifest_untrusted
+from tallow_cli.core.receiving import ReceiveMachine, ReceiveOptions
+from tallow_cli.errors import TallowError, TransferStalled
+from tallow_cli.session.connection import Connection
+from tallow_cli.session.events import (
+    Done,
+    FileFinished,
+    Notice,
+    Offered,
+    OfferedEntry,
+    SessionEvent,
+    Waiting,
+)
+from tallow_cli.session.measure import TICK_S, Meter, Sample
+from tallow_cli.session.pump import Pump
+from tallow_cli.session.settings import ReceiveSettings
+from tallow_cli.session.words import for_the_peer
+from tallow_cli.session.worker import Worker
+from tallow_cli.store.sink import Published, Sink
+
+_GOODBYE_S = 2.0
+
+# Asked with the validated offer; returns where to put it, or raises the TallowError that refuses it.
+Decide = Callable[[Manifest], Awaitable[Sink]]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What the disk shall do next, and has done."""
+
+    writes: list[tuple[int, memoryview]] = field(default_factory=list)
+    files: list[FileReady] = field(default_factory=list)
+    complete: bool = False
+
+
+@dataclass(slots=True)
+class _Result:
+    written: list[tuple[int, int]]
+    published: list[Published]
+
+
+class Receiving:
+    """Receives over `connection` into the sink that `decide` chooses. Use once: `await run()`.
+
+    Cancelling `run` tells the peer that the transfer was cancelled; what was unfinished is removed.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        settings: ReceiveSettings,
+        emit: Callable[[SessionEvent], None],
+        decide: Decide,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._connection = connection
+        self._settings = settings
+        self._emit = emit
+        self._decide = decide
+        self._worker = Worker()
+        self._deciding: asyncio.Task[None] | None = None
+        self._sink: Sink | None = None
+        self._meter: Meter | None = None
+        self._file_count = 0
+        self._files_published = 0
+        self._files_finished = 0
+        self._busy = False
+        self._next = _Batch()
+        self._held_back: list[tuple[int, int]] = []  # heap of ranges an in-order sink has not passed on
+        self._passed_on = 0
+        self._machine = ReceiveMachine(
+            channels=len(connection.data.indexes),
+            now=self._loop.time(),
+            options=ReceiveOptions(
+                sealed=connection.sealed,
+                max_message_bytes=connection.max_message_bytes,
+                idle_timeout_s=settings.waits.idle_s,
+            ),
+        )
+        self._pump = Pump(self._machine, connection, self._on_turn)
+
+    async def run(self) -> Done:
+        """Return once every file is published and the sender knows. Raises the TallowError that ended it."""
+        ticker = self._loop.create_task(self._tick())
+        patience = self._loop.call_later(self._settings.waits.peer_s, self._offer_overdue)
+        try:
+            self._emit(Waiting("for the sender to offer", self._settings.waits.peer_s))
+            self._pump.start()
+            await self._pump.outcome
+            await self._pump.say_goodbye(_GOODBYE_S)
+            await self._connection.link.drain(_GOODBYE_S)
+            return self._finish()
+        except asyncio.CancelledError:
+            self._machine.cancel(self._loop.time())
+            await self._pump.say_goodbye(_GOODBYE_S)
+            raise
+        except TallowError as error:
+            self._machine.abort(self._loop.time(), error.kind, for_the_peer(error))
+            await self._pump.say_goodbye(_GOODBYE_S)
+            raise
+        finally:
+            patience.cancel()
+            ticker.cancel()
+            if self._deciding is not None:
+                self._deciding.cancel()
+            self._pump.stop()
+            self._worker.close()
+            if self._sink is not None:
+                self._sink.close()
+
+    def _offer_overdue(self) -> None:
+        if self._deciding is None:
+            self._pump.fail(TransferStalled("waiting for the sender's offer", self._settings.waits.peer_s))
+
+    # A turn of the pump
+
+    def _on_turn(self, now: float) -> None:
+        for event in self._machine.events():
+            match event:
+                case OfferArrived(manifest=encoded):
+                    self._deciding = self._loop.create_task(self._consider(encoded))
+                case FileReady():
+                    self._next.files.append(event)
+                case Finished():
+                    self._pump.finish()
+                case Failed(error=error):
+                    self._pump.fail(error)
+        self._next.writes.extend(self._machine.writes())
+        self._feed_disk()
+
+    async def _consider(self, encoded: bytes) -> None:
+        """Judge the offer, ask whoever decides, make ready, accept; or refuse."""
+        try:
+            manifest = await self._worker.run(decode_manifest_untrusted, encoded)
+            self._emit(describe(manifest))
+            sink = self._sink = await self._decide(manifest)
+            await self._worker.run(sink.open, manifest)
+            if not manifest.file_spans:  # nothing will be written: what there is to do is done now
+                await self._worker.run(sink.complete)
+        except TallowError as error:
+            self._machine.refuse(self._loop.time(), for_the_peer(error))
+            self._pump.fail(error)
+            return
+        except Exception as error:  # noqa: BLE001 - a task nobody awaits hands every error on
+            self._pump.fail(error)
+            return
+        now = self._loop.time()
+        self._file_count = len(manifest.file_spans)
+        self._meter = Meter(
+            self._emit,
+            self._connection.data,
+            total_bytes=manifest.total_bytes,
+            files_total=self._file_count,
+            now=now,
+        )
+        ends = None if manifest.kind == "stream" else [span.end for span in manifest.file_spans]
+        self._machine.accept(now, ends)
+        self._pump.wake()
+
+    # The disk
+
+    def _feed_disk(self) -> None:
+        """Give the worker what has gathered, unless it is still at the last batch."""
+        batch, sink = self._next, self._sink
+        if self._busy or sink is None or not (batch.writes or batch.files):
+            return
+        self._files_finished += len(batch.files)
+        batch.complete = self._files_finished == self._file_count
+        self._next = _Batch()
+        self._busy = True
+        self._worker.submit(lambda: self._work(sink, batch), self._worked, self._pump.fail)
+
+    def _work(self, sink: Sink, batch: _Batch) -> _Result:
+        """Runs in the worker's thread; nothing else touches the sink or the ranges held back meanwhile."""
+        result = _Result([], [])
+        for offset, data in batch.writes:
+            self._write(sink, offset, data, result.written)
+        for file in batch.files:
+            result.published.extend(sink.finish(file.index, file.digest))
+        if batch.complete:
+            result.published.extend(sink.complete())
+        return result
+
+    def _write(self, sink: Sink, offset: int, data: memoryview, written: list[tuple[int, int]]) -> None:
+        """Write a range. A sink that must keep order may hold it back, and pass it on in a later call."""
+        size = len(data)
+        passed_on = sink.write(offset, data)
+        if passed_on == size and not self._held_back:
+            self._passed_on += size
+            written.append((offset, size))
+            return
+        heapq.heappush(self._held_back, (offset, size))
+        self._passed_on += passed_on
+        while self._held_back and sum(self._held_back[0]) <= self._passed_on:
+            written.append(heapq.heappop(self._held_back))
+
+    def _worked(self, result: _Result) -> None:
+        self._busy = False
+        now = self._loop.time()
+        for offset, size in result.written:
+            self._machine.written(now, offset, size)
+        for file in result.published:
+            self._files_published += 1
+            self._emit(FileFinished(path=file.path, size=file.size, saved_as=file.saved_as))
+            self._machine.file_verified(now, file.file_index)
+        self._pump.wake()
+
+    # What people see
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            if self._meter is not None:
+                self._meter.tick(self._loop.time(), self._sample(), self._machine.counters)
+
+    def _sample(self) -> Sample:
+        return Sample(bytes_done=self._machine.figures.bytes_written, files_done=self._files_published)
+
+    def _finish(self) -> Done:
+        if self._meter is None or self._sink is None:
+            raise RuntimeError("the transfer finished before it was accepted")
+        for notice in self._sink.notices:
+            self._emit(Notice(notice))
+        return self._meter.finish(self._loop.time(), self._sample())
+
+
+def describe(manifest: Manifest) -> Offered:
+    """The offer as an event. Its texts are the peer's."""
+    return Offered(
+        kind=manifest.kind,
+        entries=tuple(
+            OfferedEntry(path=entry.path, kind=entry.kind.value, size=entry.size)
+            for entry in manifest.entries
+        ),
+        total_bytes=manifest.total_bytes,
+    )

@@ -1,0 +1,37 @@
+"""Send one source to one receiver: the public entry point of the sending side.
+
+async def main() -> None:
+    with contextlib.closing(FileSource([Path("big.iso")])) as source:
+        await send(source, SendSettings(), print)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from tallow_cli.crypto.keys import Role
+from tallow_cli.session import rendezvous
+from tallow_cli.session.connection import connect
+from tallow_cli.session.events import Done, Notice, SessionEvent
+from tallow_cli.session.receiving import describe
+from tallow_cli.session.sending import Sending
+from tallow_cli.session.settings import SendSettings
+from tallow_cli.store.source import Source
+
+
+async def send(source: Source, settings: SendSettings, emit: Callable[[SessionEvent], None]) -> Done:
+    """Show a code, wait for a receiver, send, and return once it has verified everything.
+
+    `emit` is called on the event loop with every event, CodeReady first, Done last; it must not block. The caller
+    closes `source`. Cancelling tells the receiver. Raises a TallowError for every way this can end but success.
+    """
+    for notice in source.notices:
+        emit(Notice(notice))
+    async with AsyncExitStack() as stack:
+        meeting = await rendezvous.host(settings, emit, stack)
+        connection = await connect(
+            meeting.link, Role.HOST, meeting.handshake, settings.link, settings.waits, emit
+        )
+        emit(describe(source.manifest))
+        return await Sending(source, connection, settings, emit).run()

@@ -1,0 +1,191 @@
+"""The sender's half of a transfer over an open connection: source, SendMachine and channels, joined."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from tallow_cli.core.chunking import AdaptiveBitrateController, ChunkMode
+from tallow_cli.core.driving import Accepted, Failed, Finished, ReadRequest
+from tallow_cli.core.manifest import encode_manifest
+from tallow_cli.core.quality import LimitedBy
+from tallow_cli.core.sending import SendMachine, SendOptions
+from tallow_cli.errors import TallowError, TransferStalled
+from tallow_cli.session.connection import Connection
+from tallow_cli.session.events import Done, FileFinished, SessionEvent, Waiting
+from tallow_cli.session.measure import TICK_S, Meter, Sample
+from tallow_cli.session.pump import Pump
+from tallow_cli.session.settings import SendSettings
+from tallow_cli.session.words import for_the_peer
+from tallow_cli.session.worker import Worker
+from tallow_cli.store.source import Source
+
+_GOODBYE_S = 2.0  # for the last words to leave a slow link
+_READS_AHEAD = 4  # chunks asked of the disk at once, so that it is never waited for
+
+
+class Sending:
+    """Sends `source` over `connection`. Use once: `await run()`.
+
+    Cancelling `run` tells the peer that the transfer was cancelled before the cancellation goes on.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        connection: Connection,
+        settings: SendSettings,
+        emit: Callable[[SessionEvent], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._source = source
+        self._connection = connection
+        self._settings = settings
+        self._emit = emit
+        self._worker = Worker()
+        self._chunks = AdaptiveBitrateController(connection.is_lan, ChunkMode(settings.link.mode))
+        self._reads = 0
+        self._digests_sent = 0
+        self._meter: Meter | None = None
+        manifest = source.manifest
+        self._file_count = len(manifest.file_spans)
+        self._machine = SendMachine(
+            encode_manifest(manifest),
+            total_bytes=manifest.total_bytes,
+            file_count=self._file_count,
+            channels=len(connection.data.indexes),
+            chunk_sizer=self._chunks,
+            now=self._loop.time(),
+            options=SendOptions(
+                sealed=connection.sealed,
+                reliable=connection.reliable,
+                max_message_bytes=connection.max_message_bytes,
+                limit_bytes_per_s=settings.link.limit_bytes_per_s,
+                idle_timeout_s=settings.waits.idle_s,
+            ),
+        )
+        self._pump = Pump(self._machine, connection, self._on_turn)
+
+    async def run(self) -> Done:
+        """Return once the receiver has reported every file verified. Raises the TallowError that ended it."""
+        ticker = self._loop.create_task(self._tick())
+        patience = self._loop.call_later(self._settings.waits.peer_s, self._consent_overdue)
+        try:
+            self._emit(Waiting("for the receiver to accept", self._settings.waits.peer_s))
+            self._pump.start()
+            await self._pump.outcome
+            await self._pump.say_goodbye(_GOODBYE_S)
+            return self._finish()
+        except asyncio.CancelledError:
+            self._machine.cancel(self._loop.time())
+            await self._pump.say_goodbye(_GOODBYE_S)
+            raise
+        except TallowError as error:
+            self._machine.abort(self._loop.time(), error.kind, for_the_peer(error))
+            await self._pump.say_goodbye(_GOODBYE_S)
+            raise
+        finally:
+            patience.cancel()
+            ticker.cancel()
+            self._pump.stop()
+            self._source.close()  # wakes a read that waits for standard input
+            self._worker.close()
+
+    def _consent_overdue(self) -> None:
+        if self._meter is None:
+            self._pump.fail(
+                TransferStalled("waiting for the receiver to accept", self._settings.waits.peer_s)
+            )
+
+    # A turn of the pump
+
+    def _on_turn(self, now: float) -> None:
+        for event in self._machine.events():
+            match event:
+                case Accepted(held_bytes=held):
+                    self._begin(now, held)
+                case Finished():
+                    self._pump.finish()
+                case Failed(error=error):
+                    self._pump.fail(error)
+        if self._meter is not None:
+            while self._reads < _READS_AHEAD and (request := self._machine.next_read(now)) is not None:
+                self._read(request)
+
+    def _begin(self, now: float, held_bytes: int) -> None:
+        self._meter = Meter(
+            self._emit,
+            self._connection.data,
+            total_bytes=self._source.manifest.total_bytes,
+            held_bytes=held_bytes,
+            files_total=self._file_count,
+            now=now,
+        )
+        self._send_digests(now)
+
+    def _read(self, request: ReadRequest) -> None:
+        self._reads += 1
+
+        def on_result(data: bytes) -> None:
+            self._reads -= 1
+            now = self._loop.time()
+            self._machine.chunk_read(now, request.offset, data)
+            self._send_digests(now)
+            self._pump.wake()
+
+        self._worker.submit(
+            lambda: self._source.read(request.offset, request.size), on_result, self._pump.fail
+        )
+
+    def _send_digests(self, now: float) -> None:
+        """Tell the receiver the digest of each file that has been read to its end since the last call."""
+        ready = self._source.files_read
+        if ready > self._digests_sent:
+            digests = [self._source.digest(index) for index in range(self._digests_sent, ready)]
+            self._machine.digests(now, self._digests_sent, digests)
+            self._digests_sent = ready
+
+    # What people see
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            if self._meter is None:
+                continue
+            figures = self._machine.figures
+            if figures.latest_rtt_s is not None:
+                self._chunks.report_metrics(
+                    figures.rate_bytes_per_s, figures.latest_rtt_s, figures.packet_loss
+                )
+            self._meter.tick(self._loop.time(), self._sample(), self._machine.counters)
+
+    def _sample(self) -> Sample:
+        figures = self._machine.figures
+        return Sample(
+            bytes_done=figures.bytes_acked,
+            rtt_s=figures.latest_rtt_s,
+            loss=figures.packet_loss,
+            limited_by=self._limited_by(),
+            chunk_bytes=self._chunks.chunk_size,
+            message_bytes=figures.message_bytes,
+            files_done=self._digests_sent,
+        )
+
+    def _limited_by(self) -> LimitedBy:
+        """What keeps us from sending more just now, as far as this side can tell."""
+        figures = self._machine.figures
+        limit = self._settings.link.limit_bytes_per_s
+        if limit is not None and figures.rate_bytes_per_s > 0.8 * limit:
+            return LimitedBy.LIMIT
+        if figures.credit_bytes < figures.message_bytes:
+            return LimitedBy.RECEIVER
+        if self._reads and figures.retained_bytes <= figures.bytes_in_flight:
+            return LimitedBy.SOURCE
+        return LimitedBy.NETWORK
+
+    def _finish(self) -> Done:
+        if self._meter is None:
+            raise RuntimeError("the transfer finished before it was accepted")
+        for span in self._source.manifest.file_spans:
+            self._emit(FileFinished(path=span.entry.path, size=span.entry.size))
+        return self._meter.finish(self._loop.time(), self._sample())

@@ -1,0 +1,82 @@
+"""What a session needs to be told. Defaults are the documented ones; every field is validated here.
+
+All sizes are bytes, all times seconds, all rates bytes per second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tallow_cli.crypto.codes import Code
+from tallow_cli.errors import BadOption
+from tallow_cli.net.channels import (
+    DEFAULT_BUFFER_HIGH,
+    DEFAULT_BUFFER_LOW,
+    DEFAULT_CHANNELS,
+    check_buffer_marks,
+    check_channel_count,
+)
+
+Mode = Literal["aggressive", "balanced", "conservative"]
+MODES: tuple[Mode, ...] = ("aggressive", "balanced", "conservative")
+
+DEFAULT_WAIT_S = 600.0  # a person has to read the code to another and be understood
+DEFAULT_IDLE_S = 30.0  # as long as ICE consent takes to expire (RFC 7675 section 5.1)
+DEFAULT_CONNECT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """How the connection is made and used.
+
+    Raises BadOption for values outside their range.
+    """
+
+    engine: str = "aiortc"
+    channels: int = DEFAULT_CHANNELS
+    reliable: bool = False
+    encrypt: bool = True
+    mode: Mode = "balanced"
+    buffer_high: int = DEFAULT_BUFFER_HIGH
+    buffer_low: int = DEFAULT_BUFFER_LOW
+    limit_bytes_per_s: float | None = None
+
+    def __post_init__(self) -> None:
+        check_channel_count(self.channels)
+        check_buffer_marks(self.buffer_high, self.buffer_low)
+        if self.mode not in MODES:
+            raise BadOption("--mode", f"{self.mode!r} is not one of {', '.join(MODES)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long to wait for what before giving up."""
+
+    peer_s: float = DEFAULT_WAIT_S
+    connect_s: float = DEFAULT_CONNECT_S
+    idle_s: float = DEFAULT_IDLE_S
+
+    def __post_init__(self) -> None:
+        if min(self.peer_s, self.connect_s, self.idle_s) <= 0:
+            raise BadOption("--timeout", "it must be more than 0 seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class SendSettings:
+    """`code` None: make one. `server` None: start one here and announce it."""
+
+    code: Code | None = None
+    server: str | None = None
+    link: LinkSettings = field(default_factory=LinkSettings)
+    waits: Waits = field(default_factory=Waits)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveSettings:
+    """`server` None: look on this machine and the local network."""
+
+    code: Code
+    server: str | None = None
+    link: LinkSettings = field(default_factory=LinkSettings)
+    waits: Waits = field(default_factory=Waits)

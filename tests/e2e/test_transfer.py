@@ -1,0 +1,234 @@
+"""Files, directories, streams and texts from one process to another over real channels."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import Shell
+
+pytestmark = pytest.mark.e2e
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def make_file(path: Path, size: int, *, seed: int = 1) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(random.Random(seed).randbytes(size))
+    return path
+
+
+def tree(root: Path) -> dict[str, object]:
+    """Every entry below `root`: its kind, content, permission bits and modification time."""
+    found: dict[str, object] = {}
+    for path in sorted(root.rglob("*")):
+        name = str(path.relative_to(root))
+        status = path.lstat()
+        if path.is_symlink():
+            found[name] = ("symlink", os.readlink(path))
+        elif path.is_dir():
+            found[name] = ("directory", status.st_mode & 0o777, status.st_mtime_ns)
+        else:
+            found[name] = ("file", digest(path), status.st_mode & 0o777, status.st_mtime_ns)
+    return found
+
+
+@pytest.mark.parametrize("size", [0, 1, 262_144, 5_000_001])
+def test_a_file_arrives_whole_with_its_mode_and_time(sh: Shell, size: int) -> None:
+    source = make_file(sh.directory / "report.bin", size)
+    source.chmod(0o640)
+    os.utime(source, ns=(10**18, 10**18 + 123_456_789))
+    target = sh.directory / "in"
+    target.mkdir()
+
+    sender, receiver = sh.transfer([source], ["-o", target])
+
+    assert (sender.wait(), receiver.wait()) == (0, 0), sender.report() + receiver.report()
+    received = target / "report.bin"
+    assert digest(received) == digest(source)
+    assert received.stat().st_mode & 0o777 == 0o640
+    assert received.stat().st_mtime_ns == 10**18 + 123_456_789
+    assert [p.name for p in target.iterdir()] == ["report.bin"]
+    for side in (sender, receiver):
+        assert side.events("done")[0]["bytes"] == size
+        names = [event["event"] for event in side.events()]
+        assert names[-1] == "done"
+    assert sender.events("progress")[-1]["bytes"] == size
+
+
+def test_directories_keep_their_shape_empty_ones_and_links_included(sh: Shell) -> None:
+    root = sh.directory / "photos"
+    make_file(root / "2026" / "a.jpg", 300_000)
+    make_file(root / "2026" / "empty.txt", 0)
+    make_file(root / "ünïcode 名.txt", 10)
+    (root / "nothing").mkdir()
+    (root / "latest").symlink_to("2026/a.jpg")
+    (root / "2026").chmod(0o750)
+    target = sh.directory / "in"
+    target.mkdir()
+
+    sender, receiver = sh.transfer([root], ["-o", target])
+
+    assert (sender.wait(), receiver.wait()) == (0, 0), sender.report() + receiver.report()
+    assert tree(target / "photos") == tree(root)
+
+
+def test_several_arguments_arrive_together(sh: Shell) -> None:
+    one = make_file(sh.directory / "one.txt", 1000)
+    two = make_file(sh.directory / "sub" / "two.txt", 2000, seed=2)
+    target = sh.directory / "in"
+    target.mkdir()
+
+    sender, receiver = sh.transfer([one, two], ["-o", target])
+
+    assert (sender.wait(), receiver.wait()) == (0, 0), sender.report() + receiver.report()
+    assert digest(target / "one.txt") == digest(one)
+    assert digest(target / "two.txt") == digest(two)
+    offered = receiver.events("offer")[0]
+    assert sorted(entry["path"] for entry in offered["entries"]) == ["one.txt", "two.txt"]
+
+
+def test_output_may_name_the_file(sh: Shell) -> None:
+    source = make_file(sh.directory / "one.txt", 1000)
+
+    sender, receiver = sh.transfer([source], ["-o", sh.directory / "other.txt"])
+
+    assert (sender.wait(), receiver.wait()) == (0, 0), sender.report() + receiver.report()
+    assert digest(sh.directory / "other.txt") == digest(source)
+
+
+def test_a_pipe_goes_through_without_touching_the_disk(sh: Shell) -> None:
+    data = random.Random(3).randbytes(3_000_000)
+    sender = sh.start("send", "-", "--json", stdin=subprocess.PIPE)
+    assert sender.process.stdin is not None
+    code = sender.wait_event("code")["code"]
+    with (sh.directory / "out").open("wb") as out:
+        receiver = sh.start("recv", code, "--yes", "-o", "-", stdout=out)
+        sender.process.stdin.write(data)
+        sender.process.stdin.close()
+        assert receiver.wait() == 0, receiver.report()
+    assert sender.wait() == 0, sender.report()
+    assert (sh.directory / "out").read_bytes() == data
+
+
+def test_standard_input_can_be_received_as_a_file(sh: Shell) -> None:
+    sender = sh.start("send", "-", "--json", stdin=subprocess.PIPE)
+    assert sender.process.stdin is not None
+    receiver = sh.start(
+        "recv", sender.wait_event("code")["code"], "--yes", "-o", sh.directory / "stream.bin", "--json"
+    )
+    sender.process.stdin.write(b"x" * 100_000)
+    sender.process.stdin.close()
+    assert (receiver.wait(), sender.wait()) == (0, 0), receiver.report() + sender.report()
+    assert (sh.directory / "stream.bin").read_bytes() == b"x" * 100_000
+
+
+def test_a_text_is_printed_by_the_receiver(sh: Shell) -> None:
+    sender = sh.start("send", "--text", "the key is under the mat\n\x1b[2J", "--json")
+    receiver = sh.start("recv", sender.wait_event("code")["code"], "--yes")
+
+    assert (receiver.wait(), sender.wait()) == (0, 0), receiver.report() + sender.report()
+    assert "the key is under the mat" in "\n".join(receiver.out)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--channels", "2"],
+        ["--channels", "4", "--mode", "aggressive"],
+        ["--reliable"],
+        ["--buffer-high", "1MiB", "--buffer-low", "256KiB"],
+    ],
+    ids=lambda flags: " ".join(flags),
+)
+def test_a_transfer_works_with(sh: Shell, flags: list[str]) -> None:
+    source = make_file(sh.directory / "data.bin", 2_000_000)
+    target = sh.directory / "in"
+    target.mkdir()
+
+    sender, receiver = sh.transfer([source, *flags], ["-o", target])
+
+    assert (sender.wait(), receiver.wait()) == (0, 0), sender.report() + receiver.report()
+    assert digest(target / "data.bin") == digest(source)
+
+
+def test_without_encryption_on_both_sides_the_event_says_so(sh: Shell) -> None:
+    source = make_file(sh.directory / "data.bin", 500_000)
+    target = sh.directory / "in"
+    target.mkdir()
+
+    sender, receiver = sh.transfer([source, "--no-encrypt"], ["-o", target, "--no-encrypt"])
+
+    assert (sender.wait(), receiver.wait()) == (0, 0), sender.report() + receiver.report()
+    assert sender.events("connected")[0]["encrypted"] is False
+    assert digest(target / "data.bin") == digest(source)
+
+
+def test_encryption_stays_when_only_one_side_asks_for_none(sh: Shell) -> None:
+    source = make_file(sh.directory / "data.bin", 500_000)
+    target = sh.directory / "in"
+    target.mkdir()
+
+    sender, receiver = sh.transfer([source, "--no-encrypt"], ["-o", target])
+
+    assert (sender.wait(), receiver.wait()) == (0, 0), sender.report() + receiver.report()
+    assert sender.events("connected")[0]["encrypted"] is True
+    assert receiver.events("connected")[0]["encrypted"] is True
+
+
+def test_a_limit_is_kept(sh: Shell) -> None:
+    source = make_file(sh.directory / "data.bin", 2_500_000)
+    target = sh.directory / "in"
+    target.mkdir()
+
+    sender, receiver = sh.transfer([source, "--limit", "8Mbit"], ["-o", target])
+
+    assert (sender.wait(), receiver.wait()) == (0, 0), sender.report() + receiver.report()
+    assert sender.events("done")[0]["mbps"] <= 10
+
+
+def test_ten_thousand_small_files_arrive(sh: Shell) -> None:
+    root = sh.directory / "many"
+    root.mkdir()
+    rng = random.Random(5)
+    for number in range(10_000):
+        (root / f"{number:05}.dat").write_bytes(rng.randbytes(1000))
+    target = sh.directory / "in"
+    target.mkdir()
+
+    sender, receiver = sh.transfer([root], ["-o", target], timeout_s=110)
+
+    assert (sender.wait(), receiver.wait()) == (0, 0), sender.report() + receiver.report()
+    assert len(list((target / "many").iterdir())) == 10_000
+    for number in range(0, 10_000, 997):
+        assert (target / "many" / f"{number:05}.dat").read_bytes() == (root / f"{number:05}.dat").read_bytes()
+
+
+def test_a_code_chosen_beforehand_works_with_a_server_of_its_own(sh: Shell) -> None:
+    server = sh.start("serve", "--port", "0", "--verbose")
+    url = ""
+    while "ws://" not in url:
+        url = next(
+            (word for line in list(server.err) for word in line.split() if word.startswith("ws://")), ""
+        )
+        assert server.process.poll() is None, server.report()
+    source = make_file(sh.directory / "data.bin", 100_000)
+    target = sh.directory / "in"
+    target.mkdir()
+
+    common = {"TALLOW_CODE": "4821-acorn-blend-crisp", "TALLOW_SERVER": url.rstrip(".,")}
+    sender = sh.start("send", source, "--json", **common)
+    sender.wait_event("code")
+    receiver = sh.start("recv", "--yes", "-o", target, "--json", **common)
+
+    assert (receiver.wait(), sender.wait()) == (0, 0), receiver.report() + sender.report()
+    assert digest(target / "data.bin") == digest(source)
+    assert "acorn" not in server.error_text

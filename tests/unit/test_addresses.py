@@ -1,0 +1,24 @@
+"""net.addresses: naming this machine to another."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+import pytest
+
+from tallow_cli.net import addresses
+
+
+def test_the_address_is_one_another_machine_could_use_or_none() -> None:
+    address = addresses.primary_address()
+    assert address is None or not ipaddress.ip_address(address).is_loopback
+
+
+def test_a_machine_without_a_route_has_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unconnected(socket.socket):
+        def connect(self, _address: object, /) -> None:
+            raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(socket, "socket", Unconnected)
+    assert addresses.primary_address() is None
