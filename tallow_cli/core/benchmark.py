@@ -45,7 +45,7 @@ class BenchmarkSnapshot:
     jitter_ms: float | None
     avg_loss: float  # fractions of the packets sent, 0-1
     max_loss: float
-    total_bytes: int
+    total_bytes: int  # moved since the beginning
     seconds: float
     sample_count: int
     quality_score: int  # 0-100; 0 while there are no samples
@@ -79,6 +79,7 @@ class TransferBenchmark:
         self._rates_mbps: deque[float] = deque(maxlen=window_size)
         self._started_at: float | None = None
         self._observed_at = 0.0
+        self._held_bytes = 0
         self._total_bytes = 0
         self._sample_started_at = 0.0
         self._sample_start_bytes = 0
@@ -94,9 +95,12 @@ class TransferBenchmark:
         self._limits: Counter[LimitedBy | None] = Counter()
 
     def start(self, now: float, total_bytes: int = 0) -> None:
-        """Set the beginning of the transfer. Without it the first `observe` is the beginning."""
+        """Set the beginning of the transfer, and the bytes that were there before it (resumed ones).
+
+        Without it the first `observe` is the beginning.
+        """
         self._started_at = self._observed_at = self._sample_started_at = now
-        self._total_bytes = self._sample_start_bytes = total_bytes
+        self._held_bytes = self._total_bytes = self._sample_start_bytes = total_bytes
 
     def observe(
         self,
@@ -111,8 +115,8 @@ class TransferBenchmark:
     ) -> None:
         """Take in the state at `now`; what is None is unknown.
 
-        `total_bytes` counts from the beginning and never falls; `rtt_s` is the newest round trip; `loss` the
-        lost fraction of the packets sent lately (0-1). `cpu_fraction` is this process's share of one core,
+        `total_bytes` counts what the other side has and never falls; `rtt_s` is the newest round trip;
+        `loss` the lost fraction of the packets sent lately (0-1). `cpu_fraction` is this process's share of one core,
         `memory_fraction` how much of its memory is in use (both 0-1 and may exceed 1), `limited_by` what kept
         the sender from sending more just now.
         """
@@ -148,7 +152,8 @@ class TransferBenchmark:
     def snapshot(self) -> BenchmarkSnapshot:
         """Return the figures up to the latest observation."""
         seconds = 0.0 if self._started_at is None else self._observed_at - self._started_at
-        avg_mbps = mbps(self._total_bytes, seconds)
+        moved_bytes = self._total_bytes - self._held_bytes
+        avg_mbps = mbps(moved_bytes, seconds)
         facts = Facts(
             mbps=avg_mbps,
             rtt_ms=self._rtt.avg_ms,
@@ -175,7 +180,7 @@ class TransferBenchmark:
             jitter_ms=self._rtt.jitter_ms,
             avg_loss=facts.loss,
             max_loss=self._max_loss,
-            total_bytes=self._total_bytes,
+            total_bytes=moved_bytes,
             seconds=seconds,
             sample_count=self._sample_count,
             quality_score=quality_score(facts) if self._sample_count else 0,

@@ -84,6 +84,15 @@ def test_a_stub_of_a_last_sample_does_not_become_the_peak_or_the_minimum() -> No
     assert snapshot.peak_mbps == pytest.approx(150 / 1.01)  # never below the average
 
 
+def test_what_was_there_before_the_beginning_counts_for_nothing() -> None:
+    benchmark = TransferBenchmark(sample_interval=1.0)
+    benchmark.start(5.0, 1000 * MEGABIT_BYTES)
+    benchmark.observe(6.0, 1010 * MEGABIT_BYTES)
+    snapshot = benchmark.snapshot()
+    assert snapshot.avg_mbps == snapshot.peak_mbps == pytest.approx(10)
+    assert snapshot.total_bytes == 10 * MEGABIT_BYTES
+
+
 def test_round_trips_closer_than_their_interval_count_once() -> None:
     benchmark = TransferBenchmark(rtt_interval=1.0)
     for now, rtt_s in [(0.0, 0.010), (0.1, 0.900), (1.0, 0.020), (1.5, 0.800)]:

@@ -1,0 +1,162 @@
+"""Panels on a terminal: lines before and after the transfer, a live display while bytes move."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from tallow_cli.session.events import (
+    CodeReady,
+    Connected,
+    Done,
+    Failed,
+    FileFinished,
+    Notice,
+    Offered,
+    PeerAuthenticated,
+    Progress,
+    SessionEvent,
+    Stats,
+    Waiting,
+)
+from tallow_cli.ui import wording
+from tallow_cli.ui.panels import Screen, draw
+from tallow_cli.ui.sanitize import one_line
+from tallow_cli.ui.view import TransferView
+
+# At most ten a second by specification. Drawing takes some 10 ms of the thread that also moves the data, and the
+# figures change five times a second, so no more than that.
+REDRAW_INTERVAL_S: Final = 0.2
+
+
+class LiveRenderer:
+    """Shows a session on a terminal with rich. Everything is drawn by `handle`, on the caller's thread.
+
+    The display begins with the first progress, so that a question asked before it stands undisturbed, and it
+    disappears at the end, leaving two or three lines of summary.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        verbose: bool = False,
+        colour: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = Console(
+            file=stream, force_terminal=True, no_color=not colour, highlight=False, markup=False, emoji=False
+        )
+        self._verbose = verbose
+        self._clock = clock
+        self._view = TransferView()
+        self._live: Live | None = None
+        self._drawn_at = float("-inf")
+
+    def start(self) -> None:
+        """Nothing yet: the display begins with the first progress."""
+
+    def close(self) -> None:
+        """Give the terminal back, its cursor shown. May be called more than once."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def handle(self, event: SessionEvent) -> None:
+        self._view.take(event)
+        match event:
+            case CodeReady():
+                self._code(event)
+            case Waiting():
+                self._say(wording.waiting(event), style="dim")
+            case PeerAuthenticated() if self._verbose:
+                self._say(
+                    f"The other side knows the code; it runs Tallow {one_line(event.version)}.", style="dim"
+                )
+            case Connected():
+                self._say(wording.connected(event), style="green")
+                if self._verbose:
+                    for detail in wording.connection_details(event):
+                        self._say(detail, style="dim")
+            case Offered():
+                self._offer(event)
+            case Progress() | Stats():
+                self._redraw()
+            case FileFinished() if self._verbose:
+                self._say(wording.file_finished(event))
+            case Notice() if self._verbose or not event.detail:
+                self._say(one_line(event.message), style="yellow")
+            case Done():
+                self.close()
+                self._say(
+                    f"{self._mark} {wording.done(event, sending=self._view.sending)}", style="bold green"
+                )
+                for line in wording.done_details(event):
+                    self._say(f"  {line}", style="dim")
+            case Failed():
+                self.close()
+                self._say(f"tallow: {one_line(event.error.sentence)}", style="bold red")
+            case _:
+                pass
+
+    @property
+    def _is_utf8(self) -> bool:
+        return self._console.encoding.startswith("utf")
+
+    @property
+    def _mark(self) -> str:
+        return "✓" if self._is_utf8 else "*"
+
+    def _say(self, text: str, style: str = "") -> None:
+        """Print a line, above the live display if there is one. Commands to copy are not broken: soft wrap."""
+        self._console.print(Text(text, style=style), soft_wrap=True)
+
+    def _code(self, event: CodeReady) -> None:
+        if event.attempt > 1:
+            self._say("That code is spent. The new one:", style="yellow")
+        self._say("")
+        self._console.print(Text.assemble("  Code     ", (one_line(event.code), "bold cyan")), soft_wrap=True)
+        self._say("")
+        self._say("  On the other machine, run:", style="dim")
+        self._say("")
+        self._say(f"      {wording.receive_command(event)}", style="bold")
+        elsewhere = wording.receive_command_without_discovery(event)
+        if elsewhere:
+            self._say("")
+            self._say("  If it is not found there:", style="dim")
+            self._say("")
+            self._say(f"      {elsewhere}")
+        self._say("")
+
+    def _offer(self, event: Offered) -> None:
+        if event.kind == "files" and len(event.entries) > 1 and not self._view.sending:
+            for entry in event.entries:  # all of them: this is what consent is given to
+                self._say(wording.offered_entry(entry))
+        verb = "Sending" if self._view.sending else "Offered"
+        self._console.print(
+            Text.assemble(f"{verb}: ", (wording.offer_summary(event), "bold"), "."), soft_wrap=True
+        )
+
+    def _redraw(self) -> None:
+        now = self._clock()
+        if now - self._drawn_at < REDRAW_INTERVAL_S:
+            return
+        self._drawn_at = now
+        width, height = self._console.size
+        picture = draw(self._view, Screen(width, height, utf8=self._is_utf8))
+        if self._live is None:
+            self._live = Live(
+                picture,
+                console=self._console,
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=False,  # it may carry the data itself
+                redirect_stderr=False,
+            )
+            self._live.start()
+        self._live.update(picture, refresh=True)

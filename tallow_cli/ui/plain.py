@@ -1,0 +1,161 @@
+"""Plain lines on standard error, for logs, pipes, CI and dumb terminals: no colour, no cursor movement."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from tallow_cli.core.throughput import format_throughput, mbps
+from tallow_cli.session.events import (
+    CodeReady,
+    Connected,
+    Done,
+    Failed,
+    FileFinished,
+    Notice,
+    Offered,
+    PeerAuthenticated,
+    Progress,
+    SessionEvent,
+    Stats,
+    Waiting,
+)
+from tallow_cli.ui import wording
+from tallow_cli.ui.format import format_bytes, format_fraction, format_milliseconds, format_remaining
+from tallow_cli.ui.output import Output
+from tallow_cli.ui.sanitize import one_line
+
+FIRST_INTERVAL_S: Final = 1.0
+# A long transfer must not fill a log: after every ten lines the interval doubles, up to half a minute.
+LINES_PER_INTERVAL: Final = 10
+LONGEST_INTERVAL_S: Final = 30.0
+# More files than this are summed up, unless somebody is there to read them before consenting.
+MOST_FILES_LISTED: Final = 20
+
+
+class PlainRenderer:
+    """Writes a line per event that a person should know of, and progress at a calm pace.
+
+    `verbose` adds details and every file; `lists_offer` lists all offered files however many they are.
+    """
+
+    def __init__(
+        self,
+        output: Output,
+        *,
+        verbose: bool = False,
+        lists_offer: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._output = output
+        self._verbose = verbose
+        self._lists_offer = lists_offer or verbose
+        self._clock = clock
+        self._sending = False
+        self._files = 0
+        self._pace = _Pace()
+        self._reported: tuple[float, int] | None = None  # when, and how many bytes, at the last progress line
+        self._figures: Stats | None = None
+
+    def start(self) -> None:
+        """Nothing to set up."""
+
+    def close(self) -> None:
+        """Nothing to tear down."""
+
+    def handle(self, event: SessionEvent) -> None:
+        match event:
+            case CodeReady():
+                self._sending = True
+                self._code(event)
+            case Waiting():
+                self._output.line(wording.waiting(event))
+            case PeerAuthenticated():
+                self._detail(f"The other side knows the code; it runs Tallow {one_line(event.version)}.")
+            case Connected():
+                self._output.line(wording.connected(event))
+                for detail in wording.connection_details(event):
+                    self._detail(detail)
+            case Offered():
+                self._offer(event)
+            case Progress():
+                self._progress(event)
+            case Stats():
+                self._figures = event
+            case FileFinished():
+                if self._verbose or (not self._sending and self._files <= MOST_FILES_LISTED):
+                    self._output.line(wording.file_finished(event))
+            case Notice():
+                if self._verbose or not event.detail:
+                    self._output.line(one_line(event.message))
+            case Done():
+                self._output.line(wording.done(event, sending=self._sending))
+                for line in wording.done_details(event):
+                    self._output.line(line)
+            case Failed():
+                self._output.line(f"tallow: {one_line(event.error.sentence)}")
+            case _:
+                pass  # a received text is a result: it goes to standard output
+
+    def _detail(self, text: str) -> None:
+        if self._verbose:
+            self._output.line(text)
+
+    def _code(self, event: CodeReady) -> None:
+        if event.attempt > 1:
+            self._output.line("That code is spent. The new one:")
+        self._output.line(f"Code: {one_line(event.code)}")
+        self._output.line(f"On the other machine: {wording.receive_command(event)}")
+        elsewhere = wording.receive_command_without_discovery(event)
+        if elsewhere:
+            self._output.line(f"If it is not found there: {elsewhere}")
+
+    def _offer(self, event: Offered) -> None:
+        self._files = sum(entry.kind == "file" for entry in event.entries)
+        if event.kind == "files" and len(event.entries) > 1 and not self._sending:
+            listed = event.entries if self._lists_offer else event.entries[:MOST_FILES_LISTED]
+            for entry in listed:
+                self._output.line(wording.offered_entry(entry))
+            if len(listed) < len(event.entries):
+                self._output.line(f"{'…':>10}  and {len(event.entries) - len(listed):,} more")
+        self._output.line(f"{'Sending' if self._sending else 'Offered'}: {wording.offer_summary(event)}.")
+
+    def _progress(self, event: Progress) -> None:
+        now = self._clock()
+        if self._reported is None:
+            self._reported = now, event.bytes
+            return
+        at, byte_count = self._reported
+        if not self._pace.is_due(now - at):
+            return
+        self._reported = now, event.bytes
+        parts = [format_bytes(event.bytes)]
+        if event.total:
+            parts = [f"{event.bytes * 100 // event.total:3d} %", f"{parts[0]} of {format_bytes(event.total)}"]
+        parts.append(format_throughput(mbps(event.bytes - byte_count, now - at)))
+        if event.files_total > 1:
+            parts.append(f"{event.files_done:,} of {event.files_total:,} files")
+        if event.eta_s is not None:
+            parts.append(f"{format_remaining(event.eta_s)} left")
+        if self._verbose and self._figures is not None:
+            figures = self._figures.benchmark
+            parts.append(f"RTT {format_milliseconds(figures.current_rtt_ms)}")
+            parts.append(f"loss {format_fraction(figures.avg_loss)}")
+        self._output.line(", ".join(parts))
+
+
+class _Pace:
+    """When the next progress line is due."""
+
+    def __init__(self) -> None:
+        self._interval_s = FIRST_INTERVAL_S
+        self._lines = 0
+
+    def is_due(self, elapsed_s: float) -> bool:
+        if elapsed_s < self._interval_s:
+            return False
+        self._lines += 1
+        if self._lines % LINES_PER_INTERVAL == 0:
+            self._interval_s = min(2 * self._interval_s, LONGEST_INTERVAL_S)
+        return True

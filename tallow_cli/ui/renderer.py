@@ -1,0 +1,100 @@
+"""What shows the events of a session, and the choice of it.
+
+    with choose_renderer(stdout=…, stderr=…, environ=…, …) as renderer:
+        renderer.handle(event)      # for each, on one thread
+
+Standard output carries the result only: JSON lines under `--json`; otherwise a received text and, where it is
+not a terminal or under `--quiet`, the code alone. Everything for people goes to standard error: panels on a
+terminal that can show them, else plain lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Protocol, Self, TextIO
+
+from tallow_cli.session.events import SessionEvent
+from tallow_cli.ui.jsonlines import JsonLinesRenderer
+from tallow_cli.ui.output import Output
+from tallow_cli.ui.plain import PlainRenderer
+from tallow_cli.ui.quiet import QuietRenderer
+from tallow_cli.ui.results import ResultRenderer
+
+
+class EventSink(Protocol):
+    """One way to show events. `close` may be called more than once, and at any time."""
+
+    def start(self) -> None: ...
+
+    def handle(self, event: SessionEvent) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Renderer:
+    """Shows each event on all its sinks; a context manager that starts and closes them."""
+
+    def __init__(self, sinks: Sequence[EventSink]) -> None:
+        self._sinks = tuple(sinks)
+
+    @property
+    def sinks(self) -> tuple[EventSink, ...]:
+        return self._sinks
+
+    def start(self) -> None:
+        for sink in self._sinks:
+            sink.start()
+
+    def handle(self, event: SessionEvent) -> None:
+        for sink in self._sinks:
+            sink.handle(event)
+
+    def close(self) -> None:
+        for sink in self._sinks:
+            sink.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def choose_renderer(
+    *,
+    stdout: TextIO,
+    stderr: TextIO,
+    environ: Mapping[str, str],
+    json: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+    stdout_is_data: bool = False,
+) -> Renderer:
+    """Return the renderer for these streams and flags.
+
+    `stdout_is_data` says that the payload itself goes to standard output (`--output -`), so nothing else may.
+    """
+    results, people = Output(stdout), Output(stderr)
+    sinks: list[EventSink] = []
+    if json:
+        sinks.append(JsonLinesRenderer(results))
+    elif not stdout_is_data:
+        sinks.append(ResultRenderer(results, shows_code=quiet or not results.is_terminal))
+    sinks.append(_for_people(people, environ, json=json, quiet=quiet, verbose=verbose))
+    return Renderer(sinks)
+
+
+def _for_people(
+    output: Output, environ: Mapping[str, str], *, json: bool, quiet: bool, verbose: bool
+) -> EventSink:
+    if quiet or (json and not verbose):
+        return QuietRenderer(output)
+    if json or not output.is_terminal or environ.get("TERM", "") in ("", "dumb"):
+        return PlainRenderer(output, verbose=verbose, lists_offer=output.is_terminal)
+    from tallow_cli.ui.live import LiveRenderer  # rich costs 60 ms; only this branch pays
+
+    return LiveRenderer(output.stream, verbose=verbose, colour=not environ.get("NO_COLOR"))

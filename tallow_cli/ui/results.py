@@ -1,0 +1,33 @@
+"""Standard output: the result and nothing else, so that it can be piped or captured."""
+
+from __future__ import annotations
+
+from tallow_cli.session.events import CodeReady, SessionEvent, TextReceived
+from tallow_cli.ui.output import Output
+from tallow_cli.ui.sanitize import paragraphs
+
+
+class ResultRenderer:
+    """Writes a received text, and with `shows_code` each code on a line of its own: `CODE=$(tallow send …)`.
+
+    A text goes to a pipe or a file as it was sent; to a terminal it goes sanitized, with a last line break.
+    """
+
+    def __init__(self, output: Output, *, shows_code: bool) -> None:
+        self._output = output
+        self._shows_code = shows_code
+
+    def start(self) -> None:
+        """Nothing to set up."""
+
+    def handle(self, event: SessionEvent) -> None:
+        if isinstance(event, CodeReady) and self._shows_code:
+            self._output.line(event.code)
+        elif isinstance(event, TextReceived):
+            if self._output.is_terminal:
+                self._output.line(paragraphs(event.text).removesuffix("\n"))
+            else:
+                self._output.write(event.text)
+
+    def close(self) -> None:
+        """Nothing to tear down."""

@@ -1,0 +1,125 @@
+"""What a screen needs to know of a transfer, gathered from its events. Knows nothing of rich."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from tallow_cli.net.channels import ChannelStats
+from tallow_cli.session.events import (
+    CodeReady,
+    Connected,
+    Done,
+    FileFinished,
+    Offered,
+    Progress,
+    SessionEvent,
+    Stats,
+)
+from tallow_cli.ui import wording
+from tallow_cli.ui.format import format_bytes, format_remaining, format_throughput
+from tallow_cli.ui.sanitize import columns, name
+
+RATES_KEPT: Final = 240  # more than the widest sparkline
+FILES_KEPT: Final = 8
+
+
+class TransferView:
+    """The latest of everything. Texts in it are as the peer sent them; its methods return sanitized ones."""
+
+    def __init__(self) -> None:
+        self.sending = False
+        self.connected: Connected | None = None
+        self.progress: Progress | None = None
+        self.stats: Stats | None = None
+        self.rates_mbps: deque[float] = deque(maxlen=RATES_KEPT)
+        self.finished: deque[FileFinished] = deque(maxlen=FILES_KEPT)
+        self.offer: Offered | None = None
+
+    def take(self, event: SessionEvent) -> None:
+        match event:
+            case CodeReady():
+                self.sending = True
+            case Connected():
+                self.connected = event
+            case Offered():
+                self.offer = event
+            case Progress():
+                self.progress = event
+            case Stats():
+                self.stats = event
+                self.rates_mbps.append(event.benchmark.current_mbps)
+            case FileFinished():
+                self.finished.append(event)
+            case Done() if event.benchmark is not None:
+                self.rates_mbps.append(event.benchmark.current_mbps)
+            case _:
+                pass
+
+    @property
+    def title(self) -> str:
+        return "Sending" if self.sending else "Receiving"
+
+    @property
+    def what(self) -> str:
+        """What is being moved: a file's name, or how many files."""
+        return wording.offer_summary(self.offer) if self.offer else ""
+
+    @property
+    def path(self) -> str:
+        """`direct, local network`, `relayed`; empty while unknown."""
+        if self.connected is None:
+            return ""
+        if self.connected.path == "relayed":
+            return "relayed"
+        return "direct, local network" if self.connected.is_lan else "direct"
+
+    @property
+    def fraction(self) -> float | None:
+        """The part that is done, 0-1; None where the total is unknown."""
+        if self.progress is None or self.progress.total is None:
+            return None
+        return self.progress.bytes / self.progress.total if self.progress.total else 1.0
+
+    @property
+    def percent(self) -> str:
+        """Rounded down: 100 % means all of it."""
+        return "" if self.fraction is None else f"{int(self.fraction * 100)} %"
+
+    @property
+    def amount(self) -> str:
+        if self.progress is None:
+            return ""
+        moved = format_bytes(self.progress.bytes)
+        return moved if self.progress.total is None else f"{moved} of {format_bytes(self.progress.total)}"
+
+    @property
+    def remaining(self) -> str:
+        if self.progress is None or self.progress.eta_s is None or self.fraction == 1.0:
+            return ""
+        return f"{format_remaining(self.progress.eta_s)} left"
+
+    @property
+    def files(self) -> str:
+        if self.progress is None or self.progress.files_total < 2:
+            return ""
+        return f"{self.progress.files_done:,} of {self.progress.files_total:,} files"
+
+    @property
+    def channels(self) -> tuple[ChannelStats, ...]:
+        return self.stats.channels if self.stats else ()
+
+    def latest_file(self, max_columns: int) -> str:
+        """The file finished last, shortened."""
+        return name(self.finished[-1].path, max_columns) if self.finished else ""
+
+    def one_line(self, max_columns: int) -> str:
+        """The transfer in one line: what fits, the most wanted first."""
+        rate = format_throughput(self.stats.benchmark.current_mbps) if self.stats else ""
+        line = self.title
+        for part in (self.percent or self.amount, rate, self.remaining, self.files, self.path):
+            longer = f"{line} · {part}" if part else line
+            if columns(longer) > max_columns:
+                break
+            line = longer
+        return line

@@ -1,0 +1,110 @@
+"""The sentences both renderers for people share. Everything returned is sanitized and safe to print."""
+
+from __future__ import annotations
+
+import shlex
+
+from tallow_cli.core.benchmark import Bottleneck
+from tallow_cli.session.events import CodeReady, Connected, Done, FileFinished, Offered, OfferedEntry, Waiting
+from tallow_cli.ui.format import (
+    format_bytes,
+    format_count,
+    format_duration,
+    format_fraction,
+    format_milliseconds,
+    format_remaining,
+    format_throughput,
+)
+from tallow_cli.ui.sanitize import name, one_line
+
+
+def receive_command(event: CodeReady) -> str:
+    """The command for the other machine, ready to be pasted into a shell."""
+    server = f" --server {shlex.quote(one_line(event.server))}" if event.server else ""
+    return f"tallow recv {one_line(event.code)}{server}"
+
+
+def receive_command_without_discovery(event: CodeReady) -> str | None:
+    """The command where multicast does not reach, if there is one besides `receive_command`."""
+    if event.server or not event.reachable_as:
+        return None
+    return f"tallow recv {one_line(event.code)} --server {shlex.quote(one_line(event.reachable_as))}"
+
+
+def waiting(event: Waiting) -> str:
+    minutes, seconds = divmod(event.timeout_s, 60)
+    patience = f"{minutes:.0f} min" if minutes and not seconds else format_remaining(event.timeout_s)
+    return f"Waiting {one_line(event.what)} (up to {patience}) …"
+
+
+def connected(event: Connected) -> str:
+    """How the two are connected: `Connected directly on the local network, to 192.168.1.7.`"""
+    way = "through a relay" if event.path == "relayed" else "directly"
+    where = " on the local network" if event.is_lan and event.path == "direct" else ""
+    seal = "" if event.encrypted else " Without the code's encryption: DTLS alone protects the data."
+    return f"Connected {way}{where}, to {one_line(event.remote_address)}.{seal}"
+
+
+def connection_details(event: Connected) -> list[str]:
+    """What `--verbose` adds."""
+    details = [
+        f"Engine {one_line(event.engine)}, {format_count(event.channels, 'data channel')}, "
+        f"{one_line(event.local_address)} to {one_line(event.remote_address)}."
+    ]
+    return details + [one_line(note) for note in event.notes]
+
+
+def offer_summary(event: Offered) -> str:
+    """`12 files in 3 directories, 1.2 GiB`, without a full stop."""
+    if event.kind == "text":
+        return f"a text of {format_bytes(event.total_bytes or 0)}"
+    if event.kind == "stream":
+        size = "" if event.total_bytes is None else f" of {format_bytes(event.total_bytes)}"
+        return f"a stream{size}"
+    files = [entry for entry in event.entries if entry.kind == "file"]
+    directories = sum(entry.kind == "directory" for entry in event.entries)
+    links = sum(entry.kind == "symlink" for entry in event.entries)
+    if len(event.entries) == 1 and files:
+        return f"{name(files[0].path)}, {format_bytes(files[0].size)}"
+    parts = [format_count(len(files), "file")]
+    if directories:
+        parts.append(format_count(directories, "directory", "directories"))
+    if links:
+        parts.append(format_count(links, "symbolic link"))
+    return f"{' and '.join(parts)}, {format_bytes(event.total_bytes or 0)}"
+
+
+def offered_entry(entry: OfferedEntry) -> str:
+    """One line of the offer, its size first so that no name can imitate one."""
+    size = format_bytes(entry.size) if entry.kind == "file" else entry.kind
+    slash = "/" if entry.kind == "directory" else ""
+    return f"{size:>10}  {name(entry.path)}{slash}"
+
+
+def file_finished(event: FileFinished) -> str:
+    saved = f" → {name(event.saved_as)}" if event.saved_as and event.saved_as != event.path else ""
+    return f"{name(event.path)}{saved} ({format_bytes(event.size)}) verified"
+
+
+def done(event: Done, *, sending: bool) -> str:
+    """The last line: what arrived, how long it took, how fast that was."""
+    what = format_bytes(event.bytes)
+    if event.files > 1:
+        what = f"{format_count(event.files, 'file')}, {what},"
+    verb = "Sent" if sending else "Received"
+    proof = "The receiver has verified it." if sending else "Verified."
+    return f"{verb} {what} in {format_duration(event.seconds)}: {format_throughput(event.mbps)}. {proof}"
+
+
+def done_details(event: Done) -> list[str]:
+    """Quality and, where something limits the rate, what to do about it. Empty where nothing was measured."""
+    figures = event.benchmark
+    if figures is None or figures.avg_rtt_ms is None or not figures.sample_count:
+        return []
+    lines = [
+        f"Quality {figures.quality_score}/100: RTT {format_milliseconds(figures.avg_rtt_ms)}, "
+        f"jitter {format_milliseconds(figures.jitter_ms)}, loss {format_fraction(figures.avg_loss)}."
+    ]
+    if figures.bottleneck is not Bottleneck.NONE:
+        lines.append(f"Bottleneck: {figures.bottleneck.value}. {one_line(figures.recommendation)}")
+    return lines
