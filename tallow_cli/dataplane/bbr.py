@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from tallow_cli.dataplane.bbr_model import MIN_RTT_WINDOW_S, PathModel
+from tallow_cli.dataplane.bbr_model import MIN_RTT_WINDOW_S, QUEUE_FLOOR_S, PathModel
 from tallow_cli.dataplane.congestion import (
     INITIAL_WINDOW_PACKETS,
     MIN_WINDOW_PACKETS,
@@ -28,6 +28,7 @@ from tallow_cli.dataplane.congestion import (
     CongestionController,
     ControllerConfig,
 )
+from tallow_cli.dataplane.cubic import Cubic
 from tallow_cli.dataplane.pacing import quantum_bytes
 
 # 4 ln 2: the smallest gain that doubles the rate each round (draft, StartupPacingGain).
@@ -45,6 +46,8 @@ PACING_MARGIN = 0.99
 # The pipe is full when three rounds in a row did not raise the rate by a quarter.
 FULL_GROWTH = 1.25
 FULL_ROUNDS = 3
+# … or one, if by then the queue holds as much as half the pipe.
+FULL_QUEUE = 0.5
 # After congestion keep this share of what was in flight (draft, Beta), and cruise this far below it (Headroom).
 BETA = 0.7
 HEADROOM = 0.85
@@ -53,12 +56,19 @@ HEADROOM = 0.85
 PROBE_WAIT_ROUNDS = 20
 PROBE_WAIT_MIN_S = 0.2
 PROBE_WAIT_MAX_S = 1.5
-# UP ends when a round brought less than this on top of the one before, twice.
+# UP ends when three rounds brought nothing on top; the first of them still shows the rate before.
 UP_GROWTH = 1.05
-UP_FLAT_ROUNDS = 2
+UP_FLAT_ROUNDS = 3
 DOWN_MAX_ROUNDS = 4
-# A round that delivered less than this share of the estimate over a standing queue: the link became slower.
-SLOWER_SHARE = 0.9
+# Losses are reported a round trip and a quarter after the sending.
+FEEDBACK_ROUNDS = 2
+# A queue stands if it does so for two rounds of CRUISE.
+STANDING_ROUNDS = 2
+# Sharing a queue, less loss means congestion than alone: it is what the others answer.
+COMPANY_LOSS = 0.005
+# We are alone again when for ten rounds the queue was no longer than this share of the round trip.
+EMPTY_QUEUE = 0.1
+ALONE_ROUNDS = 10
 # Before any RTT is known.
 NOMINAL_RTT_S = 0.001
 
@@ -115,7 +125,14 @@ class Bbr(CongestionController):
         self._full_rate: BytesPerSecond = 0.0
         self._flat_rounds = 0
         self._probe_at = 0.0
-        self._probe_round = 0
+        # See `_watch_queue`. With company our window is bounded by one that behaves as theirs probably does.
+        self._standing_rounds = 0
+        self._has_drained = False
+        self._company: Cubic | None = None
+        self._empty_rounds = 0
+        # Until this round, losses are the answer to the probe that ended, not to what is sent now.
+        self._feedback_until_round = 0
+        self._probe_inflight = 0.0
 
     @property
     def cwnd_bytes(self) -> int:
@@ -149,6 +166,8 @@ class Bbr(CongestionController):
             self._cwnd_before_rto = 0.0
         if model.round_ended:
             self._end_round(sample)
+        if self._company is not None:
+            self._keep_company(self._company, sample)
         self._step(sample)
         self._set_rate()
         self._set_window(sample)
@@ -170,14 +189,14 @@ class Bbr(CongestionController):
             self._check_pipe(sample)
         elif state is State.UP:
             self._judge_probe(sample)
-        elif state in (State.CRUISE, State.DOWN):
+        elif state is State.CRUISE or state is State.DOWN:
             self._follow_path_down(sample)
-        if state is State.CRUISE and not model.has_standing_queue:
+        if state is State.CRUISE and model.round_count > self._feedback_until_round:
             model.learn_baseline_loss()
 
     def _check_pipe(self, sample: AckSample) -> None:
         model = self.model
-        if model.is_congested_by_loss:
+        if model.is_congested:
             model.inflight_hi_bytes = max(model.bdp_bytes, float(model.round_inflight_bytes) * BETA)
             self._pipe_is_full = True
         elif not model.round_is_app_limited:
@@ -186,38 +205,76 @@ class Bbr(CongestionController):
                 self._flat_rounds = 0
             else:
                 self._flat_rounds += 1
-                self._pipe_is_full = self._flat_rounds >= FULL_ROUNDS
+                patience = (
+                    1 if model.queue_s > max(FULL_QUEUE * model.min_rtt_s, QUEUE_FLOOR_S) else FULL_ROUNDS
+                )
+                self._pipe_is_full = self._flat_rounds >= patience
         if self._pipe_is_full:
+            model.forget_extra_acked()
             self._enter(State.DRAIN, sample.now)
 
     def _judge_probe(self, sample: AckSample) -> None:
         model = self.model
-        if model.is_congested_by_loss:
-            model.inflight_hi_bytes = max(float(model.round_inflight_bytes), model.bdp_bytes) * BETA
+        if model.has_excess_loss:
+            model.inflight_hi_bytes = max(model.round_inflight_bytes, model.bdp_bytes)
             self._enter(State.DOWN, sample.now)
-            return
-        if model.inflight_hi_bytes < model.round_inflight_bytes * 1.1:
-            # Borne without congestion: the bound was too low. Ask for more each round.
-            model.inflight_hi_bytes = model.inflight_hi_bytes * UP_GAIN
-        if model.max_bandwidth >= self._full_rate * UP_GROWTH:
+        elif model.max_bandwidth >= self._full_rate * UP_GROWTH:
             self._full_rate = model.max_bandwidth
             self._flat_rounds = 0
-        else:
+        elif self._cwnd < model.inflight_hi_bytes:
             self._flat_rounds += 1
+        if self._cwnd >= model.inflight_hi_bytes:
+            # Borne without harm: the bound was too low. Ask for more each round.
+            model.inflight_hi_bytes *= UP_GAIN
 
     def _follow_path_down(self, sample: AckSample) -> None:
         model = self.model
-        if model.is_congested_by_loss:
-            model.inflight_hi_bytes = max(model.bdp_bytes, min(model.inflight_hi_bytes, self._cwnd) * BETA)
+        if model.round_count <= self._feedback_until_round:
+            if model.has_excess_loss:
+                model.inflight_hi_bytes = max(
+                    model.bdp_bytes, min(model.inflight_hi_bytes, self._probe_inflight)
+                )
+            return
+        if model.has_excess_loss:
             model.lower_bounds(BETA)
-        elif (
-            model.has_standing_queue
-            and not model.round_is_app_limited
-            and model.round_rate < SLOWER_SHARE * model.bandwidth
-        ):
+            if model.is_congested:
+                model.inflight_hi_bytes = max(
+                    model.bdp_bytes, min(model.inflight_hi_bytes, self._cwnd) * BETA
+                )
+        if self._state is State.CRUISE and self._company is None:
+            self._watch_queue(sample)
+
+    def _watch_queue(self, sample: AckSample) -> None:
+        """A queue that stands while we pace at the path's rate is not ours: the path slowed down, or has company.
+
+        Drain it once. If it comes back before the next probe, the path has company.
+        """
+        model = self.model
+        self._standing_rounds = self._standing_rounds + 1 if model.has_standing_queue else 0
+        if self._standing_rounds < STANDING_ROUNDS or model.round_is_app_limited:
+            return
+        self._standing_rounds = 0
+        if self._has_drained:
+            self._company = Cubic(self._config)
+            self._company.start_from(model.round_inflight_bytes)
+            self._empty_rounds = 0
+        else:
+            self._has_drained = True
             model.lower_bounds(BETA)
-            if self._state is State.CRUISE:
-                self._enter(State.DOWN, sample.now)
+            self._enter(State.DOWN, sample.now)
+
+    def _keep_company(self, company: Cubic, sample: AckSample) -> None:
+        model = self.model
+        company.grow(sample)
+        if not model.round_ended:
+            return
+        if model.has_loss_beyond(COMPANY_LOSS):
+            company.shrink(sample.now)
+        self._empty_rounds = (
+            0 if model.queue_s > EMPTY_QUEUE * model.min_rtt_s + QUEUE_FLOOR_S else self._empty_rounds + 1
+        )
+        if self._empty_rounds >= ALONE_ROUNDS:
+            self._company = None
 
     # -- the state machine ---------------------------------------------------------------------------------------
 
@@ -231,6 +288,8 @@ class Bbr(CongestionController):
         if state is State.CRUISE:
             if self._is_time_to_probe(now):
                 model.reset_lower_bounds()
+                self._has_drained = False
+                self._standing_rounds = 0
                 self._enter(State.REFILL, now)
         elif state is State.REFILL:
             if rounds >= 1:
@@ -239,14 +298,19 @@ class Bbr(CongestionController):
                 self._full_rate = model.max_bandwidth
                 self._enter(State.UP, now)
         elif state is State.UP:
-            full = sample.inflight_bytes >= UP_GAIN * model.bdp_bytes + model.extra_acked_bytes
-            if rounds >= 1 and (full or self._flat_rounds >= UP_FLAT_ROUNDS):
+            if rounds >= 1 and (self._has_built_queue(sample) or self._flat_rounds >= UP_FLAT_ROUNDS):
                 self._enter(State.DOWN, now)
         elif state is State.DOWN or state is State.DRAIN:
             if sample.inflight_bytes <= self._drained_bytes() or rounds > DOWN_MAX_ROUNDS:
                 self._enter_cruise(now)
         elif state is State.PROBE_RTT:
             self._probe_round_trip(sample, rounds)
+
+    def _has_built_queue(self, sample: AckSample) -> bool:
+        model = self.model
+        if sample.rtt_s is not None and sample.rtt_s > UP_GAIN * model.min_rtt_s + QUEUE_FLOOR_S:
+            return True
+        return sample.inflight_bytes >= UP_GAIN * model.bdp_bytes + model.extra_acked_bytes
 
     def _drained_bytes(self) -> float:
         model = self.model
@@ -273,6 +337,9 @@ class Bbr(CongestionController):
         return now >= self._probe_at
 
     def _enter(self, state: State, now: float) -> None:
+        if self._state is State.STARTUP or self._state is State.UP:
+            self._feedback_until_round = self.model.round_count + FEEDBACK_ROUNDS
+            self._probe_inflight = float(self.model.round_inflight_bytes)
         self._state = state
         self._state_since = now
         self._state_round = self.model.round_count
@@ -283,10 +350,11 @@ class Bbr(CongestionController):
         bandwidth = self.model.bandwidth
         if not bandwidth:
             return
-        rate = _PACING_GAIN[self._state] * bandwidth * PACING_MARGIN
-        if self._pipe_is_full or rate > self._pacing_rate:
-            self._pacing_rate = rate
-            self._quantum = quantum_bytes(rate, self.mtu_bytes, self._config.max_quantum_bytes)
+        if not self._pipe_is_full:
+            # The first samples are of a window, not of the path.
+            bandwidth = max(bandwidth, self._initial_cwnd / self.model.min_rtt_s)
+        self._pacing_rate = rate = _PACING_GAIN[self._state] * bandwidth * PACING_MARGIN
+        self._quantum = quantum_bytes(rate, self.mtu_bytes, self._config.max_quantum_bytes)
 
     def _set_window(self, sample: AckSample) -> None:
         model = self.model
@@ -301,7 +369,10 @@ class Bbr(CongestionController):
         elif cwnd < limit or sample.delivered_bytes < self._initial_cwnd:
             cwnd += sample.acked_bytes
         if self._state in (State.CRUISE, State.DOWN):
-            cwnd = min(cwnd, HEADROOM * model.inflight_hi_bytes)
+            # Headroom is for others; below the BDP it would be idle time.
+            cwnd = min(cwnd, max(HEADROOM * model.inflight_hi_bytes, model.bdp_bytes + 2 * self._quantum))
         elif self._state is not State.STARTUP:
             cwnd = min(cwnd, model.inflight_hi_bytes)
+        if self._company is not None:
+            cwnd = min(cwnd, self._company.cwnd_bytes)
         self._cwnd = max(cwnd, float(MIN_WINDOW_PACKETS * self.mtu_bytes))

@@ -24,7 +24,11 @@ LOSS_WINDOW_PACKETS = 100
 # has anyway; without a queue only HARD_LOSS does. Otherwise Wi-Fi and mobile paths never reach their rate.
 SOFT_LOSS = 0.02
 HARD_LOSS = 0.10
-BASELINE_LOSS_WEIGHT = 0.125
+BASELINE_LOSS_WEIGHT = 1 / 16
+# Fewer holes than this are a fading radio's bursts, not an overflowing queue, which drops a bit of every batch.
+# Chromium's BBR asks for two a round, v3's Startup for six.
+CONGESTION_HOLES = 3
+LO_SLACK = 1.02
 # Acknowledgement aggregation is remembered for this many rounds, and no shorter than this.
 EXTRA_ACKED_ROUNDS = 5
 EXTRA_ACKED_WINDOW_S = 0.1
@@ -48,7 +52,9 @@ class PathModel:
         self.round_rate: BytesPerSecond = 0.0
         self.round_inflight_bytes = 0
         self.round_is_app_limited = False
+        self.latest_rtt_s = 0.0
         self.loss_rate = 0.0
+        self.loss_holes = 0
         self.baseline_loss = 0.0
         self.has_loss_verdict = False
         self._bandwidth = TwoBucketMax()
@@ -95,13 +101,22 @@ class PathModel:
         return self.queue_s > max(QUEUE_FRACTION * self.min_rtt_s, QUEUE_FLOOR_S)
 
     @property
-    def is_congested_by_loss(self) -> bool:
-        """Whether the last loss verdict means congestion rather than a lossy medium."""
-        if not self.has_loss_verdict:
-            return False
-        if self.has_standing_queue:
-            return self.loss_rate > SOFT_LOSS + self.baseline_loss
-        return self.loss_rate > HARD_LOSS
+    def has_excess_loss(self) -> bool:
+        """More is lost than this path loses with an empty queue: somebody overfills it, perhaps we."""
+        return self.has_loss_beyond(SOFT_LOSS)
+
+    def has_loss_beyond(self, excess: float) -> bool:
+        """The last round lost that much more than the path loses anyway, and in several places."""
+        return (
+            self.has_loss_verdict
+            and self.loss_holes >= CONGESTION_HOLES
+            and self.loss_rate > min(excess + self.baseline_loss, HARD_LOSS)
+        )
+
+    @property
+    def is_congested(self) -> bool:
+        """Excess loss over a standing queue, or so much that its cause no longer matters."""
+        return self.has_excess_loss and (self.has_standing_queue or self.loss_rate > HARD_LOSS)
 
     def start_probing_cycle(self) -> None:
         """Age the bandwidth filter by one cycle."""
@@ -110,6 +125,11 @@ class PathModel:
     def reset_lower_bounds(self) -> None:
         self.bandwidth_lo = float("inf")
         self.inflight_lo_bytes = float("inf")
+
+    def forget_extra_acked(self) -> None:
+        """What was seen while the rate was still unknown is not aggregation."""
+        self._extra_acked.reset(0.0)
+        self._extra_epoch_bytes = 0.0
 
     def forget_min_rtt(self, rtt_s: float, now: float) -> None:
         self.min_rtt_s = rtt_s
@@ -144,15 +164,19 @@ class PathModel:
         self._update_extra_acked(sample)
 
     def learn_baseline_loss(self) -> None:
-        """Take the last verdict as what the path loses with an empty queue. Only for rounds that had one."""
-        if self.has_loss_verdict:
+        """Take the last verdict as what the path loses anyway, if the queue was empty at some time of the round."""
+        if (
+            self.has_loss_verdict
+            and self.round_min_rtt_s <= self.min_rtt_s * MIN_RTT_RENEWAL + QUEUE_FLOOR_S / 4
+        ):
             self.baseline_loss += BASELINE_LOSS_WEIGHT * (min(self.loss_rate, HARD_LOSS) - self.baseline_loss)
 
     def lower_bounds(self, beta: float) -> None:
         """The path gives less than was thought: follow it down, by no more than `beta` a round."""
         if self.bandwidth_lo == float("inf"):
             self.bandwidth_lo = self._bandwidth.value
-        self.bandwidth_lo = max(self.round_rate, self.bandwidth_lo * beta)
+        # A little above what arrived: pacing below the estimate and losses would turn this into a ratchet.
+        self.bandwidth_lo = max(min(self.round_rate * LO_SLACK, self.bandwidth_lo), self.bandwidth_lo * beta)
 
     def _begin_round(self) -> None:
         self._fresh_round = False
@@ -165,6 +189,7 @@ class PathModel:
         rtt_s = sample.rtt_s
         if rtt_s is None:
             return
+        self.latest_rtt_s = rtt_s
         if rtt_s < self.round_min_rtt_s:
             self.round_min_rtt_s = rtt_s
         if rtt_s < self.min_rtt_s or self.min_rtt_s == 0.0:
@@ -178,13 +203,14 @@ class PathModel:
         self.has_loss_verdict = lost + delivered >= LOSS_WINDOW_PACKETS * self.mtu_bytes
         if not self.has_loss_verdict:
             return
-        # One hole, however long, is one event: bursts of a fading radio are no sign of a full queue.
-        self.loss_rate = lost / (lost + delivered) if self._judged_lost_ranges > 1 else 0.0
+        self.loss_rate = lost / (lost + delivered)
+        self.loss_holes = self._judged_lost_ranges
         self._judged_lost_bytes = self._judged_lost_ranges = self._judged_delivered_bytes = 0
 
     def _update_extra_acked(self, sample: AckSample) -> None:
         now = sample.now
-        expected = self.bandwidth * (now - self._extra_epoch_at)
+        # The newest rate counts too: while probing, more arrives because more was sent.
+        expected = max(self.bandwidth, sample.delivery_rate) * (now - self._extra_epoch_at)
         if self._extra_epoch_bytes <= expected:
             self._extra_epoch_at = now
             self._extra_epoch_bytes = 0.0

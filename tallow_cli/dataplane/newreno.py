@@ -70,23 +70,35 @@ class WindowController(CongestionController):
         del now, size_bytes, inflight_bytes  # the window alone decides
 
     def on_ack(self, sample: AckSample) -> None:
-        if sample.rtt_s is not None:
-            self._smooth_rtt(sample.rtt_s)
         if sample.lost_bytes and sample.lost_sent_at > self._recovery_started_at:
             # RFC 9002 section 7.3.2: what was sent before the reduction belongs to the same loss event.
-            self._recovery_started_at = sample.now
-            self._reduce(sample.now)
-        elif sample.acked_bytes and not sample.is_app_limited and not self._in_recovery(sample):
-            if self._in_slow_start:
-                self._grow_slow_start(sample)
-            else:
-                self._grow_avoidance(sample)
+            self.shrink(sample.now)
+        self.grow(sample)
 
     def on_rto(self, now: float) -> None:
         # RFC 9260 section 7.2.3: one packet, and slow start again up to half of what was.
+        self.shrink(now)
+        self._cwnd = float(self.mtu_bytes)
+
+    def start_from(self, cwnd_bytes: float) -> None:
+        """Skip slow start: this window is known to fit."""
+        self._cwnd = self._ssthresh = max(cwnd_bytes, self._floor_bytes())
+
+    def grow(self, sample: AckSample) -> None:
+        """Answer what was acknowledged, unless it was sent before the last reduction."""
+        if sample.rtt_s is not None:
+            self._smooth_rtt(sample.rtt_s)
+        if not sample.acked_bytes or sample.is_app_limited or self._in_recovery(sample):
+            return
+        if self._in_slow_start:
+            self._grow_slow_start(sample)
+        else:
+            self._grow_avoidance(sample)
+
+    def shrink(self, now: float) -> None:
+        """Answer one loss event."""
         self._recovery_started_at = now
         self._reduce(now)
-        self._cwnd = float(self.mtu_bytes)
 
     def _in_recovery(self, sample: AckSample) -> bool:
         if sample.rtt_s is None:
