@@ -50,6 +50,31 @@ class NameRule(StrEnum):
     FILE_AS_DIRECTORY = "file-versus-directory"
     LINK_TARGET = "symlink-target"
 
+    @property
+    def explanation(self) -> str:
+        """The rule for people, to stand after "because"."""
+        return _EXPLANATIONS[self]
+
+
+_EXPLANATIONS: Final = {
+    NameRule.EMPTY: "a part of the name is empty",
+    NameRule.DOT: '"." and ".." are not names',
+    NameRule.ABSOLUTE: "it is an absolute path",
+    NameRule.DEPTH: f"it lies more than {MAX_DEPTH} directories deep",
+    NameRule.LENGTH: f"a name is longer than {MAX_NAME_BYTES} bytes or a path longer than {MAX_PATH_BYTES}",
+    NameRule.NUL: "it contains a NUL character",
+    NameRule.CONTROL: "it contains control or invisible characters",
+    NameRule.ENCODING: "it is not valid UTF-8",
+    NameRule.BACKSLASH: "it contains a backslash, which separates directories on Windows",
+    NameRule.COLON: "it contains a colon, which Windows does not allow",
+    NameRule.TRAILING: "it ends in a dot or a space, which Windows drops",
+    NameRule.RESERVED: "it is the name of a device on Windows",
+    NameRule.DUPLICATE: "the name occurs twice",
+    NameRule.COLLISION: "another name differs from it only in case or Unicode form, one would replace the other",
+    NameRule.FILE_AS_DIRECTORY: "the same name is both a file and a directory",
+    NameRule.LINK_TARGET: "the symbolic link leads out of the directory that is sent",
+}
+
 
 class ForbiddenName(ValueError):
     """A name breaks `rule`. The local scan turns it into a LocalFileError, the receiver into a
@@ -107,6 +132,19 @@ class SafePath:
     def parent(self) -> tuple[str, ...]:
         """The components above the last; empty at the top."""
         return self.components[:-1]
+
+    @property
+    def top(self) -> SafePath:
+        """The first component alone."""
+        return self if len(self.components) == 1 else SafePath(self.components[:1], _MAKER)
+
+    def under(self, top: SafePath) -> SafePath:
+        """The same path with its first component replaced by `top`."""
+        return SafePath((*top.components, *self.components[1:]), _MAKER)
+
+    def ancestors(self) -> list[SafePath]:
+        """The directories it lies in, from the top down."""
+        return [SafePath(self.components[:depth], _MAKER) for depth in range(1, len(self.components))]
 
     def __str__(self) -> str:
         return "/".join(self.components)
@@ -266,23 +304,32 @@ def check_manifest_names(manifest: NamedManifest) -> list[SafePath]:
         raise PeerProtocolError(f"a file name it offers is not allowed, {broken}") from None
 
 
-def numbered(path: SafePath, number: int, *, is_directory: bool) -> SafePath:
-    """`path` with its first component renamed as file managers do: `photo (1).jpg`, `site (1)/index.html`.
+def local_name(name: str) -> SafePath:
+    """A name the local user typed (`-o FILE`): any the file system takes. Never call it with a peer's text.
 
-    `is_directory` says whether the first component is a directory, which has no extension. A name that would
-    grow beyond MAX_NAME_BYTES loses the end of its stem.
+    Raises ForbiddenName if it is not one component.
     """
-    first = path.components[0]
-    cut = len(first) if is_directory else _extension_start(first)
-    stem, extension = first[:cut], first[cut:]
+    if not name or name in (".", ".."):
+        raise ForbiddenName(NameRule.DOT, name)
+    if "\0" in name or "/" in name:
+        raise ForbiddenName(NameRule.NUL if "\0" in name else NameRule.ABSOLUTE, name)
+    return SafePath((name,), _MAKER)
+
+
+def numbered(path: SafePath, number: int, *, is_directory: bool) -> SafePath:
+    """A path of one component renamed as file managers do: `photo (1).jpg`, `site (1)`.
+
+    A directory has no extension. A name that would grow beyond MAX_NAME_BYTES loses the end of its stem.
+    """
+    name = path.name
+    cut = len(name) if is_directory else _extension_start(name)
+    stem, extension = name[:cut], name[cut:]
     suffix = f" ({number})"
-    while len((stem + suffix + extension).encode()) > MAX_NAME_BYTES and len(stem) > 1:
+    if len((suffix + extension).encode()) >= MAX_NAME_BYTES:  # the extension fills the name
+        stem, extension = name, ""
+    while len((stem + suffix + extension).encode()) > MAX_NAME_BYTES:
         stem = stem[:-1]
-    if len((stem + suffix + extension).encode()) > MAX_NAME_BYTES:  # the extension alone fills the name
-        stem, extension = first[: MAX_NAME_BYTES // 8], ""
-    renamed = f"{stem}{suffix}{extension}"
-    check_component(renamed)
-    return SafePath((renamed, *path.components[1:]), _MAKER)
+    return SafePath((f"{stem}{suffix}{extension}",), _MAKER)
 
 
 def _extension_start(name: str) -> int:

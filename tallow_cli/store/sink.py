@@ -2,9 +2,9 @@
 
 a directory             store.directory_sink.DirectorySink
 one file (-o FILE)      store.directory_sink.FileSink
-standard output (-o -)  store.stream_sink.StdoutSink
---text                  store.memory_sink.TextSink
-benchmarks              store.memory_sink.NullSink
+standard output (-o -)  store.sequential_sink.StdoutSink
+--text                  store.sequential_sink.TextSink
+benchmarks              store.sequential_sink.NullSink
 """
 
 from __future__ import annotations

@@ -1,0 +1,264 @@
+"""Everything the receiving side does to the disk, one method per system call: the seam for tests and
+platforms.
+
+`DirFdFilesystem` works relative to open directories (`dir_fd`), so nobody who swaps a directory for a
+symbolic link meanwhile can lead us elsewhere. `PathFilesystem` is the plain fall-back for systems without
+it (Windows): it checks every directory of the path again before each operation, which leaves a race but no
+known hole. Tests pass in subclasses that fail, stop short or kill the process. Methods raise OSError;
+callers make sentences of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+Data = bytes | bytearray | memoryview
+
+_NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+_DIRECTORY: Final = getattr(os, "O_DIRECTORY", 0)
+_COMMON: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOINHERIT", 0)
+_CREATE_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _COMMON
+_REOPEN_FLAGS: Final = os.O_RDWR | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | _COMMON
+_DIRECTORY_FLAGS: Final = os.O_RDONLY | _DIRECTORY | _NOFOLLOW | _COMMON
+
+# What link(2) says where the file system has no hard links (FAT, exFAT, some network mounts, Android's
+# sdcardfs).
+NO_HARD_LINKS: Final = frozenset(
+    {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Directory:
+    """An open directory. Only a Filesystem makes one; close it through the same."""
+
+    path: str  # for messages, and for PathFilesystem to work with
+    identity: tuple[int, int]  # device and inode
+    fd: int = -1  # -1 where directories cannot be opened
+    parent: Directory | None = None
+
+
+class Filesystem:
+    """The operations, on names relative to a `Directory`. Subclasses say how a name becomes a path."""
+
+    def where(self, directory: Directory, name: str) -> tuple[str, int | None]:
+        """(path, dir_fd) to pass to the os functions."""
+        raise NotImplementedError
+
+    def open_root(self, path: str) -> Directory:
+        """Open the directory the user named, following links in that path."""
+        raise NotImplementedError
+
+    def open_directory(self, parent: Directory, name: str) -> Directory:
+        """Open a directory; ELOOP or ENOTDIR if it is a symbolic link or anything else."""
+        raise NotImplementedError
+
+    def close_directory(self, directory: Directory) -> None:
+        if directory.fd >= 0:
+            os.close(directory.fd)
+
+    def make_directory(self, parent: Directory, name: str) -> None:
+        """0700 until its own mode is set: nobody else looks in while it fills."""
+        path, dir_fd = self.where(parent, name)
+        os.mkdir(path, 0o700, dir_fd=dir_fd)
+
+    def remove_directory(self, parent: Directory, name: str) -> None:
+        path, dir_fd = self.where(parent, name)
+        os.rmdir(path, dir_fd=dir_fd)
+
+    def create(self, directory: Directory, name: str) -> int:
+        """A new, empty file, 0600, open for reading and writing; EEXIST for anything under that name."""
+        path, dir_fd = self.where(directory, name)
+        return os.open(path, _CREATE_FLAGS, 0o600, dir_fd=dir_fd)
+
+    def reopen(self, directory: Directory, name: str) -> int:
+        path, dir_fd = self.where(directory, name)
+        return os.open(path, _REOPEN_FLAGS, dir_fd=dir_fd)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def identity(self, fd: int) -> tuple[int, int]:
+        status = os.fstat(fd)
+        return status.st_dev, status.st_ino
+
+    def stat(self, directory: Directory, name: str) -> os.stat_result | None:
+        """lstat; None if there is nothing."""
+        path, dir_fd = self.where(directory, name)
+        try:
+            return os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def write(self, fd: int, offset: int, data: Data) -> int:
+        """May write less than `data`: returns how much."""
+        if _HAS_PWRITE:
+            return os.pwrite(fd, data, offset)
+        os.lseek(fd, offset, os.SEEK_SET)  # one thread at a time uses a sink
+        return os.write(fd, data)
+
+    def read(self, fd: int, offset: int, size: int) -> bytes:
+        if _HAS_PWRITE:
+            return os.pread(fd, size, offset)
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.read(fd, size)
+
+    def allocate(self, fd: int, size: int) -> None:
+        """Reserve the blocks of a file, so that a full disk shows before the bytes are sent."""
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(fd, 0, size)
+            except OSError as problem:
+                if problem.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                    raise
+
+    def set_file_attributes(self, directory: Directory, name: str, fd: int, mode: int, mtime_ns: int) -> None:
+        if _HAS_FD_ATTRIBUTES:
+            os.fchmod(fd, mode)
+            os.utime(fd, ns=(mtime_ns, mtime_ns))
+        else:
+            path, _ = self.where(directory, name)
+            os.utime(path, ns=(mtime_ns, mtime_ns))
+
+    def set_directory_attributes(self, directory: Directory, mode: int, mtime_ns: int) -> None:
+        target: int | str = directory.fd if directory.fd >= 0 else self._checked_path(directory)
+        os.chmod(target, mode)
+        os.utime(target, ns=(mtime_ns, mtime_ns))
+
+    def link(self, directory: Directory, name: str, new_name: str) -> None:
+        """Give a file a second name; EEXIST for anything under it."""
+        path, dir_fd = self.where(directory, name)
+        new_path, new_dir_fd = self.where(directory, new_name)
+        os.link(path, new_path, src_dir_fd=dir_fd, dst_dir_fd=new_dir_fd, follow_symlinks=dir_fd is None)
+
+    def rename(self, directory: Directory, name: str, new_name: str) -> None:
+        """Replaces what has the new name, unless it is a directory."""
+        path, dir_fd = self.where(directory, name)
+        new_path, new_dir_fd = self.where(directory, new_name)
+        os.replace(path, new_path, src_dir_fd=dir_fd, dst_dir_fd=new_dir_fd)
+
+    def unlink(self, directory: Directory, name: str) -> None:
+        path, dir_fd = self.where(directory, name)
+        os.unlink(path, dir_fd=dir_fd)
+
+    def symlink(self, target: str, directory: Directory, name: str) -> None:
+        path, dir_fd = self.where(directory, name)
+        os.symlink(target, path, dir_fd=dir_fd)
+
+    def sync_file(self, fd: int) -> None:
+        os.fsync(fd)
+
+    def sync_directory(self, directory: Directory) -> None:
+        if directory.fd >= 0:
+            os.fsync(directory.fd)
+
+    def sync_all(self, directory: Directory) -> bool:
+        """Sync the whole file system that holds `directory`; False where that is not to be had."""
+        syncfs = _syncfs()
+        if syncfs is None or directory.fd < 0:
+            return False
+        if syncfs(directory.fd) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        return True
+
+    def free_bytes(self, directory: Directory) -> int | None:
+        """What an unprivileged user may still write; None where it cannot be told."""
+        if not hasattr(os, "statvfs"):
+            return _free_bytes_by_path(directory.path)
+        figures = os.statvfs(directory.fd if directory.fd >= 0 else directory.path)
+        return figures.f_bavail * figures.f_frsize
+
+    def _checked_path(self, directory: Directory) -> str:
+        raise NotImplementedError
+
+
+class DirFdFilesystem(Filesystem):
+    """Every name is looked up in an open directory."""
+
+    def where(self, directory: Directory, name: str) -> tuple[str, int | None]:
+        return name, directory.fd
+
+    def open_root(self, path: str) -> Directory:
+        fd = os.open(path, _DIRECTORY_FLAGS & ~_NOFOLLOW)
+        return Directory(path, self.identity(fd), fd)
+
+    def open_directory(self, parent: Directory, name: str) -> Directory:
+        fd = os.open(name, _DIRECTORY_FLAGS, dir_fd=parent.fd)
+        return Directory(os.path.join(parent.path, name), self.identity(fd), fd, parent)
+
+
+class PathFilesystem(Filesystem):
+    """Every name is joined to a path whose directories are looked at again first."""
+
+    def where(self, directory: Directory, name: str) -> tuple[str, int | None]:
+        return os.path.join(self._checked_path(directory), name), None
+
+    def open_root(self, path: str) -> Directory:
+        status = os.stat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+        return Directory(os.path.realpath(path), (status.st_dev, status.st_ino))
+
+    def open_directory(self, parent: Directory, name: str) -> Directory:
+        path = os.path.join(self._checked_path(parent), name)
+        return Directory(path, _real_directory(path), parent=parent)
+
+    def _checked_path(self, directory: Directory) -> str:
+        walked: Directory | None = directory
+        while walked is not None:
+            if _real_directory(walked.path) != walked.identity:
+                raise NotADirectoryError(errno.ENOTDIR, "it was exchanged meanwhile", walked.path)
+            walked = walked.parent
+        return directory.path
+
+
+def _real_directory(path: str) -> tuple[int, int]:
+    """The identity of a directory that is no link and no Windows junction. Raises OSError otherwise."""
+    status = os.lstat(path)
+    reparse = getattr(status, "st_file_attributes", 0) & stat.FILE_ATTRIBUTE_REPARSE_POINT
+    if not stat.S_ISDIR(status.st_mode) or reparse:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    return status.st_dev, status.st_ino
+
+
+def _free_bytes_by_path(path: str) -> int | None:
+    import shutil  # only where there is no statvfs
+
+    try:
+        return shutil.disk_usage(path).free
+    except OSError:
+        return None
+
+
+_HAS_PWRITE: Final = hasattr(os, "pwrite")
+_HAS_FD_ATTRIBUTES: Final = hasattr(os, "fchmod") and os.utime in os.supports_fd
+_HAS_DIR_FD: Final = bool(_DIRECTORY and _NOFOLLOW) and {
+    os.open, os.mkdir, os.rmdir, os.stat, os.link, os.unlink, os.rename, os.symlink,
+} <= os.supports_dir_fd  # fmt: skip
+
+
+@functools.cache
+def _syncfs() -> Callable[[int], int] | None:
+    """Linux's syncfs(2): one call where 10,000 fsyncs would take 40 times as long (docs/spec/manifest.md)."""
+    if sys.platform != "linux":
+        return None
+    try:
+        function = ctypes.CDLL(None, use_errno=True).syncfs
+    except (OSError, AttributeError):
+        return None
+    function.argtypes = [ctypes.c_int]
+    function.restype = ctypes.c_int
+    return function
+
+
+def default_filesystem() -> Filesystem:
+    return DirFdFilesystem() if _HAS_DIR_FD else PathFilesystem()

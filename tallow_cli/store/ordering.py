@@ -1,0 +1,34 @@
+"""Putting a stream that arrives in pieces, in any order, into order again, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tallow_cli.store.filesystem import Data
+
+
+class InOrder:
+    """Holds pieces until their turn comes. What it can hold is what credit lets the peer have under way."""
+
+    def __init__(self) -> None:
+        self.position = 0  # where the next piece to come out begins
+        self.held = 0  # bytes waiting
+        self._waiting: dict[int, Data] = {}
+
+    def push(self, offset: int, data: Data) -> Iterator[Data]:
+        """Take a piece; gives out all whose turn has come. Consume it whole. ValueError for a byte seen
+        before.
+        """
+        if offset != self.position:
+            if offset < self.position or offset in self._waiting:
+                raise ValueError(f"bytes at {offset} came twice")
+            if len(data):
+                self._waiting[offset] = data
+                self.held += len(data)
+            return
+        self.position += len(data)
+        yield data
+        while (waiting := self._waiting.pop(self.position, None)) is not None:
+            self.held -= len(waiting)
+            self.position += len(waiting)
+            yield waiting

@@ -1,0 +1,182 @@
+"""One file on its way in: a hidden temporary beside its final name, written at any offset, hashed as it
+fills.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import Final
+
+from blake3 import blake3
+
+from tallow_cli.core.names import SafePath
+from tallow_cli.core.ranges import RangeSet
+from tallow_cli.store.filesystem import Data
+from tallow_cli.store.receive_root import ReceiveRoot, temporary_name
+
+ALLOCATE_FROM: Final = 256 * 1024  # below, reserving costs a call and saves nothing
+REREAD_BYTES: Final = 1024 * 1024
+
+
+class PartialFile:
+    """Bytes in, digest out. All methods raise OSError; `size` is None for a stream of unknown length.
+
+    The digest covers what was written, from memory where it came in order, read back where it did not.
+    """
+
+    __slots__ = (
+        "_digest",
+        "_fd",
+        "_hashed",
+        "_hasher",
+        "_identity",
+        "_later",
+        "_root",
+        "path",
+        "size",
+        "temporary",
+        "written",
+    )
+
+    def __init__(self, root: ReceiveRoot, path: SafePath, size: int | None) -> None:
+        self.path = path
+        self.size = size
+        self.temporary: str | None = None  # once it is on the disk
+        self.written = 0  # bytes
+        self._root = root
+        self._fd = -1
+        self._identity = (0, 0)
+        self._hasher: blake3 | None = None  # 2 KiB: not kept for a file that is whole
+        self._digest: bytes | None = None
+        self._hashed = 0  # the prefix that is in the hash
+        self._later: RangeSet | None = None  # written beyond the prefix
+
+    @property
+    def is_open(self) -> bool:
+        return self._fd >= 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every byte is there; for a stream, whether there is no hole."""
+        return not self._later and (self.size is None or self.written == self.size)
+
+    def create(self) -> None:
+        """Make the temporary, with its blocks reserved."""
+        filesystem = self._root.filesystem
+        name = temporary_name()
+        self._fd = filesystem.create(self._root.parent(self.path), name)
+        self.temporary = name
+        self._identity = filesystem.identity(self._fd)
+        if self.size is not None and self.size >= ALLOCATE_FROM:
+            filesystem.allocate(self._fd, self.size)
+
+    def open(self) -> None:
+        """Have a descriptor: make the temporary, or open it again and see that it is the same file."""
+        if self._fd >= 0:
+            return
+        if self.temporary is None:
+            self.create()
+            return
+        filesystem = self._root.filesystem
+        fd = filesystem.reopen(self._root.parent(self.path), self.temporary)
+        if filesystem.identity(fd) != self._identity:
+            filesystem.close(fd)
+            raise OSError(errno.ESTALE, "another file took the place of the unfinished one")
+        self._fd = fd
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Raises ValueError for a byte that was there already."""
+        self.open()
+        size = len(data)
+        if offset == self._hashed and self._digest is None:
+            self._write_all(offset, data)
+            if size == self.size:  # a small file in one piece
+                self._digest = blake3(data).digest()
+            else:
+                self._hash(data)
+            if self._later:
+                self._catch_up(self._later)
+        else:
+            if self._later is None:
+                self._later = RangeSet()
+            if self.is_whole or offset < self._hashed or self._later.add(offset, offset + size) != size:
+                raise ValueError(f"bytes {offset} to {offset + size} of {self.path} overlap what was written")
+            self._write_all(offset, data)
+        self.written += size
+        if self._hasher is not None and self.size == self.written:
+            self._digest, self._hasher = self._hasher.digest(), None
+
+    def _hash(self, data: Data) -> None:
+        if self._hasher is None:
+            self._hasher = blake3()
+        self._hasher.update(data)
+        self._hashed += len(data)
+
+    def _write_all(self, offset: int, data: memoryview) -> None:
+        write = self._root.filesystem.write
+        done = write(self._fd, offset, data)
+        while done < len(data):  # a signal, a quota, a full disk: the next call says which
+            count = write(self._fd, offset + done, data[done:])
+            if count == 0:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            done += count
+
+    def _catch_up(self, later: RangeSet) -> None:
+        """Hash what lies on the disk directly behind the prefix."""
+        stop = later.covered_until(self._hashed)
+        while self._hashed < stop:
+            data = self._root.filesystem.read(self._fd, self._hashed, min(stop - self._hashed, REREAD_BYTES))
+            if not data:
+                raise OSError(errno.ESTALE, "the unfinished file was cut short")
+            self._hash(data)
+        later.remove(0, stop)
+
+    def digest(self) -> bytes:
+        """Of all bytes. Raises ValueError while some are missing."""
+        if not self.is_whole:
+            raise ValueError(f"{self.path} is not whole: {self.written} of {self.size} bytes")
+        if self._digest is not None:
+            return self._digest
+        return (self._hasher or blake3()).digest()
+
+    def set_attributes(self, mode: int, mtime_ns: int) -> None:
+        """To be called after the last write, which would change the time again."""
+        self.open()
+        if self.temporary is not None:
+            directory = self._root.parent(self.path)
+            self._root.filesystem.set_file_attributes(directory, self.temporary, self._fd, mode, mtime_ns)
+
+    def sync(self) -> None:
+        self.open()
+        self._root.filesystem.sync_file(self._fd)
+
+    def close(self) -> None:
+        """Release the descriptor; the temporary stays and can be opened again."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            self._root.filesystem.close(fd)
+
+    def publish(self, path: SafePath, *, replace: bool) -> None:
+        """Turn the temporary into `path`, a name in the same directory. Raises FileExistsError unless
+        `replace`.
+        """
+        if self.temporary is None:
+            raise ValueError(f"{path} has no temporary")
+        self._root.publish(path, self.temporary, replace=replace)
+        self.temporary = None
+
+    def discard(self) -> None:
+        """Remove the temporary. Never raises for what cannot be removed."""
+        with contextlib.suppress(OSError):
+            self.close()
+        if self.temporary is not None:
+            with contextlib.suppress(OSError):
+                self._root.filesystem.unlink(self._root.parent(self.path), self.temporary)
+            self.temporary = None
+
+
+def as_view(data: Data) -> memoryview:
+    """A flat view of bytes, so that slices of it copy nothing."""
+    return data if isinstance(data, memoryview) else memoryview(data)

@@ -1,0 +1,203 @@
+"""Sinks that take the stream in order only: standard output, a text for the screen, and nowhere.
+
+Bytes out of order wait in memory and are not credited before their turn, so what waits is bounded by the
+credit that the peer was given. These sinks cannot take anything back: their bytes are gone when the digest is
+compared.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import sys
+import threading
+from typing import Final
+
+from blake3 import blake3
+
+from tallow_cli.core.manifest import EntryKind, Manifest
+from tallow_cli.core.names import check_manifest_names
+from tallow_cli.errors import BadOption, DigestMismatch, PeerProtocolError, TargetUnwritable
+from tallow_cli.store.failures import target_error
+from tallow_cli.store.filesystem import Data
+from tallow_cli.store.ordering import InOrder
+from tallow_cli.store.partial import as_view
+from tallow_cli.store.sink import Conflict, Published
+
+PIPE_STEP: Final = (
+    4096  # what a pipe that polls writable takes without blocking (POSIX: PIPE_BUF, at least 512)
+)
+STANDARD_OUTPUT: Final = "standard output"
+
+
+class SequentialSink:
+    """The common part: order, digests, counting. Subclasses say where bytes go (`take`)."""
+
+    def __init__(self) -> None:
+        self.bytes_received = 0  # in order
+        self.files_verified = 0
+        self._manifest = Manifest("files", ())
+        self._order = InOrder()
+        self._hasher = blake3()
+        self._digests: list[bytes] = []  # of the files whose every byte came
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        return ()
+
+    def conflicts(self, manifest: Manifest) -> list[Conflict]:
+        return []
+
+    def open(self, manifest: Manifest) -> None:
+        check_manifest_names(manifest)
+        self._manifest = manifest
+
+    def write(self, offset: int, data: Data) -> int:
+        before = self.bytes_received
+        for piece in self._order.push(offset, data):
+            view = as_view(piece)
+            done = 0
+            for span, _, size in self._manifest.slices(self.bytes_received, len(view)):
+                self._end_files(span.index)
+                part = view[done : done + size]
+                self._hasher.update(part)
+                self.take(part)
+                done += size
+                self.bytes_received += size
+            if done != len(view):
+                raise ValueError(f"bytes at {offset} reach beyond the end of the stream")
+        return self.bytes_received - before
+
+    def finish(self, file_index: int, digest: bytes) -> tuple[Published, ...]:
+        span = self._manifest.file_spans[file_index]
+        is_stream = self._manifest.kind == "stream"
+        if self._order.held if is_stream else span.end > self.bytes_received:
+            raise ValueError(f"file {file_index} is not whole")
+        self._end_files(file_index + 1)
+        if self._digests[file_index] != digest:
+            raise DigestMismatch(self.shown(file_index))
+        self.files_verified += 1
+        return ()
+
+    def complete(self) -> tuple[Published, ...]:
+        spans = self._manifest.file_spans
+        if self.files_verified != len(spans):
+            raise ValueError(f"{len(spans) - self.files_verified} files are not finished")
+        is_stream = self._manifest.kind == "stream"
+        return tuple(
+            Published(span.index, span.entry.path, self.bytes_received if is_stream else span.size, None)
+            for span in spans
+        )
+
+    def abort(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def take(self, data: memoryview) -> None:
+        """The next bytes of the stream, all of one file."""
+        raise NotImplementedError
+
+    def shown(self, file_index: int) -> str:
+        """What to call a file whose digest is wrong."""
+        return self._manifest.file_spans[file_index].entry.path
+
+    def _end_files(self, count: int) -> None:
+        """The first `count` files have come whole."""
+        while len(self._digests) < count:
+            self._digests.append(self._hasher.digest())
+            self._hasher.reset()
+
+
+class NullSink(SequentialSink):
+    """A Sink that verifies digests, counts (`bytes_received`, `files_verified`) and keeps nothing."""
+
+    def take(self, data: memoryview) -> None:
+        pass
+
+
+class TextSink(SequentialSink):
+    """A Sink for an offer of kind "text": `text` is it, once `complete` has returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = ""
+        self._data = bytearray()
+
+    def open(self, manifest: Manifest) -> None:
+        if manifest.kind != "text":
+            raise PeerProtocolError("files where a text was offered")
+        super().open(manifest)
+
+    def take(self, data: memoryview) -> None:
+        self._data += data
+
+    def complete(self) -> tuple[Published, ...]:
+        published = super().complete()
+        try:
+            self.text = self._data.decode()
+        except UnicodeDecodeError:
+            raise PeerProtocolError("a text that is not UTF-8") from None
+        return published
+
+
+class StdoutSink(SequentialSink):
+    """A Sink that writes one offered file to a descriptor (`-o -`), which stays open: it is the caller's.
+
+    A digest that does not match can only be told at the end (DigestMismatch, exit code 9), when the bytes are
+    out: whoever reads the pipe must look at the exit code. `close` from another thread wakes a `write` that
+    waits for the reader; it then raises TargetUnwritable.
+    """
+
+    def __init__(self, fd: int = 1) -> None:
+        super().__init__()
+        self._fd = fd
+        self._closed = False
+        self._writing = threading.Lock()
+        self._wake_read, self._wake_write = os.pipe()
+        # Only what can make us wait is polled. A regular file takes any piece at once.
+        self._polled = sys.platform != "win32" and not stat.S_ISREG(os.fstat(fd).st_mode)
+
+    def open(self, manifest: Manifest) -> None:
+        if len(manifest.entries) != 1 or manifest.entries[0].kind is not EntryKind.FILE:
+            raise BadOption(
+                "--output -", "standard output takes one file, and more is offered; name a directory"
+            )
+        super().open(manifest)
+
+    def take(self, data: memoryview) -> None:
+        try:
+            with self._writing:
+                self._write_all(data)
+        except BrokenPipeError as problem:
+            raise TargetUnwritable(STANDARD_OUTPUT, "its reader has closed it") from problem
+        except OSError as problem:
+            raise target_error(problem, STANDARD_OUTPUT) from problem
+
+    def shown(self, file_index: int) -> str:
+        return STANDARD_OUTPUT
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        os.write(self._wake_write, b"\0")
+        if self._writing.acquire(timeout=1.0):  # a blocked terminal may keep it; then the pipe is left open
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+
+    def _write_all(self, data: memoryview) -> None:
+        while len(data):
+            if self._closed:
+                raise TargetUnwritable(STANDARD_OUTPUT, "it was closed")
+            if not self._polled:
+                data = data[os.write(self._fd, data) :]
+                continue
+            _, ready, _ = select.select([self._wake_read], [self._fd], [])
+            if ready:
+                try:
+                    data = data[os.write(self._fd, data[:PIPE_STEP]) :]
+                except BlockingIOError:  # somebody else made it non-blocking and filled it
+                    continue

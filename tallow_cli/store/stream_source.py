@@ -1,0 +1,113 @@
+"""Sending standard input, or any descriptor, whose length nobody knows before it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+import threading
+import time
+from typing import Final
+
+from blake3 import blake3
+
+from tallow_cli.core.manifest import Entry, EntryKind, Manifest
+from tallow_cli.errors import SourceUnreadable
+from tallow_cli.store.failures import reason
+
+PIPE_BYTES: Final = 1024 * 1024  # the most an unprivileged process may ask for (fs.pipe-max-size)
+CLOSE_WAIT_S: Final = 1.0
+
+
+class StreamSource:
+    """A Source of what comes from `fd` until it ends. The descriptor is not closed: it is the caller's.
+
+    `read` takes all that is there, up to its size, and waits only for the first byte, so that `tail -f` flows
+    and a fast pipe fills whole chunks. `close` from another thread wakes it.
+    """
+
+    def __init__(self, fd: int, name: str = "stdin") -> None:
+        entry = Entry(name, EntryKind.FILE, 0, 0o644, time.time_ns())
+        self._manifest = Manifest("stream", (entry,))
+        self._fd = fd
+        self._name = name
+        self._position = 0
+        self._hasher = blake3()
+        self._digest: bytes | None = None
+        self._closed = False
+        self._reading = threading.Lock()
+        self._wake_read, self._wake_write = os.pipe()
+        _widen_pipe(fd)
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._manifest
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def files_read(self) -> int:
+        return 0 if self._digest is None else 1
+
+    def read(self, offset: int, size: int) -> bytes:
+        if offset != self._position:
+            raise ValueError(f"read at {offset}, but the last read ended at {self._position}")
+        if self._digest is not None or size == 0:
+            return b""
+        try:
+            with self._reading:
+                data = self._read_available(size)
+        except OSError as problem:
+            raise SourceUnreadable(self._name, reason(problem)) from problem
+        self._hasher.update(data)
+        self._position += len(data)
+        if not data and not self._closed:
+            self._digest = self._hasher.digest()
+        return data
+
+    def digest(self, file_index: int) -> bytes:
+        if file_index != 0 or self._digest is None:
+            raise ValueError("the stream has not ended")
+        return self._digest
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        os.write(self._wake_write, b"\0")
+        # On Windows nothing wakes a blocked read; then the pipe is left to the end of the process.
+        if self._reading.acquire(timeout=CLOSE_WAIT_S):
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+
+    def _read_available(self, size: int) -> bytes:
+        """b"" at the end, or when closed."""
+        pieces: list[bytes] = []
+        wanted = size
+        while wanted > 0 and self._is_readable(wait=not pieces):
+            piece = os.read(self._fd, wanted)
+            if not piece:
+                break
+            pieces.append(piece)
+            wanted -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _is_readable(self, *, wait: bool) -> bool:
+        if self._closed:
+            return False
+        if sys.platform == "win32":  # select takes sockets only: block in read, once
+            return wait
+        ready, _, _ = select.select([self._fd, self._wake_read], [], [], None if wait else 0)
+        return self._fd in ready and not self._closed
+
+
+def _widen_pipe(fd: int) -> None:
+    """A 64 KiB pipe costs a switch of processes for every 64 KiB."""
+    if sys.platform == "linux":
+        import fcntl
+
+        with contextlib.suppress(OSError):  # not a pipe, or the user's pipes hold too much already
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)

@@ -1,0 +1,94 @@
+"""The directories and links of a received tree: made, given their modes and times, made durable, cleared
+away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Sequence
+from typing import Final
+
+from tallow_cli.core.manifest import PERMISSION_BITS, Entry, EntryKind
+from tallow_cli.core.names import SafePath
+from tallow_cli.store.receive_root import ReceiveRoot, temporary_name
+from tallow_cli.store.syncing import sync_directories
+
+OWNER_BITS: Final = 0o700  # whatever the peer says, the owner can look into a directory and clear it away
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
+
+
+class ReceivedTree:
+    """What of the offer is not a file. All methods raise OSError unless they say otherwise."""
+
+    def __init__(self, root: ReceiveRoot, entries: Sequence[Entry], paths: Sequence[SafePath]) -> None:
+        self._root = root
+        self._directories = [
+            (entry, path)
+            for entry, path in zip(entries, paths, strict=True)
+            if entry.kind is EntryKind.DIRECTORY
+        ]
+        self._links = [
+            (entry, path)
+            for entry, path in zip(entries, paths, strict=True)
+            if entry.kind is EntryKind.SYMLINK
+        ]
+        needed: dict[SafePath, None] = {}
+        for entry, path in zip(entries, paths, strict=True):
+            needed.update(dict.fromkeys(path.ancestors()))
+            if entry.kind is EntryKind.DIRECTORY:
+                needed[path] = None
+        self._needed = list(needed)  # parents before children
+        self._made: dict[SafePath, None] = {}
+
+    def make_directories(self, *, merge: bool) -> None:
+        """Make every directory. One that is there already is used if `merge`, else FileExistsError."""
+        for path in self._needed:
+            try:
+                self._root.filesystem.make_directory(self._root.parent(path), path.name)
+                self._made[path] = None
+            except FileExistsError:
+                if not merge:
+                    raise
+                self._root.itself(path)  # a directory, not a link to one
+
+    def make_links(self, *, replace: bool) -> list[str]:
+        """Make the symbolic links, when everything they may point to is there. FileExistsError unless
+        `replace`.
+
+        Returns a sentence for each that this file system cannot have.
+        """
+        notices = []
+        filesystem = self._root.filesystem
+        for entry, path in self._links:
+            directory = self._root.parent(path)
+            name = temporary_name() if replace else path.name
+            try:
+                filesystem.symlink(entry.target or "", directory, name)
+            except (OSError, NotImplementedError) as problem:
+                if isinstance(problem, OSError) and problem.errno not in _NO_LINKS:
+                    raise
+                notices.append(f"{self._root.shown(path)} was not made: symbolic links cannot be made here")
+                continue
+            if replace:
+                try:
+                    filesystem.rename(directory, name, path.name)
+                except OSError:
+                    filesystem.unlink(directory, name)
+                    raise
+        return notices
+
+    def settle(self, umask: int) -> None:
+        """Give the directories that we made their modes and times, and sync every directory that changed."""
+        for entry, path in reversed(self._directories):  # a name made in a directory changes its time
+            if path in self._made:
+                mode = (entry.mode & PERMISSION_BITS & ~umask) | OWNER_BITS
+                self._root.filesystem.set_directory_attributes(self._root.itself(path), mode, entry.mtime_ns)
+        sync_directories(self._root, self._needed)
+
+    def clear(self) -> None:
+        """Remove the directories that we made and that are empty. Never raises for what cannot be removed."""
+        for path in reversed(self._made):
+            with contextlib.suppress(OSError):
+                self._root.filesystem.remove_directory(self._root.parent(path), path.name)
+        self._made.clear()
