@@ -95,5 +95,4 @@ class Consent:
         return policy
 
     async def _ask(self, question: str) -> str:
-        with self._renderer.paused():
-            return await ask(self._environment, question)
+        return await ask(self._environment, question)

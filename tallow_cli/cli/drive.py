@@ -91,9 +91,9 @@ async def _supervise(session: Session, renderer: Renderer) -> None:
         loop.call_later(_CLEANUP_S, _give_up, cause, renderer)
 
     task = asyncio.ensure_future(session(renderer.handle))
-    for number, error in ((signal.SIGINT, Interrupted), (signal.SIGTERM, Terminated)):
-        with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt instead
-            loop.add_signal_handler(number, lambda error=error: on_signal(error()))
+    with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt instead
+        loop.add_signal_handler(signal.SIGINT, lambda: on_signal(Interrupted()))
+        loop.add_signal_handler(signal.SIGTERM, lambda: on_signal(Terminated()))
     try:
         await task
     except asyncio.CancelledError:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from tallow_cli.cli.options import rate_option, size_option
 from tallow_cli.errors import BadOption
-from tallow_cli.net.engines import DEFAULT_ENGINE, engine_names
+from tallow_cli.net.engines import DEFAULT_ENGINE, ENGINES
 from tallow_cli.session.settings import LinkSettings, Mode
 from tallow_cli.ui.renderer import choose_renderer
 
@@ -28,8 +28,8 @@ def link_settings(
 ) -> LinkSettings:
     """Raises BadOption for a value out of range."""
     name = engine or DEFAULT_ENGINE
-    if name not in engine_names():
-        raise BadOption("--engine", f"{name!r} is not one of {', '.join(engine_names())}")
+    if name not in ENGINES:
+        raise BadOption("--engine", f"{name!r} is not one of {', '.join(sorted(ENGINES))}")
     return LinkSettings(
         engine=name,
         channels=channels,

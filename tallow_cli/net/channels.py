@@ -240,6 +240,11 @@ class ParallelChannelManager:
     def is_paused(self, index: int) -> bool:
         return self._lane(index).paused
 
+    def buffered_amount(self, index: int) -> int:
+        """Bytes given to that channel and not yet to the network; 0 once it is closed."""
+        lane = self._lane(index)
+        return 0 if lane.closed else lane.channel.buffered_amount
+
     @property
     def has_room(self) -> bool:
         """Whether `next_index` would give a channel."""

@@ -11,6 +11,7 @@ from signaling.server import CannotListen, SignalingServer
 from tallow_cli.errors import ServerUnreachable
 from tallow_cli.net.addresses import primary_address
 from tallow_cli.net.discovery import announce
+from tallow_cli.session.events import Notice, SessionEvent
 
 _EVERY_ADDRESS = ""
 
@@ -24,7 +25,9 @@ class MeetingPlace:
 
 
 @asynccontextmanager
-async def open_meeting_place(server: str | None) -> AsyncIterator[MeetingPlace]:
+async def open_meeting_place(
+    server: str | None, emit: Callable[[SessionEvent], None]
+) -> AsyncIterator[MeetingPlace]:
     """The user's server, or one of our own for as long as the context lasts.
 
     Raises ServerUnreachable if no port can be listened on.
@@ -41,7 +44,9 @@ async def open_meeting_place(server: str | None) -> AsyncIterator[MeetingPlace]:
 
     async def replace_announcement(nameplate: str) -> None:
         await announcements.aclose()
-        await announcements.enter_async_context(announce(nameplate, port))
+        await announcements.enter_async_context(
+            announce(nameplate, port, on_notice=lambda notice: emit(Notice(notice, detail=True)))
+        )
 
     address = primary_address()
     try:

@@ -16,17 +16,12 @@ from tallow_cli.core.frames import HEADER_BYTES, parse_header_untrusted
 from tallow_cli.errors import PeerProtocolError, PeerVanished, TallowError
 from tallow_cli.session.connection import Connection
 
-_FLUSH_POLL_S = (
-    0.005  # how often to look whether the control channel has drained; aiortc has no event for zero
-)
-
 
 class Machine(Protocol):
     """What SendMachine and ReceiveMachine have in common."""
 
     def channel_state(self, now: float, channel: int, state: ChannelState) -> None: ...
     def receive(self, now: float, channel: int, number: int, payload: bytes | memoryview) -> None: ...
-    def buffered(self, now: float, channel: int, size_bytes: int) -> None: ...
     def packets(self, now: float) -> list[OutgoingPacket]: ...
     def next_timeout(self) -> float | None: ...
     def handle_timeout(self, now: float) -> None: ...
@@ -93,12 +88,7 @@ class Pump:
     async def say_goodbye(self, timeout_s: float) -> None:
         """Send what the machine still has to say, and wait until it has left or `timeout_s` is over."""
         self._turn()
-        try:
-            async with asyncio.timeout(timeout_s):
-                while self._control.state == "open" and self._control.buffered_amount:
-                    await asyncio.sleep(_FLUSH_POLL_S)
-        except TimeoutError:
-            return
+        await self._connection.link.drain(timeout_s)
 
     def stop(self) -> None:
         """Take no more turns and let go of the channels' callbacks."""
@@ -148,8 +138,6 @@ class Pump:
     def _turn(self) -> None:
         self._turn_due = False
         now = self._loop.time()
-        for index in self._data.indexes:
-            self._machine.buffered(now, index, self._data.buffered_amount(index))
         self._on_turn(now)
         while packets := self._machine.packets(now):
             for packet in packets:

@@ -19,6 +19,7 @@ from tallow_cli.session.events import (
     Offered,
     OfferedEntry,
     SessionEvent,
+    TextReceived,
     Waiting,
 )
 from tallow_cli.session.measure import TICK_S, Meter, Sample
@@ -26,6 +27,7 @@ from tallow_cli.session.pump import Pump
 from tallow_cli.session.settings import ReceiveSettings
 from tallow_cli.session.words import for_the_peer
 from tallow_cli.session.worker import Worker
+from tallow_cli.store.memory_sink import TextSink
 from tallow_cli.store.sink import Published, Sink
 
 _GOODBYE_S = 2.0
@@ -98,7 +100,6 @@ class Receiving:
             self._pump.start()
             await self._pump.outcome
             await self._pump.say_goodbye(_GOODBYE_S)
-            await self._connection.link.drain(_GOODBYE_S)
             return self._finish()
         except asyncio.CancelledError:
             self._machine.cancel(self._loop.time())
@@ -231,6 +232,8 @@ class Receiving:
             raise RuntimeError("the transfer finished before it was accepted")
         for notice in self._sink.notices:
             self._emit(Notice(notice))
+        if isinstance(self._sink, TextSink):
+            self._emit(TextReceived(self._sink.text))
         return self._meter.finish(self._loop.time(), self._sample())
 
 

@@ -48,7 +48,7 @@ async def host(settings: SendSettings, emit: Emit, stack: AsyncExitStack) -> Mee
     A wrong guess spends the code: with a code of our own making a fresh one is shown, up to `_MAX_CODES`.
     Raises SignalingError, PeerNeverCame, WrongCodeError, PeerVanished.
     """
-    async with open_meeting_place(settings.server) as place:
+    async with open_meeting_place(settings.server, emit) as place:
         client = await SignalingClient.connect(place.connect_url, timeout_s=settings.waits.connect_s)
         async with client:
             for attempt in range(1, _MAX_CODES + 1):

@@ -100,6 +100,8 @@ class Sending:
     # A turn of the pump
 
     def _on_turn(self, now: float) -> None:
+        for channel in self._connection.data.indexes:
+            self._machine.buffered(now, channel, self._connection.data.buffered_amount(channel))
         for event in self._machine.events():
             match event:
                 case Accepted(held_bytes=held):
