@@ -23,8 +23,8 @@ from tallow_cli.errors import (
 FORMAT = 1
 NONCE_BYTES = 32
 TAG_BYTES = 16  # AES-GCM
-MAX_DESCRIPTION_BYTES = 6 * 1024  # 32 candidates of 100 bytes and room to grow
-MAX_BODY_BYTES = 8 * 1024  # half of the 16 KiB the signaling server takes, which base64 swells by a third
+MAX_DESCRIPTION_BYTES = 10_000  # 32 candidates take about 6,000
+MAX_BODY_BYTES = 12_000  # what the signaling server relays; a reply adds at most 1,900 to its description
 MAX_VERSION_CHARS = 64
 MAX_PROTOCOLS = 16
 MAX_CAPABILITIES = 16

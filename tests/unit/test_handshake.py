@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tallow_cli.crypto import bodies
+from tallow_cli.crypto import bodies, handshake
 from tallow_cli.crypto.codes import Code, parse_code
 from tallow_cli.crypto.handshake import (
     CLEAR_PAYLOAD,
@@ -152,6 +152,51 @@ def test_a_description_has_a_limit_and_all_bodies_fit_it() -> None:
     assert result.peer_description == host.receive_confirm(confirm).peer_description == largest
     with pytest.raises(ValueError, match="at most"):
         _host().receive_hello(_joiner().hello(), largest + b"x")
+
+
+def test_every_body_fits_what_the_signaling_server_relays() -> None:
+    from signaling.protocol import MAX_BODY_BYTES
+
+    wordy = frozenset(f"{'capability' * 3}{letter}" for letter in "abcdefghijklmnop")
+    host = HostHandshake(CODE, version="v" * 64, entropy=SeededEntropy("h"), capabilities=wordy)
+    joiner = JoinerHandshake(
+        CODE, version="v" * 64, entropy=SeededEntropy("j"), capabilities=wordy, protocols=tuple(range(1, 17))
+    )
+    hello = joiner.hello()
+    reply = host.receive_hello(hello, bytes(bodies.MAX_DESCRIPTION_BYTES))
+    confirm, _ = joiner.receive_reply(reply, bytes(bodies.MAX_DESCRIPTION_BYTES))
+    assert max(map(len, (hello, reply, confirm))) <= bodies.MAX_BODY_BYTES <= MAX_BODY_BYTES
+
+
+def test_a_host_that_answers_with_a_protocol_nobody_offered_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(handshake, "_choose_protocol", lambda ours, theirs: 9)
+    host, joiner = _host(), _joiner()
+    with pytest.raises(PeerProtocolError, match="was not offered"):
+        joiner.receive_reply(host.receive_hello(joiner.hello(), b""), b"")
+
+
+@pytest.mark.parametrize("field", [0, 4])
+def test_a_one_byte_field_has_one_byte(field: int) -> None:
+    sizes = [1, 33, 1184, 32, 9, 1, 0] if field == 0 else [33, 1088, 32, 5, 1, 0, 32, 16]
+    sizes[field] = 2
+    kind, decode = (1, bodies.decode_hello_untrusted) if field == 0 else (2, bodies.decode_reply_untrusted)
+    body = bytes([kind, bodies.FORMAT]) + b"".join(size.to_bytes(2, "big") + b"1" * size for size in sizes)
+    with pytest.raises(PeerProtocolError, match="malformed"):
+        decode(body)
+
+
+def test_a_field_that_claims_more_than_there_is_is_refused() -> None:
+    for body in (b"\x01\x01\x00\x05abc", b"\x01\x01\x00", b"\x01\x01\xff\xff"):
+        with pytest.raises(PeerProtocolError, match="cut short"):
+            _host().receive_hello(body, b"")
+
+
+@pytest.mark.parametrize("size", [0, 15, bodies.MAX_DESCRIPTION_BYTES + 17])
+def test_a_sealed_description_of_an_impossible_size_is_refused(size: int) -> None:
+    with pytest.raises(PeerProtocolError, match="sealed description"):
+        bodies.decode_confirm_untrusted(bodies.encode_confirm(bytes(32), bytes(size)))
 
 
 def test_payload_goes_clear_only_if_both_sides_ask() -> None:

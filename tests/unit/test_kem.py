@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tallow_cli.crypto import kem
@@ -56,5 +58,15 @@ def test_a_machine_without_it_is_told_so(monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(UnsupportedCrypto, match="pip install --upgrade cryptography") as caught:
             kem.KemKey(SeededEntropy("kem"))
         assert caught.value.exit_code is ExitCode.UNEXPECTED
+    finally:
+        kem.require_support.cache_clear()
+
+
+def test_an_old_cryptography_is_told_apart_from_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.mlkem", None)
+    kem.require_support.cache_clear()
+    try:
+        with pytest.raises(UnsupportedCrypto):
+            kem.encapsulate(bytes(kem.PUBLIC_KEY_BYTES))
     finally:
         kem.require_support.cache_clear()

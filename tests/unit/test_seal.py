@@ -36,16 +36,12 @@ def test_what_is_sealed_opens() -> None:
 
 
 def test_a_packet_in_one_buffer_is_header_and_body() -> None:
-    for size in (
-        0,
-        1,
-        70_000,
-        5,
-        70_000,
-    ):  # a smaller packet after a larger one shows no bytes of the scratch buffer
-        header = _header(1, size)
-        packet = PacketSealer(KEY).seal_packet(1, size, header, b"p" * size)
-        assert packet == header + PacketSealer(KEY).seal(1, size, header, b"p" * size)
+    sealer = PacketSealer(KEY)
+    # A smaller packet after a larger one must show no bytes left in the scratch buffer.
+    for number, size in enumerate((0, 1, 70_000, 5, 70_000)):
+        header = _header(1, number)
+        packet = sealer.seal_packet(1, number, header, b"p" * size)
+        assert packet == header + PacketSealer(KEY).seal(1, number, header, b"p" * size)
         assert type(packet) is bytes
 
 

@@ -155,7 +155,7 @@ def refusals(base: dict[str, object]) -> list[dict[str, str]]:
         ("cut between two fields", "hello", hello[:-2]),
         ("a byte after the last field", "hello", hello + b"\x00"),
         ("a field after the last field", "hello", hello + b"\x00\x00"),
-        ("8,193 bytes", "hello", hello + bytes(8193 - len(hello))),
+        ("12,001 bytes", "hello", hello + bytes(12_001 - len(hello))),
         ("abort", "hello", b"\xff\x01\x00\x01\x02"),
         ("hello reflected", "reply", hello),
         ("joiner's share reflected", "reply", replaced(reply, 0, fields(hello)[1])),
