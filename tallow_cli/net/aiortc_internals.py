@@ -9,9 +9,11 @@ this module imports aiortc (a quarter of a second), so import it lazily.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import socket
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 import aioice
 from aioice import ice, stun
@@ -26,6 +28,7 @@ from aiortc import (
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
 from aiortc.rtcicetransport import connection_kwargs
 
+from tallow_cli.net.udp_batch import Address, BatchSocket
 from tallow_cli.net.udp_buffers import grow_buffers
 
 # aioice waits 5 s for STUN and TURN answers. A server that has not answered in this time is not worth the
@@ -127,6 +130,74 @@ def nominated_pair(transport: RTCIceTransport) -> tuple[aioice.Candidate, aioice
     """The (local, remote) candidates ICE settled on, or None before and after."""
     pair = transport._connection._nominated.get(1)
     return None if pair is None else (pair.local_candidate, pair.remote_candidate)
+
+
+class _IntoQueue:
+    """Feeds the datagrams of a socket taken over to aioice's queue, where the DTLS handshake reads them."""
+
+    def __init__(self, connection: aioice.Connection) -> None:
+        self._connection = connection
+
+    def datagrams_received(self, run: memoryview, segment: int) -> None:
+        for start in range(0, len(run), segment):
+            self._connection.data_received(bytes(run[start : start + segment]), 1)
+
+    def batch_ended(self) -> None:
+        return
+
+    def port_unreachable(self, address: Address) -> None:
+        return
+
+
+def take_over_sockets(transport: RTCIceTransport, *, offload: bool) -> list[BatchSocket]:
+    """Put our own datagram transport under aioice, on every socket of this machine it gathered.
+
+    Each keeps its number, port and STUN handling; only who reads and writes it changes. All of them are
+    taken, not only the nominated pair's: the two sides may settle on different pairs. Relayed candidates stay
+    with aioice.
+    """
+    connection = transport._connection
+    taken: list[BatchSocket] = []
+    for protocol in connection._protocols:
+        old = protocol.transport
+        sock = old.get_extra_info("socket")
+        if protocol.local_candidate.type != "host" or sock is None or isinstance(old, BatchSocket):
+            continue
+        # asyncio refuses to watch a descriptor its transport owns, so ours is a duplicate of the same socket.
+        own = socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
+        own.setblocking(False)
+        cast(asyncio.Transport, old).set_protocol(asyncio.DatagramProtocol())
+        old.close()
+        protocol.transport = BatchSocket(own, protocol, offload=offload)
+        protocol.transport.receiver = _IntoQueue(connection)
+        taken.append(protocol.transport)
+    return taken
+
+
+def nominated_route(transport: RTCIceTransport) -> tuple[asyncio.DatagramTransport, Address] | None:
+    """Where to send now: the chosen pair's socket and the peer's address. It may change while the link
+    lives.
+    """
+    pair = transport._connection._nominated.get(1)
+    return None if pair is None else (pair.protocol.transport, pair.remote_addr)
+
+
+def queued_datagrams(transport: RTCIceTransport) -> list[bytes]:
+    """Take everything out of aioice's queue without waiting. Loss of the connection is left in it."""
+    queue = transport._connection._queue
+    taken: list[bytes] = []
+    while not queue.empty():
+        item = queue.get_nowait()
+        if item is None:
+            queue.put_nowait(None)
+            break
+        taken.append(item[0])
+    return taken
+
+
+def report_loss(transport: RTCIceTransport) -> None:
+    """Make whoever waits for the next datagram see the end of the connection."""
+    transport._connection._queue.put_nowait(None)
 
 
 def ice_is_lost(transport: RTCIceTransport) -> bool:

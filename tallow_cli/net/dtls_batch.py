@@ -1,0 +1,216 @@
+"""DTLS for runs of packets: aiortc's handshake, our record I/O, through pyOpenSSL's public API.
+
+Many `send`s and one `bio_read` give the records of a run back to back: equal packets make equal records,
+which is just the buffer `UDP_SEGMENT` wants. On receipt several records are written to OpenSSL at once and
+read one by one. 2-3 us a packet each way, where aiortc's way costs tens, most of it in its event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, Protocol, runtime_checkable
+
+from aiortc import RTCCertificate, RTCDtlsParameters, RTCIceTransport
+from aiortc.rtcdtlstransport import DataReceiver
+from OpenSSL import SSL
+
+from tallow_cli.net.aiortc_internals import (
+    DtlsTransport,
+    nominated_route,
+    queued_datagrams,
+    report_loss,
+    take_over_sockets,
+)
+from tallow_cli.net.udp_batch import Address, BatchSocket
+
+# OpenSSL reads its input BIO in gulps of one largest record; what a gulp cuts in two is lost.
+MAX_BIO_WRITE: Final = 16384
+# A run of 65,000 bytes at most; malloc gives this size without asking the system for memory.
+MAX_BIO_READ: Final = 66_000
+RECORD_HEADER_BYTES: Final = 13
+_APPLICATION_DATA: Final = b"\x17"
+_DTLS_FIRST_BYTES: Final = range(20, 64)
+
+# A closed port answers every datagram with ICMP. A few in a row, over some time and with nothing received
+# between them, mean that the peer's process is gone; one alone may be a stray.
+UNREACHABLE_COUNT: Final = 3
+UNREACHABLE_SPAN_S: Final = 0.5
+
+# Bytes a DTLS 1.2 record adds to its content: header, explicit nonce, tag; for CBC the worst padding.
+_RECORD_OVERHEAD: Final = {"GCM": 37, "CHACHA20": 29}
+_RECORD_OVERHEAD_CBC: Final = 65
+
+
+@runtime_checkable
+class PacketReceiver(Protocol):
+    """Takes decrypted packets, one wake-up's at a time."""
+
+    def receive_packets(self, packets: list[bytes]) -> None: ...
+
+    def writable(self) -> None:
+        """The socket has room again."""
+        ...
+
+
+class BatchDtlsTransport(DtlsTransport):
+    """A DTLS transport that takes over its ICE transport's sockets when started."""
+
+    def __init__(
+        self, transport: RTCIceTransport, certificate: RTCCertificate, role: str, *, offload: bool = True
+    ) -> None:
+        super().__init__(transport, certificate, role)
+        self.sockets: list[BatchSocket] = []
+        self.loss_reason: str | None = None
+        self._offload = offload
+        self._packet_receiver: PacketReceiver | None = None
+        self._packets: list[bytes] = []
+        self._is_batching = False
+        self._peer_closed = False
+        self._refusals = 0
+        self._refused_since = 0.0
+
+    async def start(self, remoteParameters: RTCDtlsParameters) -> None:
+        """Take the sockets over, shake hands, then receive in batches."""
+        self.sockets = take_over_sockets(self.transport, offload=self._offload)
+        await super().start(remoteParameters)
+        if self.state != "connected":
+            return
+        self._is_batching = True
+        for sock in self.sockets:
+            sock.receiver = self
+            sock.on_writable = self._writable
+
+    @property
+    def record_overhead(self) -> int:
+        name = (self._ssl.get_cipher_name() if self._ssl else None) or ""
+        return next((size for key, size in _RECORD_OVERHEAD.items() if key in name), _RECORD_OVERHEAD_CBC)
+
+    @property
+    def batch_socket(self) -> BatchSocket | None:
+        """The socket in use, or None while the path is relayed."""
+        route = nominated_route(self.transport)
+        return route[0] if route is not None and isinstance(route[0], BatchSocket) else None
+
+    # Sending
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the kernel's send buffer is full: better to wait for `writable`."""
+        sock = self.batch_socket
+        return sock is not None and sock.is_blocked
+
+    def send_batch(self, packets: Sequence[bytes]) -> None:
+        """Seal and send a run of packets of equal size, only the last may be shorter. What cannot go is
+        lost.
+        """
+        ssl = self._ssl
+        if ssl is None or self.state != "connected":
+            return
+        try:
+            for packet in packets:
+                ssl.send(packet)
+            self._send_records(ssl.bio_read(MAX_BIO_READ))
+        except SSL.Error:
+            return
+
+    def _send_records(self, records: bytes) -> None:
+        route = nominated_route(self.transport)
+        if route is None:
+            return
+        transport, address = route
+        segment = RECORD_HEADER_BYTES + int.from_bytes(records[11:13], "big")
+        if isinstance(transport, BatchSocket):
+            transport.send_run(records, segment, address)
+            return
+        for start in range(0, len(records), segment):
+            transport.sendto(records[start : start + segment], address)
+
+    async def _send_data(self, data: bytes) -> None:
+        """For aiortc's control chunks. Never suspends."""
+        self.send_batch((data,))
+
+    def _answer(self) -> None:
+        """Send what OpenSSL wants to say by itself: a repeated last flight, an alert. Such records differ in
+        size.
+        """
+        if self._ssl is None:
+            return
+        try:
+            answer = self._ssl.bio_read(MAX_BIO_READ)
+        except SSL.Error:
+            return
+        start = 0
+        while start + RECORD_HEADER_BYTES <= len(answer):
+            end = start + RECORD_HEADER_BYTES + int.from_bytes(answer[start + 11 : start + 13], "big")
+            self._send_records(answer[start:end])
+            start = end
+
+    def _writable(self) -> None:
+        if self._packet_receiver is not None:
+            self._packet_receiver.writable()
+
+    # Receiving: udp_batch.DatagramReceiver
+
+    def datagrams_received(self, run: memoryview, segment: int) -> None:
+        ssl = self._ssl
+        if ssl is None:
+            return
+        recv, add = ssl.recv, self._packets.append
+        step = max(1, MAX_BIO_WRITE // segment) * segment
+        for start in range(0, len(run), step):
+            part = run[start : start + step]
+            ssl.bio_write(part)
+            try:
+                # One more exception per part is avoided by counting: each record gives one packet, or is
+                # dropped.
+                for _ in range(-(-len(part) // segment)):
+                    add(recv(segment))
+            except SSL.ZeroReturnError:
+                self._peer_closed = True
+            except SSL.Error:
+                pass  # WantReadError: some records were no data or not authentic
+        if bytes(run[::segment]).strip(_APPLICATION_DATA):
+            self._answer()
+
+    def batch_ended(self) -> None:
+        packets = self._packets
+        if packets:
+            self._packets = []
+            self._refusals = 0
+            if self._packet_receiver is not None:
+                self._packet_receiver.receive_packets(packets)
+        if self._peer_closed and self._is_batching:
+            self._is_batching = False
+            report_loss(self.transport)
+
+    def port_unreachable(self, address: Address) -> None:
+        route = nominated_route(self.transport)
+        if route is None or tuple(route[1][:2]) != tuple(address[:2]):
+            return
+        now = asyncio.get_running_loop().time()
+        if self._refusals == 0:
+            self._refused_since = now
+        self._refusals += 1
+        if self._refusals >= UNREACHABLE_COUNT and now - self._refused_since >= UNREACHABLE_SPAN_S:
+            self.loss_reason = "the program on the other side is gone"
+            report_loss(self.transport)
+
+    async def _recv_next(self) -> None:
+        """aiortc's receive loop: the handshake, and afterwards what comes by aioice's way (relayed paths)."""
+        if not self._is_batching and not self._peer_closed:
+            await super()._recv_next()
+            return
+        for datagram in (await self.transport._recv(), *queued_datagrams(self.transport)):
+            if datagram and datagram[0] in _DTLS_FIRST_BYTES:
+                self.datagrams_received(memoryview(datagram), len(datagram))
+        self.batch_ended()
+
+    def _register_data_receiver(self, receiver: DataReceiver) -> None:
+        super()._register_data_receiver(receiver)
+        if isinstance(receiver, PacketReceiver):
+            self._packet_receiver = receiver
+
+    def _unregister_data_receiver(self, receiver: DataReceiver) -> None:
+        super()._unregister_data_receiver(receiver)
+        self._packet_receiver = None
