@@ -1,0 +1,448 @@
+"""What was sent and not yet cumulatively acknowledged, kept as runs of consecutive TSNs, never per packet.
+
+A `Run` is a stretch of one message's fragments that left in one send call. Three lists sorted by TSN hold those the
+peer has not reported: `_flight` (sent once; TSN order is time order), `_resent`, and `_lost` (to be sent again). An
+acknowledged range trims, splits or removes runs, so a byte is counted once however often SACKs repeat it, and one
+SACK costs O(changed blocks x log runs) however large the window is.
+
+Messages stay until the cumulative TSN passes them, for a receiver may take back gap acks (RFC 9260 section 6.3.3).
+Abandonment follows RFC 3758 and RFC 7496: a message is given up when it would have to be retransmitted, or sent on,
+and may not be; not before.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections import deque
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Final
+
+from tallow_cli.dataplane.delivery_rate import DeliveryRateEstimator, SendStamp
+from tallow_cli.dataplane.outbound import OutboundMessage
+from tallow_cli.dataplane.packets import PACKET_OVERHEAD_BYTES, Sack
+from tallow_cli.dataplane.rack import Rack
+from tallow_cli.dataplane.serial import unwrap_tsn
+
+# Gap block offsets have 16 bits: a TSN further ahead of the cumulative ack could not be reported.
+MAX_TSN_SPAN: Final = 65_000
+# dcSCTP reports the 20 lowest gap blocks only: what lies above the last block of a long list is unknown, not lost.
+TRUNCATED_GAP_BLOCKS: Final = 20
+# Fast retransmit's threshold (RFC 9260 section 7.2.4), which RACK keeps while it has seen no reordering.
+DUP_THRESH: Final = 3
+# FORWARD-TSN must fit one packet of the base path MTU: 4 bytes a stream.
+MAX_FORWARD_TSN_STREAMS: Final = 256
+
+_run_first = attrgetter("first")
+_run_end = attrgetter("end")
+
+
+class Run:
+    """Fragments [first, end) of `message`, from byte `offset`, all of `fragment_bytes` but the last."""
+
+    __slots__ = (
+        "end",
+        "first",
+        "fragment_bytes",
+        "last_bytes",
+        "message",
+        "offset",
+        "stamp",
+        "transmissions",
+    )
+
+    stamp: SendStamp
+
+    def __init__(
+        self,
+        message: OutboundMessage,
+        first: int,
+        end: int,
+        offset: int,
+        fragment_bytes: int,
+        last_bytes: int,
+        transmissions: int,
+    ) -> None:
+        self.message = message
+        self.first = first
+        self.end = end
+        self.offset = offset
+        self.fragment_bytes = fragment_bytes
+        self.last_bytes = last_bytes
+        self.transmissions = transmissions
+
+    @property
+    def cost_bytes(self) -> int:
+        """What the run adds to `inflight_bytes`: user data and SCTP headers."""
+        return self.cost_of(self.first, self.end)
+
+    def cost_of(self, first: int, end: int) -> int:
+        cost = (end - first) * (self.fragment_bytes + PACKET_OVERHEAD_BYTES)
+        return cost - self.fragment_bytes + self.last_bytes if end == self.end else cost
+
+    def part(self, first: int, end: int) -> Run:
+        """The same transmission, cut down to [first, end)."""
+        run = Run(
+            self.message,
+            first,
+            end,
+            self.offset + (first - self.first) * self.fragment_bytes,
+            self.fragment_bytes,
+            self.last_bytes if end == self.end else self.fragment_bytes,
+            self.transmissions,
+        )
+        run.stamp = self.stamp
+        return run
+
+
+class SendWindow:
+    """Driver: `assign` and `take_lost` for what is being sent (then set `run.stamp`), `on_sack` for what came back,
+    `detect_lost` / `mark_all_lost` for timers. Acks and losses go to the delivery rate estimator on the way."""
+
+    def __init__(self, initial_tsn: int, estimator: DeliveryRateEstimator) -> None:
+        self.next_tsn = initial_tsn
+        self.cumulative_end = initial_tsn  # the first TSN not cumulatively acknowledged
+        self.inflight_bytes = 0
+        self.retained_bytes = 0
+        self.lost_packets = 0
+        self.saw_reordering = False  # a hole was filled without a retransmission
+        self.abandoned: list[OutboundMessage] = []  # drained by the sender
+        self._abandoned_count = 0  # among `_messages`
+        self._estimator = estimator
+        self._messages: deque[OutboundMessage] = deque()
+        self._settled = 0  # leading messages that are settled
+        self._forward_end = initial_tsn  # "Advanced.Peer.Ack.Point" (RFC 3758 section 3.5), plus one
+        self._skipped: dict[int, int] = {}  # stream: last SSN abandoned, of ordered streams
+        self._flight: list[Run] = []
+        self._resent: list[Run] = []
+        self._lost: list[Run] = []
+        self._blocks: set[tuple[int, int]] = set()
+        self._highest_acked_end = initial_tsn
+        self._loss_ceiling = initial_tsn
+        self._sacked_packets = 0
+        # The latest sent of what the SACKs since `take_newest` acknowledged.
+        self._newest: Run | None = None
+        self._newest_end = 0
+
+    # sending
+
+    @property
+    def has_inflight(self) -> bool:
+        return bool(self._flight or self._resent)
+
+    @property
+    def has_lost(self) -> bool:
+        return bool(self._lost)
+
+    @property
+    def is_recovering(self) -> bool:
+        return bool(self._lost or self._resent)
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing sent awaits an ack or a retransmission."""
+        return not (self._flight or self._resent or self._lost)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the TSN space the peer can report on allows new data."""
+        return self.next_tsn - self.cumulative_end < MAX_TSN_SPAN
+
+    def assign(self, message: OutboundMessage, count: int, fragment_bytes: int) -> Run:
+        """Give TSNs to the message's next `count` fragments."""
+        first, offset = self.next_tsn, message.sent_bytes
+        self.next_tsn = end = first + count
+        if offset == 0:
+            message.first_tsn = first
+            self._messages.append(message)
+            self.retained_bytes += message.size
+        if not message.layout or message.layout[-1][2] != fragment_bytes:
+            message.layout.append((first, offset, fragment_bytes))
+        left = message.size - offset - (count - 1) * fragment_bytes
+        run = Run(message, first, end, offset, fragment_bytes, min(left, fragment_bytes), 1)
+        message.end_tsn = end
+        message.unacked_tsns += count
+        message.is_complete = left <= fragment_bytes
+        self._flight.append(run)
+        self.inflight_bytes += run.cost_bytes
+        return run
+
+    def take_lost(self, max_packets: int, now: float) -> Run | None:
+        """The lowest lost run, at most so many packets of it, now in flight again. Its stamp is to be set anew.
+
+        Messages that may not be retransmitted any more are abandoned on the way.
+        """
+        while self._lost:
+            run = self._lost[0]
+            if not self._may_resend(run, now):
+                self.abandon(run.message)
+                continue
+            if run.end - run.first > max_packets:
+                cut = run.first + max_packets
+                self._lost[0] = run.part(cut, run.end)
+                run = run.part(run.first, cut)
+            else:
+                del self._lost[0]
+            run.transmissions += 1
+            insort(self._resent, run, key=_run_first)
+            self.inflight_bytes += run.cost_bytes
+            return run
+        return None
+
+    def take_last(self, now: float) -> bool:
+        """Tail loss probe: put the last packet in flight up for retransmission. False if none may be."""
+        runs = self._flight or self._resent
+        if not runs or not self._may_resend(runs[-1], now):
+            return False
+        run = runs.pop()
+        if run.end - run.first > 1:
+            runs.append(run.part(run.first, run.end - 1))
+            run = run.part(run.end - 1, run.end)
+        self.inflight_bytes -= run.cost_bytes
+        insort(self._lost, run, key=_run_first)
+        return True
+
+    # acknowledgements
+
+    def on_sack(self, sack: Sack) -> bool:
+        """Take a SACK. False if it is older than what we know or acknowledges what was never sent: ignored."""
+        cumulative_end = unwrap_tsn(sack.cumulative_tsn, self.cumulative_end - 1) + 1
+        if cumulative_end < self.cumulative_end or cumulative_end > self.next_tsn:
+            return False
+        if cumulative_end > self.cumulative_end:
+            self.cumulative_end = cumulative_end
+            for runs in (self._flight, self._resent, self._lost):
+                if runs and runs[0].first < cumulative_end:
+                    self._ack_range(runs, 0, cumulative_end)
+            self._forget_messages()
+        highest_end = cumulative_end
+        if sack.gaps:
+            highest_end = max(highest_end, self._ack_gaps(sack.gaps, cumulative_end - 1))
+        elif self._blocks:
+            self._blocks = set()
+        gap_blocks = len(sack.gaps) // 2
+        self._loss_ceiling = highest_end if gap_blocks >= TRUNCATED_GAP_BLOCKS else self.next_tsn
+        self._sacked_packets = sum(sack.gaps[1::2]) - sum(sack.gaps[::2]) + gap_blocks
+        self._highest_acked_end = max(self._highest_acked_end, highest_end)
+        return True
+
+    def take_newest(self) -> tuple[Run, int] | None:
+        """The run sent last among those newly acknowledged, and the end of its acknowledged part."""
+        newest, self._newest = self._newest, None
+        return None if newest is None else (newest, self._newest_end)
+
+    def _ack_gaps(self, gaps: Sequence[int], base: int) -> int:
+        """Acknowledge blocks not reported before; returns the end of the highest believable one."""
+        next_tsn, highest_end = self.next_tsn, 0
+        blocks = {(base + start, base + last + 1) for start, last in zip(gaps[::2], gaps[1::2], strict=True)}
+        for first, end in sorted(blocks - self._blocks):
+            if first < end <= next_tsn:
+                for runs in (self._flight, self._resent, self._lost):
+                    if runs:
+                        self._ack_range(runs, first, end)
+        self._blocks = blocks
+        for _, end in blocks:
+            if highest_end < end <= next_tsn:
+                highest_end = end
+        return highest_end
+
+    def _ack_range(self, runs: list[Run], first: int, end: int) -> None:
+        low = bisect_right(runs, first, key=_run_end)
+        high, left_over = low, []
+        while high < len(runs) and runs[high].first < end:
+            run = runs[high]
+            from_tsn, to_tsn = max(run.first, first), min(run.end, end)
+            self._credit(run, from_tsn, to_tsn, was_lost=runs is self._lost)
+            if run.first < from_tsn:
+                left_over.append(run.part(run.first, from_tsn))
+            if to_tsn < run.end:
+                left_over.append(run.part(to_tsn, run.end))
+            high += 1
+        if high > low:
+            runs[low:high] = left_over
+
+    def _credit(self, run: Run, first: int, end: int, *, was_lost: bool) -> None:
+        cost = run.cost_of(first, end)
+        run.message.unacked_tsns -= end - first
+        if not was_lost:
+            self.inflight_bytes -= cost
+        self._estimator.on_acked(run.stamp, cost, spurious=was_lost)
+        newest = self._newest
+        if (
+            newest is None
+            or run.stamp.sent_at > newest.stamp.sent_at
+            or (run.stamp.sent_at == newest.stamp.sent_at and end > self._newest_end)
+        ):
+            self._newest, self._newest_end = run, end
+        if run.transmissions == 1 and end <= self._highest_acked_end and not run.message.abandoned:
+            self.saw_reordering = True
+
+    def _forget_messages(self) -> None:
+        messages, cumulative_end = self._messages, self.cumulative_end
+        while messages and messages[0].is_complete and messages[0].end_tsn <= cumulative_end:
+            message = messages.popleft()
+            self.retained_bytes -= message.size
+            self._abandoned_count -= message.abandoned
+            if self._settled:
+                self._settled -= 1
+        if self._forward_end <= cumulative_end:
+            self._forward_end = cumulative_end
+            self._skipped.clear()
+
+    # losses
+
+    def detect_lost(self, now: float, rack: Rack) -> float | None:
+        """RFC 8985 section 6.2 step 5: give up for lost what was sent long enough before something delivered.
+
+        Returns when to look again if more would be lost by then, else None.
+        """
+        reorder_window_s = rack.reorder_window_s(duplicate_threshold=self._sacked_packets >= DUP_THRESH)
+        delay_s = rack.rtt_s + reorder_window_s
+        deadline: float | None = None
+        late = 0
+        for run in self._flight:
+            if run.first >= self._loss_ceiling or not rack.was_sent_before(run.stamp.sent_at, run.first):
+                break
+            if run.stamp.sent_at + delay_s > now:
+                deadline = run.stamp.sent_at + delay_s
+                break
+            late += 1
+        if late:
+            lost, self._flight = self._flight[:late], self._flight[late:]
+            for run in lost:
+                self._mark_lost(run, now)
+        if self._resent:
+            resent_deadline = self._detect_lost_again(now, rack, delay_s)
+            if resent_deadline is not None:
+                deadline = resent_deadline if deadline is None else min(deadline, resent_deadline)
+        return deadline
+
+    def _detect_lost_again(self, now: float, rack: Rack, delay_s: float) -> float | None:
+        kept: list[Run] = []
+        lost: list[Run] = []
+        deadline: float | None = None
+        for run in self._resent:
+            if not rack.was_sent_before(run.stamp.sent_at, run.first):
+                kept.append(run)
+            elif run.stamp.sent_at + delay_s > now:
+                kept.append(run)
+                due = run.stamp.sent_at + delay_s
+                deadline = due if deadline is None else min(deadline, due)
+            else:
+                lost.append(run)
+        if lost:
+            self._resent = kept
+            for run in lost:
+                self._mark_lost(run, now)
+        return deadline
+
+    def mark_all_lost(self, now: float) -> None:
+        """T3: RFC 9260 section 6.3.3."""
+        runs = self._flight + self._resent
+        self._flight, self._resent = [], []
+        for run in runs:
+            self._mark_lost(run, now)
+
+    def revive(self) -> None:
+        """Forget all gap acks: the peer seems to have taken them back. Everything above the cumulative ack that is
+        not abandoned becomes lost, to be sent again."""
+        self._blocks = set()
+        self._lost = []
+        stamps = [run.stamp for run in self._flight + self._resent]
+        self._flight, self._resent, self.inflight_bytes = [], [], 0
+        stamp = stamps[0] if stamps else self._estimator.on_sent(0.0, 0, 1)
+        for message in self._messages:
+            if message.abandoned:
+                continue
+            message.unacked_tsns = 0
+            for run in self._layout_runs(message):
+                first = max(run.first, self.cumulative_end)
+                if first < run.end:
+                    run.stamp = stamp
+                    self._lost.append(run.part(first, run.end))
+                    message.unacked_tsns += run.end - first
+        self._settled = 0
+
+    @staticmethod
+    def _layout_runs(message: OutboundMessage) -> list[Run]:
+        ends = [first for first, _, _ in message.layout[1:]] + [message.end_tsn]
+        runs = []
+        for (first, offset, fragment_bytes), end in zip(message.layout, ends, strict=True):
+            left = message.size - offset - (end - first - 1) * fragment_bytes
+            runs.append(Run(message, first, end, offset, fragment_bytes, min(left, fragment_bytes), 2))
+        return runs
+
+    def _mark_lost(self, run: Run, now: float) -> None:
+        cost = run.cost_bytes
+        self.inflight_bytes -= cost
+        self.lost_packets += run.end - run.first
+        self._estimator.on_lost(run.stamp, cost)
+        if run.message.abandoned:
+            return
+        if not self._may_resend(run, now):
+            self.abandon(run.message)
+        elif not self._lost or self._lost[-1].first < run.first:
+            self._lost.append(run)
+        else:
+            insort(self._lost, run, key=_run_first)
+
+    # abandonment
+
+    @staticmethod
+    def _may_resend(run: Run, now: float) -> bool:
+        message = run.message
+        if message.abandoned or message.is_expired(now):
+            return False
+        return message.max_retransmits is None or run.transmissions <= message.max_retransmits
+
+    def abandon(self, message: OutboundMessage) -> None:
+        """Give a message up. Its packets still in flight stay counted until they are acknowledged or lost."""
+        if message.abandoned:
+            return
+        message.abandoned = True
+        self.abandoned.append(message)
+        self._abandoned_count += 1
+        self._lost = [run for run in self._lost if run.message is not message]
+        if not message.is_complete:
+            # A TSN that is never sent stands for the rest, so that the FORWARD-TSN reaches beyond every fragment
+            # the peer holds; otherwise one that lacks only the unsent rest would wait in its reassembly for ever.
+            self.next_tsn += 1
+            message.end_tsn = self.next_tsn
+            message.is_complete = True
+
+    def forward_tsn(self) -> tuple[int, list[tuple[int, int]]] | None:
+        """The FORWARD-TSN the peer needs: new cumulative TSN, (stream, SSN) pairs; None while it needs none."""
+        if self._abandoned_count:
+            self._advance_peer_ack_point()
+        if self._forward_end <= self.cumulative_end:
+            return None
+        return self._forward_end - 1, list(self._skipped.items())
+
+    def reset_stream(self, stream_id: int) -> None:
+        self._skipped.pop(stream_id, None)
+
+    def _advance_peer_ack_point(self) -> None:
+        """Move the point over abandoned messages, and over those between them that the peer has whole.
+
+        RFC 3758 stops at the first TSN that is not abandoned, one hole a round trip: at 1 % loss the window never
+        catches up. An acknowledged unordered message has been delivered, so skipping it is harmless; an ordered one
+        may wait behind a skipped SSN of its stream, where some stacks would discard it.
+        """
+        messages, settled = self._messages, self._settled
+        while settled < len(messages):
+            message = messages[settled]
+            if not message.is_settled:
+                break
+            if message.abandoned:
+                if message.is_ordered:
+                    if (
+                        len(self._skipped) >= MAX_FORWARD_TSN_STREAMS
+                        and message.stream_id not in self._skipped
+                    ):
+                        break
+                    self._skipped[message.stream_id] = message.ssn
+                self._forward_end = message.end_tsn
+            elif message.is_ordered and message.stream_id in self._skipped:
+                break
+            settled += 1
+        self._settled = settled
