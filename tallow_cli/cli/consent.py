@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallow_cli.cli.environment import Environment
 from tallow_cli.cli.options import ConflictChoice
 from tallow_cli.cli.prompt import ask
-from tallow_cli.core.manifest import EntryKind, Manifest
+from tallow_cli.core.manifest import Manifest
 from tallow_cli.errors import BadOption, Declined, InputNeeded, TargetExists
-from tallow_cli.store.directory_sink import DirectorySink, FileSink
-from tallow_cli.store.memory_sink import TextSink
+from tallow_cli.store.destination import sink_for
 from tallow_cli.store.sink import Conflict, OnConflict, Sink
-from tallow_cli.store.stream_sink import StdoutSink
 from tallow_cli.ui import sanitize
 from tallow_cli.ui.output import Output
 
@@ -50,26 +47,20 @@ class Consent:
         Raises Declined, InputNeeded where nobody can be asked, TargetExists, TargetNotDirectory, BadOption.
         """
         if manifest.kind == "text" and self._output is None:
-            return TextSink()  # shown on this terminal, and nothing else: there is nothing to consent to
+            return self._sink(manifest, OnConflict.REFUSE)  # shown, and nothing else: no consent needed
         sink = self._sink(manifest, self._on_conflict or OnConflict.REFUSE)
         conflicts = sink.conflicts(manifest)
-        policy = self._on_conflict
-        if conflicts and policy is None:
-            policy = await self._ask_about(conflicts)
-        elif not self._yes:
+        if conflicts and self._on_conflict is None:
+            return self._sink(manifest, await self._ask_about(conflicts))
+        if not self._yes:
             await self._ask_for_consent()
-        return self._sink(manifest, policy or OnConflict.REFUSE)
+        return sink
 
     def _sink(self, manifest: Manifest, policy: OnConflict) -> Sink:
-        if self._output == "-":
-            if self._environment.stdout.isatty() and manifest.kind != "text":
-                raise BadOption("--output", "standard output is a terminal; redirect it to a file or a pipe")
-            return StdoutSink(self._environment.stdout.buffer)
-        target = Path(self._output or ".")
-        is_file = len(manifest.entries) == 1 and manifest.entries[0].kind is EntryKind.FILE
-        if is_file and not target.is_dir() and not str(self._output).endswith(("/", "\\")):
-            return FileSink(target, on_conflict=policy)
-        return DirectorySink(target, on_conflict=policy)
+        stdout = self._environment.stdout
+        if self._output == "-" and stdout.isatty() and manifest.kind != "text":
+            raise BadOption("--output", "standard output is a terminal; redirect it to a file or a pipe")
+        return sink_for(self._output, manifest, policy, stdout_fd=stdout.fileno())
 
     async def _ask_for_consent(self) -> None:
         if not self._can_ask:

@@ -34,7 +34,14 @@ MIN_QUEUE_TARGET: Final = 256 * 1024
 class Channel(Protocol):
     """One message channel to the peer. Callbacks run on the event loop and must not block or raise."""
 
-    on_message: Callable[[bytes], None] | None
+    @property
+    def on_message(self) -> Callable[[bytes], None] | None:
+        """Who is told of messages. What came before is delivered when this is set."""
+        ...
+
+    @on_message.setter
+    def on_message(self, listener: Callable[[bytes], None] | None) -> None: ...
+
     on_low: Callable[[], None] | None  # buffered_amount fell to low_threshold or below
     on_close: Callable[[], None] | None  # called once, whoever closed it
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # What aiortc announces. Its reassembly is quadratic in message size, so a larger figure only slows it.
 STOCK_MAX_MESSAGE_SIZE: Final = 262144
 
+_MAX_UNHEARD: Final = 16  # a peer says one or two things before we listen; a flood is not kept
+
 
 class StockEngine:
     """See `engines.Engine`."""
@@ -51,7 +53,8 @@ class StockChannel:
     """An RTCDataChannel as a `channels.Channel`."""
 
     def __init__(self, rtc_channel: RTCDataChannel) -> None:
-        self.on_message: Callable[[bytes], None] | None = None
+        self._on_message: Callable[[bytes], None] | None = None
+        self._unheard: list[bytes] = []
         self.on_low: Callable[[], None] | None = None
         self.on_close: Callable[[], None] | None = None
         self._rtc = rtc_channel
@@ -59,6 +62,19 @@ class StockChannel:
         rtc_channel.on("message", self._received)
         rtc_channel.on("bufferedamountlow", self._drained)
         rtc_channel.on("close", self.lost)
+
+    @property
+    def on_message(self) -> Callable[[bytes], None] | None:
+        return self._on_message
+
+    @on_message.setter
+    def on_message(self, listener: Callable[[bytes], None] | None) -> None:
+        """What came before anyone listened is delivered first: the peer may be a moment ahead of us."""
+        self._on_message = listener
+        if listener is not None:
+            unheard, self._unheard = self._unheard, []
+            for message in unheard:
+                listener(message)
 
     @property
     def label(self) -> str:
@@ -101,9 +117,12 @@ class StockChannel:
             self.on_close()
 
     def _received(self, message: bytes | str) -> None:
-        if self.on_message is not None:
-            # Tallow sends bytes only; text is handed on as it came, to fail the checks on its content.
-            self.on_message(message if isinstance(message, bytes) else message.encode())
+        # Tallow sends bytes only; text is handed on as it came, to fail the checks on its content.
+        data = message if isinstance(message, bytes) else message.encode()
+        if self._on_message is not None:
+            self._on_message(data)
+        elif len(self._unheard) < _MAX_UNHEARD:
+            self._unheard.append(data)
 
     def _drained(self) -> None:
         if self.on_low is not None and not self._gone:

@@ -27,7 +27,7 @@ from tallow_cli.session.pump import Pump
 from tallow_cli.session.settings import ReceiveSettings
 from tallow_cli.session.words import for_the_peer
 from tallow_cli.session.worker import Worker
-from tallow_cli.store.memory_sink import TextSink
+from tallow_cli.store.sequential_sink import TextSink
 from tallow_cli.store.sink import Published, Sink
 
 _GOODBYE_S = 2.0

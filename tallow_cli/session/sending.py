@@ -188,6 +188,8 @@ class Sending:
     def _finish(self) -> Done:
         if self._meter is None:
             raise RuntimeError("the transfer finished before it was accepted")
-        for span in self._source.manifest.file_spans:
-            self._emit(FileFinished(path=span.entry.path, size=span.entry.size))
+        manifest = self._source.manifest
+        for span in manifest.file_spans:
+            size = self._machine.figures.bytes_acked if manifest.kind == "stream" else span.entry.size
+            self._emit(FileFinished(path=span.entry.path, size=size))
         return self._meter.finish(self._loop.time(), self._sample())
