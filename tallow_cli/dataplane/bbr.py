@@ -196,7 +196,9 @@ class Bbr(CongestionController):
 
     def _check_pipe(self, sample: AckSample) -> None:
         model = self.model
-        if model.is_congested:
+        # While the rate doubles, a round begins without a queue and ends with one: look at its end.
+        has_queue = model.latest_queue_s > max(FULL_QUEUE * model.min_rtt_s, QUEUE_FLOOR_S)
+        if model.has_excess_loss and (has_queue or model.is_congested):
             model.inflight_hi_bytes = max(model.bdp_bytes, float(model.round_inflight_bytes) * BETA)
             self._pipe_is_full = True
         elif not model.round_is_app_limited:
@@ -205,10 +207,7 @@ class Bbr(CongestionController):
                 self._flat_rounds = 0
             else:
                 self._flat_rounds += 1
-                patience = (
-                    1 if model.queue_s > max(FULL_QUEUE * model.min_rtt_s, QUEUE_FLOOR_S) else FULL_ROUNDS
-                )
-                self._pipe_is_full = self._flat_rounds >= patience
+                self._pipe_is_full = self._flat_rounds >= (1 if has_queue else FULL_ROUNDS)
         if self._pipe_is_full:
             model.forget_extra_acked()
             self._enter(State.DRAIN, sample.now)

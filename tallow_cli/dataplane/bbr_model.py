@@ -17,7 +17,7 @@ MIN_RTT_RENEWAL = 1.05
 QUEUE_FLOOR_S = 0.003
 # The queue counts as standing when the smallest round trip of a round is this much above the minimum.
 # Our own probing at 1.25 of the rate makes 0.25 for about a round.
-QUEUE_FRACTION = 0.3
+QUEUE_FRACTION = 0.2
 # Losses are judged over at least this many packets: one of eight lost is not 12 %.
 LOSS_WINDOW_PACKETS = 100
 # LossThresh of the draft is 2 %. Here it speaks only with a standing queue and on top of the loss that the path
@@ -95,6 +95,11 @@ class PathModel:
         if self.round_min_rtt_s == float("inf"):
             return 0.0
         return self.round_min_rtt_s - self.min_rtt_s
+
+    @property
+    def latest_queue_s(self) -> float:
+        """The queue the newest acknowledged packet met, in time."""
+        return self.latest_rtt_s - self.min_rtt_s
 
     @property
     def has_standing_queue(self) -> bool:

@@ -40,10 +40,12 @@ class FlowResult:
     delivered_at: list[tuple[float, int]] = field(default_factory=list)
 
     def rate_mbps(self, start_s: float, end_s: float) -> float:
-        """Wire rate of what arrived between two times."""
-        first = next((n for t, n in self.delivered_at if t >= start_s), 0)
-        last = next((n for t, n in reversed(self.delivered_at) if t <= end_s), 0)
-        return (last - first) * WIRE_BYTES * 8 / (end_s - start_s) / 1e6
+        """Wire rate of what arrived between two times, to the nearest report."""
+        first = next((report for report in self.delivered_at if report[0] >= start_s), (start_s, 0))
+        last = next((report for report in reversed(self.delivered_at) if report[0] <= end_s), first)
+        if last[0] <= first[0]:
+            return 0.0
+        return (last[1] - first[1]) * WIRE_BYTES * 8 / (last[0] - first[0]) / 1e6
 
 
 class ModelFlow:
