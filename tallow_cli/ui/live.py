@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final, TextIO
+from typing import IO, Final, cast
 
 from rich.console import Console
 from rich.live import Live
@@ -25,7 +25,9 @@ from tallow_cli.session.events import (
     Waiting,
 )
 from tallow_cli.ui import wording
+from tallow_cli.ui.output import Output
 from tallow_cli.ui.panels import Screen, draw
+from tallow_cli.ui.plain import MOST_FILES_LISTED
 from tallow_cli.ui.sanitize import one_line
 from tallow_cli.ui.view import TransferView
 
@@ -43,20 +45,27 @@ class LiveRenderer:
 
     def __init__(
         self,
-        stream: TextIO,
+        output: Output,
         *,
         verbose: bool = False,
         colour: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = Console(
-            file=stream, force_terminal=True, no_color=not colour, highlight=False, markup=False, emoji=False
+            file=cast("IO[str]", output),
+            force_terminal=True,
+            no_color=not colour,
+            highlight=False,
+            markup=False,
+            emoji=False,
         )
+        self._is_utf8 = output.is_utf8
         self._verbose = verbose
         self._clock = clock
         self._view = TransferView()
         self._live: Live | None = None
         self._drawn_at = float("-inf")
+        self._files = 0
 
     def start(self) -> None:
         """Nothing yet: the display begins with the first progress."""
@@ -87,15 +96,15 @@ class LiveRenderer:
                 self._offer(event)
             case Progress() | Stats():
                 self._redraw()
-            case FileFinished() if self._verbose:
-                self._say(wording.file_finished(event))
+            case FileFinished():
+                few = not self._view.sending and self._files <= MOST_FILES_LISTED
+                if self._verbose or few or wording.is_renamed(event):
+                    self._say(wording.file_finished(event))
             case Notice() if self._verbose or not event.detail:
                 self._say(one_line(event.message), style="yellow")
             case Done():
                 self.close()
-                self._say(
-                    f"{self._mark} {wording.done(event, sending=self._view.sending)}", style="bold green"
-                )
+                self._say(f"✓ {wording.done(event, sending=self._view.sending)}", style="bold green")
                 for line in wording.done_details(event):
                     self._say(f"  {line}", style="dim")
             case Failed():
@@ -104,17 +113,9 @@ class LiveRenderer:
             case _:
                 pass
 
-    @property
-    def _is_utf8(self) -> bool:
-        return self._console.encoding.startswith("utf")
-
-    @property
-    def _mark(self) -> str:
-        return "✓" if self._is_utf8 else "*"
-
-    def _say(self, text: str, style: str = "") -> None:
-        """Print a line, above the live display if there is one. Commands to copy are not broken: soft wrap."""
-        self._console.print(Text(text, style=style), soft_wrap=True)
+    def _say(self, text: str, style: str = "", *, to_copy: bool = False) -> None:
+        """Print a line, above the live display if there is one. What is `to_copy` is not broken into lines."""
+        self._console.print(Text(text, style=style), soft_wrap=to_copy)
 
     def _code(self, event: CodeReady) -> None:
         if event.attempt > 1:
@@ -124,23 +125,19 @@ class LiveRenderer:
         self._say("")
         self._say("  On the other machine, run:", style="dim")
         self._say("")
-        self._say(f"      {wording.receive_command(event)}", style="bold")
+        self._say(f"      {wording.receive_command(event)}", style="bold", to_copy=True)
         elsewhere = wording.receive_command_without_discovery(event)
         if elsewhere:
             self._say("")
             self._say("  If it is not found there:", style="dim")
             self._say("")
-            self._say(f"      {elsewhere}")
+            self._say(f"      {elsewhere}", to_copy=True)
         self._say("")
 
     def _offer(self, event: Offered) -> None:
-        if event.kind == "files" and len(event.entries) > 1 and not self._view.sending:
-            for entry in event.entries:  # all of them: this is what consent is given to
-                self._say(wording.offered_entry(entry))
-        verb = "Sending" if self._view.sending else "Offered"
-        self._console.print(
-            Text.assemble(f"{verb}: ", (wording.offer_summary(event), "bold"), "."), soft_wrap=True
-        )
+        self._files = sum(entry.kind == "file" for entry in event.entries)
+        for line in wording.offer(event, sending=self._view.sending):  # all of it: consent is given to this
+            self._say(line)
 
     def _redraw(self) -> None:
         now = self._clock()

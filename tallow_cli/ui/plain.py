@@ -84,7 +84,8 @@ class PlainRenderer:
             case Stats():
                 self._figures = event
             case FileFinished():
-                if self._verbose or (not self._sending and self._files <= MOST_FILES_LISTED):
+                few = not self._sending and self._files <= MOST_FILES_LISTED
+                if self._verbose or few or wording.is_renamed(event):
                     self._output.line(wording.file_finished(event))
             case Notice():
                 if self._verbose or not event.detail:
@@ -113,13 +114,9 @@ class PlainRenderer:
 
     def _offer(self, event: Offered) -> None:
         self._files = sum(entry.kind == "file" for entry in event.entries)
-        if event.kind == "files" and len(event.entries) > 1 and not self._sending:
-            listed = event.entries if self._lists_offer else event.entries[:MOST_FILES_LISTED]
-            for entry in listed:
-                self._output.line(wording.offered_entry(entry))
-            if len(listed) < len(event.entries):
-                self._output.line(f"{'…':>10}  and {len(event.entries) - len(listed):,} more")
-        self._output.line(f"{'Sending' if self._sending else 'Offered'}: {wording.offer_summary(event)}.")
+        most = None if self._lists_offer else MOST_FILES_LISTED
+        for line in wording.offer(event, sending=self._sending, most=most):
+            self._output.line(line)
 
     def _progress(self, event: Progress) -> None:
         now = self._clock()

@@ -1,17 +1,22 @@
-"""Nothing but the reason of a failure, for `--quiet` and beside `--json`."""
+"""Only what a person cannot do without, for `--quiet` and beside `--json`: why it failed, what is offered."""
 
 from __future__ import annotations
 
-from tallow_cli.session.events import Failed, SessionEvent
+from tallow_cli.session.events import CodeReady, Failed, Offered, SessionEvent
+from tallow_cli.ui import wording
 from tallow_cli.ui.output import Output
 from tallow_cli.ui.sanitize import one_line
 
 
 class QuietRenderer:
-    """Writes the sentence of an error to `output`, and nothing else."""
+    """Writes the sentence of an error to `output`.
+
+    Where a person may be asked for consent (`output` is a terminal), an offer is shown to them too.
+    """
 
     def __init__(self, output: Output) -> None:
         self._output = output
+        self._sending = False
 
     def start(self) -> None:
         """Nothing to set up."""
@@ -19,6 +24,11 @@ class QuietRenderer:
     def handle(self, event: SessionEvent) -> None:
         if isinstance(event, Failed):
             self._output.line(f"tallow: {one_line(event.error.sentence)}")
+        elif isinstance(event, CodeReady):
+            self._sending = True
+        elif isinstance(event, Offered) and self._output.is_terminal and not self._sending:
+            for line in wording.offer(event, sending=False):
+                self._output.line(line)
 
     def close(self) -> None:
         """Nothing to tear down."""

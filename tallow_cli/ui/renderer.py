@@ -97,4 +97,4 @@ def _for_people(
         return PlainRenderer(output, verbose=verbose, lists_offer=output.is_terminal)
     from tallow_cli.ui.live import LiveRenderer  # rich costs 60 ms; only this branch pays
 
-    return LiveRenderer(output.stream, verbose=verbose, colour=not environ.get("NO_COLOR"))
+    return LiveRenderer(output, verbose=verbose, colour=not environ.get("NO_COLOR"))

@@ -116,7 +116,7 @@ class TransferView:
     def one_line(self, max_columns: int) -> str:
         """The transfer in one line: what fits, the most wanted first."""
         rate = format_throughput(self.stats.benchmark.current_mbps) if self.stats else ""
-        line = self.title
+        line = self.title[:max_columns]
         for part in (self.percent or self.amount, rate, self.remaining, self.files, self.path):
             longer = f"{line} · {part}" if part else line
             if columns(longer) > max_columns:

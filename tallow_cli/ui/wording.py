@@ -81,9 +81,25 @@ def offered_entry(entry: OfferedEntry) -> str:
     return f"{size:>10}  {name(entry.path)}{slash}"
 
 
+def offer(event: Offered, *, sending: bool, most: int | None = None) -> list[str]:
+    """The offer: to a receiver every entry (or the first `most`), then in one sentence what it amounts to."""
+    lines: list[str] = []
+    if event.kind == "files" and len(event.entries) > 1 and not sending:
+        shown = event.entries[:most]
+        lines += [offered_entry(entry) for entry in shown]
+        if len(shown) < len(event.entries):
+            lines.append(f"{'…':>10}  and {len(event.entries) - len(shown):,} more")
+    lines.append(f"{'Sending' if sending else 'Offered'}: {offer_summary(event)}.")
+    return lines
+
+
 def file_finished(event: FileFinished) -> str:
-    saved = f" → {name(event.saved_as)}" if event.saved_as and event.saved_as != event.path else ""
-    return f"{name(event.path)}{saved} ({format_bytes(event.size)}) verified"
+    """Where the file is now, on the receiver; its name, on the sender."""
+    return f"{name(event.saved_as or event.path)} ({format_bytes(event.size)}) verified"
+
+
+def is_renamed(event: FileFinished) -> bool:
+    return event.saved_as is not None and event.saved_as.rpartition("/")[2] != event.path.rpartition("/")[2]
 
 
 def done(event: Done, *, sending: bool) -> str:

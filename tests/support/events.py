@@ -1,0 +1,101 @@
+"""One example of every session event, with text no terminal should ever see raw."""
+
+from __future__ import annotations
+
+from tallow_cli.core.benchmark import BenchmarkSnapshot, Bottleneck
+from tallow_cli.errors import PeerFailed
+from tallow_cli.net.channels import ChannelStats
+from tallow_cli.session.events import (
+    CodeReady,
+    Connected,
+    Done,
+    Failed,
+    FileFinished,
+    Notice,
+    Offered,
+    OfferedEntry,
+    PeerAuthenticated,
+    Progress,
+    SessionEvent,
+    Stats,
+    TextReceived,
+    Waiting,
+)
+
+HOSTILE = "evil\x1b[2J\u202efdp.exe[bold]x[/bold]\r\n"
+CODE = "4821-acorn-blend-crisp"
+
+SNAPSHOT = BenchmarkSnapshot(
+    avg_mbps=200.0,
+    peak_mbps=240.0,
+    min_mbps=120.0,
+    current_mbps=212.0,
+    avg_rtt_ms=8.5,
+    min_rtt_ms=7.1,
+    max_rtt_ms=14.2,
+    current_rtt_ms=8.2,
+    jitter_ms=2.3,
+    avg_loss=0.002,
+    max_loss=0.011,
+    total_bytes=781_189_120,
+    seconds=31.2,
+    sample_count=156,
+    quality_score=95,
+    bottleneck=Bottleneck.NONE,
+    recommendation="Nothing measured here holds the transfer back.",
+)
+
+
+def channel(index: int, *, paused: bool = False) -> ChannelStats:
+    return ChannelStats(
+        label="tallow-group-transfer",
+        index=index,
+        state="open",
+        paused=paused,
+        buffered_amount=1_200_000,
+        bytes_sent=260_000_000,
+        bytes_received=0,
+        chunks_sent=1984,
+        chunks_received=0,
+    )
+
+
+CODE_READY = CodeReady(CODE, server=None, reachable_as="ws://192.168.1.5:41234")
+WAITING = Waiting("for the receiver", 600.0)
+PEER = PeerAuthenticated("0.1.0" + HOSTILE)
+CONNECTED = Connected(
+    "aiortc", "direct", "192.168.1.5", "192.168.1.7", True, 3, True, ("no GSO here" + HOSTILE,)
+)
+OFFER = Offered(
+    "files",
+    (
+        OfferedEntry("photos", "directory", 0),
+        OfferedEntry("photos/" + HOSTILE, "file", 1_000_000),
+        OfferedEntry("big.iso", "file", 1_257_242_880),
+    ),
+    1_258_242_880,
+)
+PROGRESS = Progress(781_189_120, 1_258_242_880, eta_s=18.4, files_done=1, files_total=2)
+STATS = Stats(
+    SNAPSHOT, (channel(1), channel(2, paused=True), channel(3)), chunk_bytes=262_144, message_bytes=65_536
+)
+FILE = FileFinished("photos/" + HOSTILE, 1_000_000, saved_as=None)
+TEXT = TextReceived("two\nlines\x1b[2J")
+NOTICE = Notice("A wrong code was tried: " + HOSTILE)
+DONE = Done(1_258_242_880, 2, 50.3, 200.1, SNAPSHOT)
+FAILED = Failed(PeerFailed(HOSTILE))
+
+EVERY_EVENT: tuple[SessionEvent, ...] = (
+    CODE_READY,
+    WAITING,
+    PEER,
+    CONNECTED,
+    OFFER,
+    PROGRESS,
+    STATS,
+    FILE,
+    TEXT,
+    NOTICE,
+    DONE,
+    FAILED,
+)
