@@ -56,10 +56,13 @@ HEADROOM = 0.85
 PROBE_WAIT_ROUNDS = 20
 PROBE_WAIT_MIN_S = 0.2
 PROBE_WAIT_MAX_S = 1.5
-# UP ends when three rounds brought nothing on top; the first of them still shows the rate before.
+# UP ends when two rounds brought nothing on top; the first of them still shows the rate before.
 UP_GROWTH = 1.05
-UP_FLAT_ROUNDS = 3
+UP_FLAT_ROUNDS = 2
 DOWN_MAX_ROUNDS = 4
+# How the bound on what is in flight rises in UP: slowly at first, since shallow queues overflow by as much.
+BOUND_STEP = 0.02
+BOUND_STEP_MAX = 0.25
 # Losses are reported a round trip and a quarter after the sending.
 FEEDBACK_ROUNDS = 2
 # A queue stands if it does so for two rounds of CRUISE.
@@ -132,7 +135,7 @@ class Bbr(CongestionController):
         self._empty_rounds = 0
         # Until this round, losses are the answer to the probe that ended, not to what is sent now.
         self._feedback_until_round = 0
-        self._probe_inflight = 0.0
+        self._hi_step = BOUND_STEP
 
     @property
     def cwnd_bytes(self) -> int:
@@ -215,7 +218,7 @@ class Bbr(CongestionController):
     def _judge_probe(self, sample: AckSample) -> None:
         model = self.model
         if model.has_excess_loss:
-            model.inflight_hi_bytes = max(model.round_inflight_bytes, model.bdp_bytes)
+            self._bound_inflight()
             self._enter(State.DOWN, sample.now)
         elif model.max_bandwidth >= self._full_rate * UP_GROWTH:
             self._full_rate = model.max_bandwidth
@@ -223,16 +226,21 @@ class Bbr(CongestionController):
         elif self._cwnd < model.inflight_hi_bytes:
             self._flat_rounds += 1
         if self._cwnd >= model.inflight_hi_bytes:
-            # Borne without harm: the bound was too low. Ask for more each round.
-            model.inflight_hi_bytes *= UP_GAIN
+            # Borne without harm: the bound is too low. Ask for more, and for twice as much more the next round.
+            model.inflight_hi_bytes *= 1.0 + self._hi_step
+            self._hi_step = min(2.0 * self._hi_step, BOUND_STEP_MAX)
+
+    def _bound_inflight(self) -> None:
+        """Remember what overflowed: no more fits into the path than what it held for those who got through."""
+        model = self.model
+        held = model.bandwidth * max(model.latest_rtt_s, model.min_rtt_s)
+        model.inflight_hi_bytes = max(model.bdp_bytes, min(model.inflight_hi_bytes, held))
 
     def _follow_path_down(self, sample: AckSample) -> None:
         model = self.model
         if model.round_count <= self._feedback_until_round:
             if model.has_excess_loss:
-                model.inflight_hi_bytes = max(
-                    model.bdp_bytes, min(model.inflight_hi_bytes, self._probe_inflight)
-                )
+                self._bound_inflight()
             return
         if model.has_excess_loss:
             model.lower_bounds(BETA)
@@ -295,9 +303,16 @@ class Bbr(CongestionController):
                 model.start_probing_cycle()
                 self._flat_rounds = 0
                 self._full_rate = model.max_bandwidth
+                self._hi_step = BOUND_STEP
                 self._enter(State.UP, now)
         elif state is State.UP:
-            if rounds >= 1 and (self._has_built_queue(sample) or self._flat_rounds >= UP_FLAT_ROUNDS):
+            if rounds < 1:
+                return
+            if model.has_excess_loss_in_flight(sample):
+                # Short queues overflow before they show in the round trip.
+                self._bound_inflight()
+                self._enter(State.DOWN, now)
+            elif self._has_built_queue() or self._flat_rounds >= UP_FLAT_ROUNDS:
                 self._enter(State.DOWN, now)
         elif state is State.DOWN or state is State.DRAIN:
             if sample.inflight_bytes <= self._drained_bytes() or rounds > DOWN_MAX_ROUNDS:
@@ -305,11 +320,8 @@ class Bbr(CongestionController):
         elif state is State.PROBE_RTT:
             self._probe_round_trip(sample, rounds)
 
-    def _has_built_queue(self, sample: AckSample) -> bool:
-        model = self.model
-        if sample.rtt_s is not None and sample.rtt_s > UP_GAIN * model.min_rtt_s + QUEUE_FLOOR_S:
-            return True
-        return sample.inflight_bytes >= UP_GAIN * model.bdp_bytes + model.extra_acked_bytes
+    def _has_built_queue(self) -> bool:
+        return self.model.latest_rtt_s > UP_GAIN * self.model.min_rtt_s + QUEUE_FLOOR_S
 
     def _drained_bytes(self) -> float:
         model = self.model
@@ -338,7 +350,6 @@ class Bbr(CongestionController):
     def _enter(self, state: State, now: float) -> None:
         if self._state is State.STARTUP or self._state is State.UP:
             self._feedback_until_round = self.model.round_count + FEEDBACK_ROUNDS
-            self._probe_inflight = float(self.model.round_inflight_bytes)
         self._state = state
         self._state_since = now
         self._state_round = self.model.round_count

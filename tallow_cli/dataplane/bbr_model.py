@@ -118,6 +118,11 @@ class PathModel:
             and self.loss_rate > min(excess + self.baseline_loss, HARD_LOSS)
         )
 
+    def has_excess_loss_in_flight(self, sample: AckSample) -> bool:
+        """The same of the newest flight alone, before its round is over (draft, IsInflightTooHigh)."""
+        allowed = (SOFT_LOSS + self.baseline_loss) * sample.sent_inflight_bytes
+        return sample.lost_since_sent_bytes > allowed and self._judged_lost_ranges >= CONGESTION_HOLES
+
     @property
     def is_congested(self) -> bool:
         """Excess loss over a standing queue, or so much that its cause no longer matters."""
