@@ -62,6 +62,7 @@ class DirectorySink:
         self._pending: list[int] = []  # verified, to be synced and published
         self._pending_bytes = 0
         self._finished: set[int] = set()
+        self._made_root = False
         self._completed = False
         self._notices: list[str] = []
         self._umask = current_umask()
@@ -83,6 +84,7 @@ class DirectorySink:
         if self._make and not os.path.lexists(self._path):
             with _sentences(displayable(self._path)):
                 os.mkdir(self._path)
+                self._made_root = True
         root = self._opened_root()
         with _sentences(displayable(self._path)):
             self._paths = place(root, manifest, paths, self.on_conflict)
@@ -106,7 +108,7 @@ class DirectorySink:
         if file_index in self._finished:
             raise ValueError(f"file {file_index} is finished twice")
         partial = self._partial(span)
-        with _sentences(self._shown(span), span.size):
+        with self._blaming(span):
             found = partial.digest()
             if found == digest and (partial.temporary is None or partial.size is None):
                 self._use(span, partial)  # an empty file has had no write, a stream no end
@@ -142,6 +144,9 @@ class DirectorySink:
         self._pending.clear()
         if self._tree is not None:
             self._tree.clear()
+        if self._made_root:
+            with contextlib.suppress(OSError):  # something is in it
+                os.rmdir(self._path)
 
     def close(self) -> None:
         if self._root is not None:
@@ -167,6 +172,16 @@ class DirectorySink:
     def _shown(self, span: FileSpan) -> str:
         return self._opened_root().shown(self._paths[span.entry_index])
 
+    @contextlib.contextmanager
+    def _blaming(self, span: FileSpan) -> Iterator[None]:
+        """Turns an OSError into the LocalFileError for this file."""
+        try:
+            yield
+        except OSError as problem:
+            partial = self._partials.get(span.index)
+            missing = partial.size - partial.written if partial and partial.size is not None else None
+            raise target_error(problem, self._shown(span), missing) from problem
+
     # One file
 
     def _partial(self, span: FileSpan) -> PartialFile:
@@ -181,13 +196,11 @@ class DirectorySink:
 
     def _write_file(self, span: FileSpan, offset: int, data: memoryview) -> None:
         partial = self._partial(span)
-        try:
+        with self._blaming(span):
             self._use(span, partial)
             partial.write(offset, data)
             if partial.written == partial.size:
                 self._settle(span, partial)
-        except OSError as problem:
-            raise target_error(problem, self._shown(span), span.size) from problem
 
     def _use(self, span: FileSpan, partial: PartialFile) -> None:
         """Have it open, and not too many others."""
@@ -229,7 +242,7 @@ class DirectorySink:
     def _publish(self, root: ReceiveRoot, span: FileSpan) -> Published:
         partial = self._partials[span.index]
         self._open_files.pop(span.index, None)
-        with _sentences(self._shown(span)):
+        with self._blaming(span):
             partial.close()  # Windows renames no open file
             self._name(root, span, partial)
         del self._partials[span.index]
@@ -277,9 +290,9 @@ class FileSink(DirectorySink):
 
 
 @contextlib.contextmanager
-def _sentences(path: str, needed: int | None = None) -> Iterator[None]:
+def _sentences(path: str) -> Iterator[None]:
     """Turns an OSError into the LocalFileError for `path`."""
     try:
         yield
     except OSError as problem:
-        raise target_error(problem, path, needed) from problem
+        raise target_error(problem, path) from problem

@@ -90,7 +90,8 @@ class PartialFile:
         """Raises ValueError for a byte that was there already."""
         self.open()
         size = len(data)
-        if offset == self._hashed and self._digest is None:
+        self._refuse_overlap(offset, offset + size)
+        if offset == self._hashed:
             self._write_all(offset, data)
             if size == self.size:  # a small file in one piece
                 self._digest = blake3(data).digest()
@@ -99,14 +100,19 @@ class PartialFile:
             if self._later:
                 self._catch_up(self._later)
         else:
+            self._write_all(offset, data)
             if self._later is None:
                 self._later = RangeSet()
-            if self.is_whole or offset < self._hashed or self._later.add(offset, offset + size) != size:
-                raise ValueError(f"bytes {offset} to {offset + size} of {self.path} overlap what was written")
-            self._write_all(offset, data)
+            self._later.add(offset, offset + size)
         self.written += size
         if self._hasher is not None and self.size == self.written:
             self._digest, self._hasher = self._hasher.digest(), None
+
+    def _refuse_overlap(self, start: int, stop: int) -> None:
+        """A byte written twice could differ from the one that was hashed."""
+        is_new = self._digest is None and start >= self._hashed
+        if not is_new or (self._later and self._later.gaps(start, stop) != [(start, stop)]):
+            raise ValueError(f"bytes {start} to {stop} of {self.path} overlap what was written")
 
     def _hash(self, data: Data) -> None:
         if self._hasher is None:

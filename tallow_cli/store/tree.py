@@ -11,6 +11,7 @@ from typing import Final
 
 from tallow_cli.core.manifest import PERMISSION_BITS, Entry, EntryKind
 from tallow_cli.core.names import SafePath
+from tallow_cli.errors import TargetExists
 from tallow_cli.store.receive_root import ReceiveRoot, temporary_name
 from tallow_cli.store.syncing import sync_directories
 
@@ -53,7 +54,7 @@ class ReceivedTree:
                 self._root.itself(path)  # a directory, not a link to one
 
     def make_links(self, *, replace: bool) -> list[str]:
-        """Make the symbolic links, when everything they may point to is there. FileExistsError unless
+        """Make the symbolic links, when everything they may point to is there. TargetExists unless
         `replace`.
 
         Returns a sentence for each that this file system cannot have.
@@ -65,6 +66,8 @@ class ReceivedTree:
             name = temporary_name() if replace else path.name
             try:
                 filesystem.symlink(entry.target or "", directory, name)
+            except FileExistsError:
+                raise TargetExists(self._root.shown(path)) from None
             except (OSError, NotImplementedError) as problem:
                 if isinstance(problem, OSError) and problem.errno not in _NO_LINKS:
                     raise
