@@ -26,16 +26,20 @@ virtual ones) owns those and runs this loop, from ONE thread or task:
    * `events()`  what happened, oldest first. After `Failed` or `Finished` no more events come.
    * `packets(now)`  what to send, in order. Seal each (or not) and hand it to its channel at once.
      Call again until it returns nothing: one call gives at most about 1 MiB.
-   * sender: `next_read(now)` until it returns None: ranges to read (in threads if liked); receiver: `writes()`.
+   * sender: `next_read(now)` until it returns None: ranges to read (in threads if liked);
+     receiver: `writes()`.
 
 3. Sleep until an input comes or until `next_timeout()` (absolute, on the clock of `now`; None: no deadline).
 
 No input raises because of what the peer did: a broken protocol, a refusal, a silent peer arrive as the event
 `Failed`. Misuse by the shell itself (a read never asked for, an unknown channel) raises ValueError.
 
-Closing: after its last event a machine may still have packets (Bye, Failed, Cancel): drain `packets` once more
-and keep the connection until the control channel's buffer is empty. The receiver closes first, after
+Closing: after its last event a machine may still have packets (Bye, Failed, Cancel): drain `packets` once
+more and keep the connection until the control channel's buffer is empty. The receiver closes first, after
 `Finished`; the sender, after its `Finished`, waits for that close, a few seconds at most.
+
+Numbers: each machine numbers the packets of every channel from 0. A shell that seals anything else under the
+same key must take a channel index no machine uses (above MAX_CHANNELS of frames.py), or nonces would repeat.
 """
 
 from __future__ import annotations
@@ -84,12 +88,12 @@ class ChunkSizer(Protocol):
         ...
 
 
-# Events -------------------------------------------------------------------------------------------------------
+# Events -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class OfferArrived:
-    """Receiver: the sender offers this. Decode and judge the manifest (untrusted), then `accept` or `refuse`."""
+    """Receiver: the sender offers this. Decode and judge it (untrusted), then `accept` or `refuse`."""
 
     manifest: bytes
 
@@ -103,7 +107,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class FileReady:
-    """Receiver: every byte of this file is written and its digest is here. Verify, publish, `file_verified`."""
+    """Receiver: all of this file is written and its digest is here. Verify, publish, `file_verified`."""
 
     index: int  # among the FILE entries of the manifest, from 0
     digest: bytes
@@ -116,7 +120,8 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The transfer ended: PeerRefused, PeerCancelled, PeerFailed, PeerVanished, TransferStalled, PeerProtocolError."""
+    """The transfer ended without success: PeerRefused, PeerCancelled, PeerFailed, PeerVanished,
+    TransferStalled or PeerProtocolError."""
 
     error: TallowError
 
@@ -125,7 +130,7 @@ SendEvent = Accepted | Finished | Failed
 ReceiveEvent = OfferArrived | FileReady | Finished | Failed
 
 
-# Figures ------------------------------------------------------------------------------------------------------
+# Figures ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)

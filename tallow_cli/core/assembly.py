@@ -1,0 +1,188 @@
+"""The receiver's books: which bytes of the stream have arrived, which files are whole, what a flood may cost."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+
+from tallow_cli.core.ranges import RangeSet
+from tallow_cli.errors import PeerProtocolError
+
+MAX_FRAGMENTS = (
+    65_536  # islands in the stream; honest loss leaves one per lost message, 30,000 in a full window
+)
+MAX_BACKLOG_WRITES = 65_536  # pieces not yet written; each costs some hundred bytes beside its data
+SMALL_WRITE_BYTES = (
+    4096  # smaller neighbours are joined, so that a pipe's short reads cost no flood of writes
+)
+
+
+class StreamIntake:
+    """Takes data as it arrives and gives out each byte once. `total_bytes` is None until the end is known."""
+
+    def __init__(self, window_bytes: int) -> None:
+        self.total_bytes: int | None = None
+        self.duplicate_bytes = 0
+        self._window_bytes = window_bytes
+        self._received = RangeSet()
+        self._largest_end = 0
+        self._writes: deque[tuple[int, memoryview | bytearray]] = deque()
+        self._writes_out = 0  # given to the shell, not yet reported written
+
+    @property
+    def received_bytes(self) -> int:
+        return self._received.total
+
+    @property
+    def complete(self) -> bool:
+        return self._received.total == self.total_bytes
+
+    def hold(self, start: int, end: int) -> None:
+        """The disk has this range already."""
+        if not self._largest_end <= start < end or (self.total_bytes is not None and end > self.total_bytes):
+            raise ValueError(f"held range {start}..{end}")
+        self._received.add(start, end)
+        self._largest_end = end
+
+    def end_untrusted(self, total: int) -> None:
+        """The stream has `total` bytes. Raises PeerProtocolError if that cannot be."""
+        if self.total_bytes is not None or total < self._largest_end:
+            raise PeerProtocolError("an end of the stream before data already sent, or a second one")
+        self.total_bytes = total
+
+    def arrived_untrusted(self, offset: int, data: memoryview) -> int:
+        """Queues what is new of `data` for writing; returns how many bytes that is. Raises PeerProtocolError."""
+        end = offset + len(data)
+        if self.total_bytes is not None and end > self.total_bytes:
+            raise PeerProtocolError("data beyond the end of the stream")
+        self._largest_end = max(self._largest_end, end)
+        news = 0
+        for start, stop in self._received.gaps(offset, end):
+            self._queue(start, data[start - offset : stop - offset], len(data))
+            news += stop - start
+        self._received.add(offset, end)
+        self.duplicate_bytes += len(data) - news
+        if len(self._received) > MAX_FRAGMENTS or len(self._writes) + self._writes_out > MAX_BACKLOG_WRITES:
+            raise PeerProtocolError("a flood of small pieces")
+        return news
+
+    def _queue(self, offset: int, data: memoryview, message_bytes: int) -> None:
+        if len(data) < SMALL_WRITE_BYTES and self._writes:
+            last_offset, last = self._writes[-1]
+            if last_offset + len(last) == offset and len(last) < SMALL_WRITE_BYTES:
+                if not isinstance(last, bytearray):
+                    last = bytearray(last)
+                    self._writes[-1] = (last_offset, last)
+                last += data
+                return
+        # A view keeps its whole message alive: a small part of a large one is copied out.
+        if 2 * len(data) < message_bytes:
+            data = memoryview(bytes(data))
+        self._writes.append((offset, data))
+
+    def writes(self) -> list[tuple[int, memoryview]]:
+        writes = [(offset, memoryview(data)) for offset, data in self._writes]
+        self._writes.clear()
+        self._writes_out += len(writes)
+        return writes
+
+    def finished_write(self) -> None:
+        """The shell reported one of them written."""
+        if self._writes_out == 0:
+            raise ValueError("nothing was given to write")
+        self._writes_out -= 1
+
+    def discard(self) -> None:
+        """Nothing will be written any more."""
+        self._writes.clear()
+
+
+class FileLedger:
+    """Which files of the stream are whole on disk, which digests are known, which files are verified.
+
+    `ends` are the offsets at which the files end; None: one file of unknown length.
+    """
+
+    def __init__(self, ends: Sequence[int] | None) -> None:
+        self.written_bytes = 0
+        self.verified = 0
+        self._total: int | None = None
+        self._ends: array[int] | None = None
+        self._missing = array("q")
+        self._announced = bytearray(1)  # per file: FileReady given (1), verified (2)
+        self._digests: list[bytes] = []
+        self._candidates: list[int] = []  # files that may have become ready since they were last asked about
+        if ends is not None:
+            self._ends = array("q", ends)
+            previous = 0
+            for end in ends:
+                if end < previous:
+                    raise ValueError("file ends that do not ascend")
+                self._missing.append(end - previous)
+                previous = end
+            self._total = previous
+            self._announced = bytearray(len(ends))
+
+    @property
+    def count(self) -> int:
+        return len(self._announced)
+
+    @property
+    def all_written(self) -> bool:
+        return self.written_bytes == self._total
+
+    @property
+    def all_verified(self) -> bool:
+        return self.verified == self.count
+
+    def end(self, total: int) -> None:
+        """The length of a file of unknown length."""
+        self._total = total
+        self._candidates.append(0)
+
+    def written(self, offset: int, size: int) -> None:
+        """A range (each byte once) is on disk."""
+        self.written_bytes += size
+        if self._ends is None:
+            if self.written_bytes == self._total:
+                self._candidates.append(0)
+            return
+        end = offset + size
+        index = bisect_right(self._ends, offset)
+        while offset < end:
+            part = min(end, self._ends[index]) - offset
+            self._missing[index] -= part
+            if self._missing[index] == 0 and part:
+                self._candidates.append(index)
+            offset += part
+            index += 1
+
+    def digests_untrusted(self, first: int, digests: Sequence[bytes]) -> None:
+        """Raises PeerProtocolError for digests out of order or of files that do not exist."""
+        if first != len(self._digests) or first + len(digests) > self.count:
+            raise PeerProtocolError("digests out of order, or of more files than were offered")
+        self._digests += digests
+        self._candidates += range(first, first + len(digests))
+
+    def newly_ready(self) -> list[tuple[int, bytes]]:
+        """(index, digest) of files that are now whole and have their digest; each once."""
+        if not self._candidates:
+            return []
+        candidates, self._candidates = self._candidates, []
+        ready = []
+        for index in candidates:
+            if index < len(self._digests) and not self._announced[index] and self._is_whole(index):
+                self._announced[index] = 1
+                ready.append((index, self._digests[index]))
+        return ready
+
+    def _is_whole(self, index: int) -> bool:
+        return self.all_written if self._ends is None else self._missing[index] == 0
+
+    def file_verified(self, index: int) -> None:
+        if not 0 <= index < self.count or self._announced[index] != 1:
+            raise ValueError(f"file {index} was not ready, or is verified already")
+        self._announced[index] = 2
+        self.verified += 1

@@ -1,0 +1,168 @@
+"""What both ends of a transfer share: the control channel, signs of life, and every way to end early."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from tallow_cli.core.control import ControlLink, Liveness
+from tallow_cli.core.driving import CONTROL_CHANNEL, ChannelState, Failed, OutgoingPacket
+from tallow_cli.core.frames import Control, Frame, Ping, encode_header, parse_frames_untrusted
+from tallow_cli.core.messages import Cancel, ControlMessage, bounded_sentence
+from tallow_cli.core.messages import Failed as FailedMessage
+from tallow_cli.errors import PeerCancelled, PeerFailed, PeerProtocolError, PeerVanished, TallowError
+
+PACKETS_BUDGET_BYTES = 1024 * 1024  # of one `packets` call: the shell's loop gets a turn in between
+
+Event = TypeVar("Event")
+
+
+class TransferEndpoint(Generic[Event]):
+    """Base of both machines. A subclass answers `_on_frame`, `_on_message`, `_on_channel` and `_over`."""
+
+    def __init__(
+        self, *, channels: int, now: float, sealed: bool, max_message_bytes: int, idle_timeout_s: float
+    ) -> None:
+        if channels < 1:
+            raise ValueError("a transfer needs a data channel")
+        self._sealed = sealed
+        self._control = ControlLink(sealed=sealed, max_message_bytes=max_message_bytes)
+        self._life = Liveness(now, idle_timeout_s)
+        self._channel_states = dict.fromkeys(range(1, channels + 1), ChannelState.CLOSED)
+        self._seen_open: set[int] = set()
+        self._events: list[Event | Failed] = []
+
+    # For the shell ------------------------------------------------------------------------------------------
+
+    def channel_state(self, now: float, channel: int, state: ChannelState) -> None:
+        """`channel` (0: control) is now open, paused or closed for good."""
+        if channel != CONTROL_CHANNEL and channel not in self._channel_states:
+            raise ValueError(f"no channel {channel}")
+        if channel == CONTROL_CHANNEL:
+            if self._control.set_state(state) and not self._over:
+                self._on_control_lost(now)
+            return
+        previous, self._channel_states[channel] = self._channel_states[channel], state
+        if state is not ChannelState.CLOSED:
+            self._seen_open.add(channel)
+        if state is previous or self._over:
+            return
+        self._on_channel(now, channel, state)
+        if len(self._seen_open) == len(self._channel_states) and self._all_closed and not self._over:
+            self._on_channels_lost(now)
+
+    def receive(self, now: float, channel: int, number: int, payload: bytes | bytearray | memoryview) -> None:
+        """A packet's plaintext payload. The machine may keep views of it for as long as it needs."""
+        if channel != CONTROL_CHANNEL and channel not in self._channel_states:
+            raise ValueError(f"no channel {channel}")
+        if self._over:
+            return
+        self._life.heard(now)
+        try:
+            if channel == CONTROL_CHANNEL:
+                self._control.check_number(number)
+            frames = parse_frames_untrusted(payload)
+            self._on_packet(now, channel, number, frames, len(payload))
+        except PeerProtocolError as error:
+            self._break_off(now, error)
+
+    def events(self) -> list[Event | Failed]:
+        """What happened since the last call, oldest first."""
+        events, self._events = self._events, []
+        return events
+
+    def cancel(self, now: float) -> None:
+        """The user stops the transfer; the peer is told. State FAILED; no event follows, the shell knows."""
+        if not self._over:
+            self._farewell(now, Cancel())
+
+    def abort(self, now: float, kind: str, sentence: str) -> None:
+        """This side cannot go on. `kind` is the name of the exit code, `sentence` is for the peer's user."""
+        if not self._over:
+            self._farewell(now, FailedMessage(kind[:40], bounded_sentence(sentence)))
+
+    # For the subclass ---------------------------------------------------------------------------------------
+
+    @property
+    def _over(self) -> bool:
+        raise NotImplementedError
+
+    def _enter_failed(self, now: float) -> None:
+        raise NotImplementedError
+
+    def _on_channel(self, now: float, channel: int, state: ChannelState) -> None:
+        raise NotImplementedError
+
+    def _on_data_frame(self, now: float, channel: int, number: int, frame: Frame) -> None:
+        raise NotImplementedError
+
+    def _on_message(self, now: float, message: ControlMessage) -> None:
+        raise NotImplementedError
+
+    def _on_packet(self, now: float, channel: int, number: int, frames: list[Frame], size: int) -> None:
+        for frame in frames:
+            if isinstance(frame, Control):
+                if channel != CONTROL_CHANNEL:
+                    raise PeerProtocolError("a control message on a data channel")
+                message = self._control.assemble(frame)
+                if message is not None:
+                    self._on_any_message(now, message)
+            elif not (isinstance(frame, Ping) and channel == CONTROL_CHANNEL):
+                self._on_data_frame(now, channel, number, frame)
+            if self._over:
+                return
+
+    def _on_any_message(self, now: float, message: ControlMessage) -> None:
+        if isinstance(message, Cancel):
+            self._fail(now, PeerCancelled())
+        elif isinstance(message, FailedMessage):
+            self._fail(now, PeerFailed(message.sentence))
+        else:
+            self._on_message(now, message)
+
+    def _on_control_lost(self, now: float) -> None:
+        self._fail(now, PeerVanished("the control channel closed"))
+
+    def _on_channels_lost(self, now: float) -> None:
+        self._break_off(now, PeerVanished("every data channel closed"))
+
+    @property
+    def _all_closed(self) -> bool:
+        return all(state is ChannelState.CLOSED for state in self._channel_states.values())
+
+    def _fail(self, now: float, error: TallowError) -> None:
+        """The peer ended it or is gone: nothing left to tell it."""
+        self._control.discard()
+        self._enter_failed(now)
+        self._events.append(Failed(error))
+
+    def _break_off(self, now: float, error: TallowError) -> None:
+        """We end it because of the peer: tell it and the shell."""
+        sentence = bounded_sentence(error.sentence)
+        self._farewell(now, FailedMessage(error.kind[:40], sentence))
+        self._events.append(Failed(error))
+
+    def _farewell(self, now: float, message: ControlMessage) -> None:
+        self._control.discard()
+        self._control.send(message)
+        self._enter_failed(now)
+
+    def _packet(self, channel: int, number: int, payload: bytes) -> OutgoingPacket:
+        return OutgoingPacket(channel, number, encode_header(self._sealed, channel, number), payload)
+
+    @property
+    def _life_deadline(self) -> float:
+        return self._life.deadline(may_speak=self._control.state is ChannelState.OPEN)
+
+    def _tend_life(self, now: float) -> bool:
+        """On a timeout: notices a vanished peer, keeps an idle connection alive. False if it is over."""
+        if self._over:
+            return False
+        if self._life.vanished(now):
+            waited_s = self._life.idle_timeout_s
+            self._fail(now, PeerVanished(f"nothing was heard for {waited_s:.0f} s"))
+            return False
+        if self._control.state is ChannelState.OPEN:
+            ping = self._life.keepalive(now)
+            if ping is not None:
+                self._control.send_frames(ping)
+        return True

@@ -1,0 +1,138 @@
+"""How much may be on its way: the receiver's credit, the delivery rate, the bound in flight, `--limit`."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from tallow_cli.errors import PeerProtocolError
+
+RATE_INTERVAL_S = 0.1  # one sample of the delivery rate, and at least a round trip
+FIRST_RATE_INTERVAL_S = 0.02  # the first samples are rough and early: they open the bound in flight
+FIRST_RATE_SAMPLES = 3
+RATE_SAMPLES = 10  # the estimate is their maximum: about a second, so that a hiccup does not count
+QUEUE_TARGET_S = 0.2  # of data at the present rate, beyond the round trip; more would only be latency
+INITIAL_IN_FLIGHT_BYTES = 256 * 1024  # before a rate is known
+MIN_IN_FLIGHT_BYTES = 64 * 1024  # keeps a slow or paused path ready to find out that it is faster now
+CREDIT_QUANTUM = 4  # an update goes over the reliable channel each time a quarter of the window is freed
+
+
+class DeliveryRate:
+    """Bytes per second the receiver acknowledges: the maximum of recent intervals."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._bytes = 0
+        self._samples: deque[float] = deque(maxlen=RATE_SAMPLES)
+
+    @property
+    def bytes_per_s(self) -> float:
+        """0 before the first sample."""
+        return max(self._samples, default=0.0)
+
+    def started(self, now: float) -> None:
+        """Data goes out while none was on its way. A long pause before it says nothing about the path."""
+        if self._since is None or now - self._since >= RATE_INTERVAL_S:
+            self._since, self._bytes = now, 0
+
+    def delivered(self, now: float, size: int, rtt_s: float) -> None:
+        if self._since is None:
+            self._since = now
+        self._bytes += size
+        elapsed_s = now - self._since
+        early = len(self._samples) < FIRST_RATE_SAMPLES
+        if elapsed_s >= max(FIRST_RATE_INTERVAL_S if early else RATE_INTERVAL_S, rtt_s):
+            self._samples.append(self._bytes / elapsed_s)
+            self._since, self._bytes = now, 0
+
+
+def in_flight_bound(rate_bytes_per_s: float, min_rtt_s: float | None, message_bytes: int) -> int:
+    """How many bytes may be handed over and not yet acknowledged.
+
+    What the path takes in the smallest round trip seen, and the queue target on top. The minimum and not the
+    mean: the mean contains our own queue, and a bound that grows with its own queue has no bound.
+    """
+    if rate_bytes_per_s <= 0 or min_rtt_s is None:
+        return max(INITIAL_IN_FLIGHT_BYTES, 2 * message_bytes)
+    return max(int(rate_bytes_per_s * (min_rtt_s + QUEUE_TARGET_S)), MIN_IN_FLIGHT_BYTES, 2 * message_bytes)
+
+
+class SendCredit:
+    """The receiver's permission. It only ever grows; an older limit in a late packet changes nothing."""
+
+    def __init__(self) -> None:
+        self.limit = 0
+        self.used = 0
+
+    @property
+    def left(self) -> int:
+        return self.limit - self.used
+
+    def granted(self, limit: int) -> None:
+        self.limit = max(self.limit, limit)
+
+
+class ReceiveWindow:
+    """The receiver's side of credit: bytes written + window. `exceeded` data is the sender's fault."""
+
+    def __init__(self, window_bytes: int) -> None:
+        self._window_bytes = window_bytes
+        self._advertised = window_bytes
+        self._told_reliably = window_bytes
+        self.received = 0  # distinct bytes of this session
+        self.written = 0
+
+    @property
+    def limit(self) -> int:
+        return self.written + self._window_bytes
+
+    @property
+    def backlog_bytes(self) -> int:
+        return self.received - self.written
+
+    @property
+    def update_due(self) -> bool:
+        """A quarter of the window was freed since the reliable channel last said so.
+
+        ACKs carry the limit too, but may be lost, and a sender out of credit causes no more of them.
+        """
+        return self.limit - self._told_reliably >= self._window_bytes // CREDIT_QUANTUM
+
+    def advertise(self, *, reliably: bool) -> int:
+        """The limit to send now."""
+        self._advertised = self.limit
+        if reliably:
+            self._told_reliably = self.limit
+        return self._advertised
+
+    def take(self, size: int) -> None:
+        """`size` bytes arrived for the first time. Raises PeerProtocolError if they were not allowed."""
+        self.received += size
+        if self.received > self._advertised:
+            raise PeerProtocolError("more data than the credit given")
+
+
+class TokenBucket:
+    """The user's `--limit`: payload bytes per second, with a burst of a tenth of a second."""
+
+    BURST_S = 0.1
+
+    def __init__(self, bytes_per_s: float, now: float) -> None:
+        if bytes_per_s <= 0:
+            raise ValueError("a limit of nothing")
+        self._bytes_per_s = bytes_per_s
+        self._burst_bytes = bytes_per_s * self.BURST_S
+        self._tokens = self._burst_bytes
+        self._at = now
+
+    def ready_at(self, now: float) -> float:
+        """When the next message may go: `now` or later. A message larger than the tokens goes, in debt."""
+        self._refill(now)
+        return now if self._tokens > 0 else now - self._tokens / self._bytes_per_s + 1e-6
+
+    def spend(self, now: float, size: int) -> None:
+        self._refill(now)
+        self._tokens -= size
+
+    def _refill(self, now: float) -> None:
+        self._tokens = min(self._burst_bytes, self._tokens + (now - self._at) * self._bytes_per_s)
+        self._at = now

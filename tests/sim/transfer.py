@@ -1,0 +1,330 @@
+"""A shell in virtual time around both transfer machines: the loop of driving.py over two `Wire`s.
+
+It reads from bytes, writes to bytes through a disk of limited rate, and checks as it goes: every byte is
+written exactly once, memory stays within its bounds, nobody sleeps without a deadline.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from blake3 import blake3
+
+from tallow_cli.core.driving import (
+    Accepted,
+    ChannelState,
+    Failed,
+    FileReady,
+    Finished,
+    OfferArrived,
+    OutgoingPacket,
+)
+from tallow_cli.core.frames import HEADER_BYTES, parse_header_untrusted
+from tallow_cli.core.ranges import RangeSet
+from tallow_cli.core.receiving import ReceiveMachine, ReceiveOptions
+from tallow_cli.core.sending import SendMachine, SendOptions
+from tallow_cli.errors import TallowError
+from tests.sim.channels import CONTROL, Profile, Wire
+
+TAG = b"t" * 16  # stands for the AEAD tag
+
+
+@dataclass
+class FixedChunks:
+    chunk_size: int = 65_536
+
+
+@dataclass
+class Scenario:
+    """One simulated transfer. Times in seconds, rates in bytes per second."""
+
+    files: tuple[int, ...] = (200_000,)
+    seed: int = 0
+    there: Profile = field(default_factory=Profile)
+    back: Profile = field(default_factory=Profile)
+    channels: int = 3
+    chunk_bytes: int = 65_536
+    unknown_length: bool = False
+    held: tuple[tuple[int, int], ...] = ()
+    disk_rate: float = 1e9
+    read_delay: float = 0.0005
+    consent_after: float = 0.1
+    high: int = 16 * 1024 * 1024  # local buffer thresholds of a channel
+    low: int = 4 * 1024 * 1024
+    deaths: tuple[tuple[float, int], ...] = ()  # (time, channel)
+    pauses: tuple[tuple[float, float, int], ...] = ()  # (from, until, channel), whatever the buffer says
+    send: SendOptions = field(default_factory=SendOptions)
+    receive: ReceiveOptions = field(default_factory=ReceiveOptions)
+    reports_departures: bool = True
+    give_up_at: float = 600.0
+
+
+@dataclass
+class Outcome:
+    seconds: float  # from the first data to the sender's end
+    finished_at: float
+    sender_error: TallowError | None
+    receiver_error: TallowError | None
+    data: bytes
+    most_retained: int
+    most_backlog: int
+    most_queued: int
+    wakes: int
+    sender: SendMachine
+    receiver: ReceiveMachine
+
+
+class Simulation:
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = s = scenario
+        rng = Random(s.seed)  # noqa: S311 - a simulation
+        self.content = rng.randbytes(sum(s.files))
+        self.now = 0.0
+        self.there = Wire(s.there, Random(rng.random()))
+        self.back = Wire(s.back, Random(rng.random()))
+        self.sender = SendMachine(
+            b"manifest",
+            total_bytes=None if s.unknown_length else len(self.content),
+            file_count=len(s.files),
+            channels=s.channels,
+            chunk_sizer=FixedChunks(s.chunk_bytes),
+            now=0.0,
+            options=s.send,
+        )
+        self.receiver = ReceiveMachine(channels=s.channels, now=0.0, options=s.receive)
+        self.disk = bytearray(len(self.content))
+        for start, end in s.held:
+            self.disk[start:end] = self.content[start:end]
+        self.on_disk = RangeSet(s.held)
+        self.disk_free_at = 0.0
+        self.errors: dict[str, TallowError | None] = {"sender": None, "receiver": None}
+        self.finished: dict[str, float] = {}
+        self.most_retained = self.most_backlog = 0
+        self.wakes = 0
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._timer_order = 0
+        self._paused: set[int] = set()
+        self._forced: set[int] = set()
+        self._dead: set[int] = set()
+        self._digests_given = 0
+        self._read_to = 0
+        for channel in range(s.channels + 1):
+            self.sender.channel_state(0.0, channel, ChannelState.OPEN)
+            self.receiver.channel_state(0.0, channel, ChannelState.OPEN)
+        for at, channel in s.deaths:
+            self.at(at, lambda channel=channel: self._kill(channel))  # type: ignore[misc]
+        for start, end, channel in s.pauses:
+            self.at(start, lambda channel=channel: self._force(channel, True))  # type: ignore[misc]
+            self.at(end, lambda channel=channel: self._force(channel, False))  # type: ignore[misc]
+
+    def at(self, time: float, action: Callable[[], None]) -> None:
+        self._timer_order += 1
+        heapq.heappush(self._timers, (time, self._timer_order, action))
+
+    # The loop -----------------------------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        while not self._over:
+            self._drain()
+            if self._over:
+                break
+            self.now = max(self.now, self._next_time())
+            assert self.now < self.scenario.give_up_at, f"no end by {self.now:.1f} s: {self._describe()}"
+            self.wakes += 1
+            self._feed()
+        self._drain()
+        began = self.sender.figures.first_data_at or self.now
+        ended = self.finished.get("sender", self.now)
+        return Outcome(
+            seconds=ended - began,
+            finished_at=self.now,
+            sender_error=self.errors["sender"],
+            receiver_error=self.errors["receiver"],
+            data=bytes(self.disk),
+            most_retained=self.most_retained,
+            most_backlog=self.most_backlog,
+            most_queued=self.there.largest_queue,
+            wakes=self.wakes,
+            sender=self.sender,
+            receiver=self.receiver,
+        )
+
+    @property
+    def _over(self) -> bool:
+        sides = [name in self.finished or self.errors[name] is not None for name in self.errors]
+        return all(sides)
+
+    def _next_time(self) -> float:
+        times = [
+            self._timers[0][0] if self._timers else None,
+            self.there.next_time(),
+            self.back.next_time(),
+            self.sender.next_timeout(),
+            self.receiver.next_timeout(),
+        ]
+        return min(time for time in times if time is not None)
+
+    def _feed(self) -> None:
+        now = self.now
+        while self._timers and self._timers[0][0] <= now:
+            heapq.heappop(self._timers)[2]()
+        arrived = self.there.deliver(now)  # also moves the local queue
+        self._report_departures()
+        for channel, message in arrived:
+            self._receive(self.receiver, channel, message)
+        for channel, message in self.back.deliver(now):
+            self._receive(self.sender, channel, message)
+        for machine in (self.sender, self.receiver):
+            deadline = machine.next_timeout()
+            if deadline is not None and deadline <= now:
+                machine.handle_timeout(now)
+
+    def _receive(self, machine: SendMachine | ReceiveMachine, channel: int, message: bytes) -> None:
+        header = parse_header_untrusted(message)
+        assert header.channel == channel
+        machine.receive(self.now, channel, header.number, memoryview(message)[HEADER_BYTES : -len(TAG)])
+
+    def _drain(self) -> None:
+        self._drain_sender()
+        self._drain_receiver()
+        self.most_retained = max(self.most_retained, self.sender.figures.retained_bytes)
+        self.most_backlog = max(self.most_backlog, self.receiver.figures.backlog_bytes)
+
+    # The sender's shell ---------------------------------------------------------------------------------------
+
+    def _drain_sender(self) -> None:
+        for event in self.sender.events():
+            match event:
+                case Failed(error):
+                    self.errors["sender"] = error
+                case Finished():
+                    self.finished["sender"] = self.now
+                case Accepted():
+                    self._give_digests(0)
+        while (request := self.sender.next_read(self.now)) is not None:
+            offset, size = request
+            self.at(self.now + self.scenario.read_delay, lambda o=offset, n=size: self._read(o, n))  # type: ignore[misc]
+        while packets := self.sender.packets(self.now):
+            for packet in packets:
+                self._hand_over(self.there, packet)
+            self._report_departures()
+
+    def _read(self, offset: int, size: int) -> None:
+        data = self.content[offset : offset + size]
+        self.sender.chunk_read(self.now, offset, data)
+        self._read_to = offset + len(data)
+        self._give_digests(self._read_to)
+
+    def _give_digests(self, read_to: int) -> None:
+        end = sum(self.scenario.files[: self._digests_given])
+        digests = []
+        first = self._digests_given
+        for size in self.scenario.files[first:]:
+            if end + size > read_to and not self._covered_by_held(end, end + size):
+                break
+            digests.append(blake3(self.content[end : end + size]).digest())
+            end += size
+        if digests:
+            self._digests_given += len(digests)
+            self.sender.digests(self.now, first, digests)
+
+    def _covered_by_held(self, start: int, end: int) -> bool:
+        return bool(self.scenario.held) and RangeSet(self.scenario.held).covers(start, end)
+
+    def _report_departures(self) -> None:
+        for channel in range(1, self.scenario.channels + 1):
+            buffered = self.there.buffered(channel)
+            if self.scenario.reports_departures and channel not in self._dead:
+                self.sender.buffered(self.now, channel, buffered)
+            self._update_pause(channel, buffered)
+
+    def _update_pause(self, channel: int, buffered: int) -> None:
+        if channel in self._dead:
+            return
+        paused = channel in self._paused
+        wanted = channel in self._forced or buffered > (self.scenario.low if paused else self.scenario.high)
+        if wanted != paused:
+            (self._paused.add if wanted else self._paused.discard)(channel)
+            state = ChannelState.PAUSED if wanted else ChannelState.OPEN
+            self.sender.channel_state(self.now, channel, state)
+
+    def _force(self, channel: int, paused: bool) -> None:
+        (self._forced.add if paused else self._forced.discard)(channel)
+
+    def _kill(self, channel: int) -> None:
+        self._dead.add(channel)
+        for wire, machine in ((self.there, self.sender), (self.back, self.receiver)):
+            wire.kill(channel)
+            machine.channel_state(self.now, channel, ChannelState.CLOSED)
+
+    # The receiver's shell -------------------------------------------------------------------------------------
+
+    def _drain_receiver(self) -> None:
+        for event in self.receiver.events():
+            match event:
+                case OfferArrived(manifest):
+                    assert manifest == b"manifest"
+                    self.at(self.now + self.scenario.consent_after, self._accept)
+                case FileReady(index, digest):
+                    start = sum(self.scenario.files[:index])
+                    data = self.disk[start : start + self.scenario.files[index]]
+                    assert blake3(data).digest() == digest, f"file {index} is not whole"
+                    self.at(self.now + 0.001, lambda i=index: self.receiver.file_verified(self.now, i))  # type: ignore[misc]
+                case Failed(error):
+                    self.errors["receiver"] = error
+                case Finished():
+                    self.finished["receiver"] = self.now
+        for offset, data in self.receiver.writes():
+            self.disk_free_at = max(self.disk_free_at, self.now) + len(data) / self.scenario.disk_rate
+            self.at(self.disk_free_at, lambda o=offset, d=data: self._write(o, d))  # type: ignore[misc]
+        while packets := self.receiver.packets(self.now):
+            for packet in packets:
+                self._hand_over(self.back, packet)
+
+    def _accept(self) -> None:
+        ends = [sum(self.scenario.files[: i + 1]) for i in range(len(self.scenario.files))]
+        self.receiver.accept(self.now, None if self.scenario.unknown_length else ends, self.scenario.held)
+
+    def _write(self, offset: int, data: memoryview) -> None:
+        end = offset + len(data)
+        assert self.on_disk.add(offset, end) == len(data), f"bytes of {offset}..{end} were written twice"
+        self.disk[offset:end] = data
+        self.receiver.written(self.now, offset, len(data))
+
+    def _hand_over(self, wire: Wire, packet: OutgoingPacket) -> None:
+        message = b"".join((packet.header, packet.payload, TAG))
+        limit = self.scenario.send.max_message_bytes
+        assert len(message) <= limit, f"a message of {len(message)} bytes"
+        wire.offer(self.now, packet.channel, message)
+
+    def _describe(self) -> str:
+        return (
+            f"seed {self.scenario.seed}, sender {self.sender.state.value} {self.sender.figures}, "
+            f"receiver {self.receiver.state.value} {self.receiver.figures}, control {CONTROL}"
+        )
+
+
+def simulate(scenario: Scenario) -> Outcome:
+    """Runs it to the end of both machines; checks what must hold in every run."""
+    simulation = Simulation(scenario)
+    outcome = simulation.run()
+    assert outcome.most_retained <= scenario.send.memory_bytes, f"seed {scenario.seed}"
+    assert outcome.most_backlog <= scenario.receive.window_bytes, f"seed {scenario.seed}"
+    return outcome
+
+
+def simulate_success(scenario: Scenario) -> Outcome:
+    """As `simulate`; the transfer must succeed and every byte be where it belongs."""
+    simulation = Simulation(scenario)
+    outcome = simulation.run()
+    about = f"seed {scenario.seed}"
+    assert outcome.sender_error is None, about
+    assert outcome.receiver_error is None, about
+    assert outcome.data == simulation.content, about
+    assert simulation.on_disk.covers(0, len(simulation.content)), about
+    assert outcome.most_retained <= scenario.send.memory_bytes, about
+    assert outcome.most_backlog <= scenario.receive.window_bytes, about
+    return outcome
