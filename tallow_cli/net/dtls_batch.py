@@ -100,6 +100,10 @@ class BatchDtlsTransport(DtlsTransport):
         sock = self.batch_socket
         return sock is not None and sock.is_blocked
 
+    def set_dont_fragment(self, wanted: bool) -> None:
+        for sock in self.sockets:
+            sock.set_dont_fragment(wanted)
+
     def send_batch(self, packets: Sequence[bytes]) -> None:
         """Seal and send a run of packets of equal size, only the last may be shorter. What cannot go is
         lost.
@@ -150,7 +154,7 @@ class BatchDtlsTransport(DtlsTransport):
         if self._packet_receiver is not None:
             self._packet_receiver.writable()
 
-    # Receiving: udp_batch.DatagramReceiver
+    # Receiving, for BatchSocket
 
     def datagrams_received(self, run: memoryview, segment: int) -> None:
         ssl = self._ssl

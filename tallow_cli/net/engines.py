@@ -7,6 +7,7 @@ their engine when called, so that listing names costs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tallow_cli.errors import BadOption
@@ -42,6 +43,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def loss_reason(self) -> str | None:
+        """Why the connection was lost, if the engine knows better than the link."""
+        ...
+
+    @property
     def capabilities(self) -> tuple[str, ...]: ...
 
     @property
@@ -60,19 +66,32 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-def _aiortc() -> Engine:
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """`offload`: let the kernel cut and glue datagrams (GSO, GRO) where it can."""
+
+    offload: bool = True
+
+
+def _aiortc(options: EngineOptions) -> Engine:
     from tallow_cli.net.stock_engine import StockEngine
 
     return StockEngine()
 
 
-ENGINES: Final[dict[str, Callable[[], Engine]]] = {"aiortc": _aiortc}
+def _turbo(options: EngineOptions) -> Engine:
+    from tallow_cli.net.turbo_engine import TurboEngine
+
+    return TurboEngine(offload=options.offload)
+
+
+ENGINES: Final[dict[str, Callable[[EngineOptions], Engine]]] = {"aiortc": _aiortc, "turbo": _turbo}
 DEFAULT_ENGINE: Final = "aiortc"
 
 
-def make_engine(name: str) -> Engine:
+def make_engine(name: str, options: EngineOptions | None = None) -> Engine:
     """Raises BadOption for a name that is not registered."""
     factory = ENGINES.get(name)
     if factory is None:
         raise BadOption("--engine", f"{name!r} is not one of {', '.join(sorted(ENGINES))}")
-    return factory()
+    return factory(options or EngineOptions())

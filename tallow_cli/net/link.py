@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from tallow_cli.errors import BadOption, NoPathError, PeerProtocolError, PeerVanished
 from tallow_cli.net.channels import DEFAULT_CHANNELS, check_channel_count
 from tallow_cli.net.description import MAX_CANDIDATES, CandidateInfo, Description
-from tallow_cli.net.engines import DEFAULT_ENGINE, Engine, LinkChannel, make_engine
+from tallow_cli.net.engines import DEFAULT_ENGINE, Engine, EngineOptions, LinkChannel, make_engine
 
 if TYPE_CHECKING:
     from aiortc import (
@@ -71,6 +71,7 @@ class LinkOptions:
     seal_payload: bool = True
     ice_servers: tuple[IceServer, ...] = ()
     relay_only: bool = False
+    offload: bool = True  # GSO and GRO, where the system has them
 
     def __post_init__(self) -> None:
         check_channel_count(self.channels)
@@ -122,7 +123,7 @@ class PeerLink:
         Cancelling leaves nothing behind.
         """
         options = options or LinkOptions()
-        link = cls(role, options, make_engine(options.engine))
+        link = cls(role, options, make_engine(options.engine, EngineOptions(offload=options.offload)))
         try:
             await link._gather()
         except BaseException:

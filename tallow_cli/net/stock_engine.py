@@ -26,6 +26,7 @@ class StockEngine:
 
     name = "aiortc"
     notes: tuple[str, ...] = ()
+    loss_reason: str | None = None
     capabilities: tuple[str, ...] = ()
     max_message_size = STOCK_MAX_MESSAGE_SIZE
 

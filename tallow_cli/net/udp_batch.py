@@ -31,6 +31,7 @@ _UDP_GRO: Final = 104
 # linux/in.h, in6.h, errqueue.h
 _IP_MTU_DISCOVER: Final = 10
 _IPV6_MTU_DISCOVER: Final = 23
+_PMTUDISC_DONT: Final = 0
 _PMTUDISC_PROBE: Final = 3
 _IP_RECVERR: Final = 11
 _IPV6_RECVERR: Final = 25
@@ -114,7 +115,8 @@ class BatchSocket(asyncio.DatagramTransport):
         self.buffers: GrantedBuffers = grow_buffers(sock)
         self.has_gro = offload and _enable_gro(sock)
         self.has_gso = offload and _supports_gso(sock)
-        self.sets_dont_fragment = _dont_fragment(sock)
+        self.is_ipv6 = sock.family == socket.AF_INET6
+        self.sets_dont_fragment = self.set_dont_fragment(True)
         # libuv stops watching a socket that reports an error condition, so under uvloop ICMP is not asked
         # for.
         self.reads_errors = not type(self._loop).__module__.startswith("uvloop") and _enable_errors(sock)
@@ -156,6 +158,18 @@ class BatchSocket(asyncio.DatagramTransport):
         self._loop.call_soon(self._stun.connection_lost, None)
 
     # Sending
+
+    def set_dont_fragment(self, wanted: bool) -> bool:
+        """Set or clear the don't-fragment bit, and whether that was possible.
+
+        Set, the kernel's own idea of the path MTU does not stop us: RFC 8899 wants to find out by itself.
+        """
+        if self._closed:
+            return False
+        value = _PMTUDISC_PROBE if wanted else _PMTUDISC_DONT
+        if self.is_ipv6:
+            return _set(self._sock, socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, value)
+        return _set(self._sock, socket.IPPROTO_IP, _IP_MTU_DISCOVER, value)
 
     @property
     def is_blocked(self) -> bool:
@@ -360,15 +374,6 @@ def _enable_gro(sock: socket.socket) -> bool:
 def _supports_gso(sock: socket.socket) -> bool:
     # Setting the socket-wide segment size to 0 changes nothing, and fails where the kernel knows no GSO.
     return hasattr(sock, "sendmsg") and _set(sock, _SOL_UDP, _UDP_SEGMENT, 0)
-
-
-def _dont_fragment(sock: socket.socket) -> bool:
-    """Set the don't-fragment bit, but do not let the kernel's idea of the path MTU stop us: RFC 8899 wants
-    both.
-    """
-    if sock.family == socket.AF_INET6:
-        return _set(sock, socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
-    return _set(sock, socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
 
 
 def _enable_errors(sock: socket.socket) -> bool:

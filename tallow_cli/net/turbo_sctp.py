@@ -1,0 +1,402 @@
+"""An `RTCSctpTransport` whose data goes through `tallow_cli.dataplane`.
+
+aiortc keeps the association's life: INIT, COOKIE, HEARTBEAT, RE-CONFIG, SHUTDOWN, ABORT, DCEP and its data
+channel objects. DATA, SACK and FORWARD-TSN, their timers and pacing are the dataplane's `Association`, which
+this shell drives: one turn a wake-up, everything in it, no task or future per packet.
+
+aiortc writes its handlers as coroutines; over `BatchDtlsTransport` they never suspend, so they are run on the
+spot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import struct
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from aiortc import RTCDataChannel, RTCSctpTransport
+from aiortc.rtcsctptransport import (
+    CHUNK_TYPES,
+    WEBRTC_BINARY,
+    WEBRTC_DCEP,
+    Chunk,
+    InitAckChunk,
+    InitChunk,
+    RTCSctpCapabilities,
+    StreamResetOutgoingParam,
+    StreamResetResponseParam,
+    parse_packet,
+)
+
+from tallow_cli.dataplane.association import (
+    BASE_PACKET_BYTES,
+    Association,
+    AssociationConfig,
+    AssociationStats,
+    BytesDrained,
+    ControlChunk,
+    Event,
+    MessageReceived,
+    PathMtuChanged,
+)
+from tallow_cli.dataplane.congestion import DEFAULT_CONTROLLER
+from tallow_cli.dataplane.packets import checksum
+from tallow_cli.net.dtls_batch import BatchDtlsTransport
+
+MIB: Final = 1024 * 1024
+# A whole 4 MiB chunk with its header and seal fits one message.
+TURBO_MAX_MESSAGE_SIZE: Final = 4 * MIB + 4096
+# Towards stacks that read 1500 bytes a datagram: Ethernet's MTU less IP, UDP and the DTLS record.
+FOREIGN_MAX_PACKET_V4: Final = 1435
+FOREIGN_MAX_PACKET_V6: Final = 1415
+# A DTLS record holds 16,384 bytes; loopback's MTU of 65,536 allows it.
+TALLOW_MAX_PACKET: Final = 16_352
+# aiortc waits 3 s before it repeats an INIT; dcSCTP 0.5 s.
+INIT_RETRANSMIT_S: Final = 0.5
+# After so many rounds other callbacks of the event loop get their turn.
+MAX_ROUNDS: Final = 8
+# Timers closer than this are not worth re-arming: epoll counts in milliseconds.
+TIMER_SLACK_S: Final = 0.0002
+
+# RFC 9653: "I accept a checksum of zero, since DTLS (1) checks the packets."
+PARAMETER_ZERO_CHECKSUM: Final = 0x8001
+_ZERO_CHECKSUM_OVER_DTLS: Final = struct.pack("!L", 1)
+
+# What aiortc's parsing and handling of a hostile control chunk may raise.
+_HOSTILE: Final = (struct.error, ValueError, KeyError, IndexError, AssertionError, AttributeError)
+
+
+def run_now(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine that does not suspend. Raises RuntimeError if it does."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()
+    raise RuntimeError("aiortc now suspends where it did not")
+
+
+class TurboSctpTransport(RTCSctpTransport):
+    """See the module. `peer_is_tallow`: the peer runs this engine too, so larger packets and rare SACKs suit
+    it.
+    """
+
+    def __init__(
+        self,
+        transport: BatchDtlsTransport,
+        port: int = 5000,
+        *,
+        peer_is_tallow: bool = False,
+        congestion: str = DEFAULT_CONTROLLER,
+    ) -> None:
+        super().__init__(transport, port)
+        self._event_loop = asyncio.get_running_loop()
+        self._dtls = transport
+        self._peer_is_tallow = peer_is_tallow
+        self._congestion = congestion
+        self._association: Association | None = None
+        self._remote_accepts_zero_checksum = False
+        self._handlers: dict[int, Callable[[bytes], None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._turn_is_due = False
+        self._is_in_turn = False
+        self._advertised_rwnd = 16 * MIB
+        self._rto = INIT_RETRANSMIT_S
+
+    @classmethod
+    def getCapabilities(cls) -> RTCSctpCapabilities:
+        return RTCSctpCapabilities(maxMessageSize=TURBO_MAX_MESSAGE_SIZE)
+
+    def deliver_to(self, stream_id: int, handler: Callable[[bytes], None]) -> None:
+        """Hand the stream's binary messages to `handler` rather than emit "message" on its channel."""
+        self._handlers[stream_id] = handler
+
+    @property
+    def is_flushed(self) -> bool:
+        """The peer has, or we gave up, everything any channel was given."""
+        association = self._association
+        return not self._data_channel_queue and (association is None or association.is_flushed)
+
+    @property
+    def dataplane_stats(self) -> AssociationStats | None:
+        return None if self._association is None else self._association.stats
+
+    # The association's life
+
+    def _set_extensions(self, params: list[tuple[int, bytes]]) -> None:
+        super()._set_extensions(params)
+        params.append((PARAMETER_ZERO_CHECKSUM, _ZERO_CHECKSUM_OVER_DTLS))
+
+    def _get_extensions(self, params: list[tuple[int, bytes]]) -> None:
+        super()._get_extensions(params)
+        if (PARAMETER_ZERO_CHECKSUM, _ZERO_CHECKSUM_OVER_DTLS) in params:
+            self._remote_accepts_zero_checksum = True
+
+    def _begin(self, chunk: InitChunk | InitAckChunk) -> None:
+        """The peer's tag and TSN are known: data can be received, and sent once ESTABLISHED."""
+        if self._association is not None or self._remote_port is None:
+            return
+        sock = self._dtls.batch_socket
+        can_probe = sock is not None and sock.sets_dont_fragment
+        foreign = FOREIGN_MAX_PACKET_V6 if sock is not None and sock.is_ipv6 else FOREIGN_MAX_PACKET_V4
+        largest = TALLOW_MAX_PACKET if self._peer_is_tallow else foreign
+        self._association = Association(
+            AssociationConfig(
+                local_port=self._local_port,
+                remote_port=self._remote_port,
+                local_tag=self._local_verification_tag,
+                remote_tag=chunk.initiate_tag,
+                local_initial_tsn=self._local_tsn,
+                remote_initial_tsn=chunk.initial_tsn,
+                remote_rwnd_bytes=chunk.advertised_rwnd,
+                entropy=os.urandom,
+                local_rwnd_bytes=self._advertised_rwnd,
+                send_zero_checksum=self._remote_accepts_zero_checksum,
+                accept_zero_checksum=True,
+                partial_reliability=self._remote_partial_reliability,
+                max_packet_bytes=largest if can_probe else BASE_PACKET_BYTES,
+                record_overhead_bytes=self._dtls.record_overhead,
+                ack_every_packets=16 if self._peer_is_tallow else 2,
+                max_message_bytes=TURBO_MAX_MESSAGE_SIZE,
+                uniform=random.random,
+                congestion=self._congestion,
+            )
+        )
+
+    def _set_state(self, state: RTCSctpTransport.State) -> None:
+        super()._set_state(state)
+        if state == self.State.CLOSED:
+            self._association = None
+            self._disarm()
+
+    # What the DTLS transport calls
+
+    def receive_packets(self, packets: list[bytes]) -> None:
+        """One wake-up's decrypted packets."""
+        association = self._association
+        while association is None:
+            if not packets:
+                return
+            self._receive_early(packets[0])
+            packets = packets[1:]
+            association = self._association
+        for chunk in association.receive_packets(self._event_loop.time(), packets):
+            self._receive_control(chunk)
+        if self._reconfig_deferred is not None:
+            self._guarded(self._reset_deferred_streams)
+        self._turn()
+
+    def writable(self) -> None:
+        self._turn()
+
+    async def _handle_data(self, data: bytes) -> None:
+        self.receive_packets([data])
+
+    def _receive_early(self, packet: bytes) -> None:
+        """A packet before the peer's INIT or INIT ACK: those two are all that means anything."""
+        if packet[8:12] == b"\0\0\0\0":
+            packet = packet[:8] + struct.pack("<L", checksum(packet)) + packet[12:]
+        try:
+            _, _, tag, chunks = parse_packet(packet)
+        except _HOSTILE:
+            return
+        for chunk in chunks:
+            if tag == (0 if isinstance(chunk, InitChunk) else self._local_verification_tag):
+                self._receive_parsed(chunk)
+
+    def _receive_control(self, chunk: ControlChunk) -> None:
+        parser = CHUNK_TYPES.get(chunk.type)
+        if parser is None:
+            return
+        try:
+            parsed = parser(flags=chunk.flags, body=chunk.body)
+        except _HOSTILE:
+            return
+        self._receive_parsed(parsed)
+
+    def _receive_parsed(self, chunk: Chunk) -> None:
+        self._guarded(self._receive_chunk, chunk)
+        if isinstance(chunk, InitChunk | InitAckChunk):
+            self._begin(chunk)
+
+    def _guarded(self, handler: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
+        """Run one of aiortc's handlers; what it stumbles over is the peer's fault, and dropped."""
+        try:
+            run_now(handler(*arguments))
+        except _HOSTILE:
+            return
+
+    # A turn: events to the application, packets to the network, one timer
+
+    def _turn(self) -> None:
+        if self._is_in_turn:
+            return
+        self._is_in_turn = True
+        try:
+            for _ in range(MAX_ROUNDS):
+                self._dispatch()
+                if not self._send_batches():
+                    break
+            else:
+                self._turn_soon()
+        finally:
+            self._is_in_turn = False
+        if self._reconfig_queue:
+            self._guarded(self._transmit_reconfig)
+        self._arm()
+
+    def _turn_soon(self) -> None:
+        """A turn at the end of this round of the event loop: everything sent until then goes in one."""
+        if not self._turn_is_due and not self._is_in_turn:
+            self._turn_is_due = True
+            self._event_loop.call_soon(self._due_turn)
+
+    def _due_turn(self) -> None:
+        self._turn_is_due = False
+        self._turn()
+
+    def _send_batches(self) -> bool:
+        """Send what may leave now; returns whether anything did."""
+        association = self._association
+        if association is None or self._association_state != self.State.ESTABLISHED or self._dtls.is_blocked:
+            return False
+        batches = association.poll_transmit(self._event_loop.time())
+        for batch in batches:
+            self._dtls.send_batch(batch)
+        return bool(batches)
+
+    def _dispatch(self) -> None:
+        association = self._association
+        if association is None:
+            return
+        for event in association.events():
+            self._handle_event(event)
+
+    def _handle_event(self, event: Event) -> None:
+        if isinstance(event, MessageReceived):
+            handler = self._handlers.get(event.stream_id)
+            if handler is not None and event.ppid == WEBRTC_BINARY:
+                handler(event.data)
+            else:
+                self._guarded(self._data_channel_receive, event.stream_id, event.ppid, event.data)
+        elif isinstance(event, BytesDrained):
+            channel = self._data_channels.get(event.stream_id)
+            if channel is not None and channel.bufferedAmount:
+                channel._addBufferedAmount(-min(event.size_bytes, channel.bufferedAmount))
+        elif isinstance(event, PathMtuChanged):
+            self._dtls.set_dont_fragment(not event.needs_fragments)
+
+    def _arm(self) -> None:
+        association = self._association
+        if association is None:
+            return
+        now = self._event_loop.time()
+        at = association.next_timeout(now)
+        timer = self._timer
+        if timer is not None:
+            if at is not None and timer.when() - TIMER_SLACK_S <= at <= timer.when() + TIMER_SLACK_S:
+                return
+            timer.cancel()
+            self._timer = None
+        if at is not None and not self._dtls.is_blocked:
+            self._timer = self._event_loop.call_at(at, self._timer_due)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _timer_due(self) -> None:
+        self._timer = None
+        if self._association is not None:
+            self._association.handle_timeout(self._event_loop.time())
+            self._turn()
+
+    # What data channels call
+
+    def _data_channel_send(self, channel: RTCDataChannel, data: bytes | str) -> None:
+        association = self._association
+        if association is None or not isinstance(data, bytes) or not data or channel.id is None:
+            super()._data_channel_send(channel, data)  # queues, and flushes from a task
+            return
+        limit = self._remote_max_message_size
+        if limit and len(data) > limit:
+            raise ValueError(
+                f"Cannot send message of {len(data)} bytes, the remote party takes up to {limit}"
+            )
+        if self._data_channel_queue:
+            self._move_queue(association)
+        channel._addBufferedAmount(len(data))
+        self._queue_message(association, channel, WEBRTC_BINARY, data)
+        self._turn_soon()
+
+    async def _data_channel_flush(self) -> None:
+        association = self._association
+        if association is None or self._association_state != self.State.ESTABLISHED:
+            return
+        self._move_queue(association)
+        self._turn_soon()
+
+    def _move_queue(self, association: Association) -> None:
+        """aiortc's queue, where messages wait for the association and channels for their stream id."""
+        while self._data_channel_queue:
+            channel, ppid, data = self._data_channel_queue.popleft()
+            if channel.id is None:
+                stream_id = self._data_channel_id or 0
+                while stream_id in self._data_channels:
+                    stream_id += 2  # RFC 8832: parity is the DTLS role's
+                self._data_channels[stream_id] = channel
+                channel._setId(stream_id)
+            self._queue_message(association, channel, ppid, data)
+
+    def _queue_message(
+        self, association: Association, channel: RTCDataChannel, ppid: int, data: bytes
+    ) -> None:
+        stream_id = channel.id or 0
+        if ppid == WEBRTC_DCEP:
+            association.send_message(stream_id, ppid, data)
+            return
+        lifetime_ms = channel.maxPacketLifeTime
+        association.send_message(
+            stream_id,
+            ppid,
+            data,
+            ordered=channel.ordered,
+            max_retransmits=channel.maxRetransmits,
+            expires_at=None if lifetime_ms is None else self._event_loop.time() + lifetime_ms / 1000,
+        )
+
+    # Stream resets (RFC 6525): aiortc's, with the dataplane's numbers
+
+    async def _transmit_reconfig(self) -> None:
+        association = self._association
+        if association is None:
+            return
+        # Pending messages are sent before the streams are reset (W3C WebRTC section 6.2.4).
+        if any(association.buffered_bytes(stream_id) for stream_id in self._reconfig_queue):
+            return
+        self._local_tsn = association.next_tsn
+        await super()._transmit_reconfig()
+
+    async def _reset_deferred_streams(self) -> None:
+        association = self._association
+        request = self._reconfig_deferred
+        if association is None:
+            return
+        self._last_received_tsn = association.cumulative_tsn_received
+        await super()._reset_deferred_streams()
+        if isinstance(request, StreamResetOutgoingParam) and self._reconfig_deferred is None:
+            for stream_id in request.streams:
+                association.reset_incoming_stream(stream_id)
+
+    async def _receive_reconfig_param(self, param: Any) -> None:
+        request = self._reconfig_request
+        await super()._receive_reconfig_param(param)
+        if isinstance(param, StreamResetResponseParam) and request is not None:
+            is_done = self._reconfig_request is not request
+            if is_done and self._association is not None:
+                for stream_id in request.streams:
+                    self._association.reset_outgoing_stream(stream_id)
