@@ -13,6 +13,7 @@ from tallow_cli.dataplane.batches import BatchBuilder
 from tallow_cli.dataplane.congestion import ControllerConfig, create_controller
 from tallow_cli.dataplane.delivery_rate import DeliveryRateEstimator
 from tallow_cli.dataplane.outbound import OutboundMessage, SendQueue
+from tallow_cli.dataplane.pacing import Pacer
 from tallow_cli.dataplane.packets import (
     FLAG_IMMEDIATE,
     PACKET_OVERHEAD_BYTES,
@@ -20,7 +21,6 @@ from tallow_cli.dataplane.packets import (
     Sack,
     encode_forward_tsn,
 )
-from tallow_cli.dataplane.pacing import Pacer
 from tallow_cli.dataplane.rack import RTO_MAX_S, Rack, RttEstimator
 from tallow_cli.dataplane.send_window import Run, SendWindow
 from tallow_cli.dataplane.serial import TSN_MASK
