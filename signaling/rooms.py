@@ -187,12 +187,11 @@ class Rooms:
             self._set_idle(member, now)
 
     def _on_allocate(self, member: _Member, message: Allocate, now: float) -> None:
-        taken = self._waiting.get(message.nameplate) if message.nameplate is not None else None
-        if taken is not None and taken.host is not member:
+        self._leave_room(member, now)
+        if message.nameplate in self._waiting:
             return self._stray(
                 member, ErrorCode.NAMEPLATE_TAKEN, "another sender waits under that number", now
             )
-        self._leave_room(member, now)
         if refusal := self._admission.open_room(member.prefix, now):
             return self._refuse(member, refusal, now)
         nameplate = message.nameplate
@@ -306,9 +305,8 @@ class Rooms:
     def _set_alarm(self, subject: _Room | _Member) -> None:
         if math.isinf(subject.deadline):
             return
-        if len(self._alarms) > 1_024 + 4 * len(
-            self._members
-        ):  # mostly outdated: at most 2 per member are not
+        # At most two alarms per member are not outdated.
+        if len(self._alarms) > 1_024 + 4 * len(self._members):
             self._alarms = [alarm for alarm in self._alarms if alarm.subject.deadline == alarm.when]
             heapq.heapify(self._alarms)
         self._alarms_set += 1
