@@ -63,6 +63,12 @@ DOWN_MAX_ROUNDS = 4
 # How the bound on what is in flight rises in UP: slowly at first, since shallow queues overflow by as much.
 BOUND_STEP = 0.02
 BOUND_STEP_MAX = 0.25
+# A probe ends when the queue is this share of what overflowed last; the memory fades, so that about every eighth
+# probe asks again how long the queue is.
+OVERFLOW_SHARE = 0.8
+OVERFLOW_AGING = 1.03
+# No queue is taken to be shorter than this: the losses were the path's own, and the probe must get off the ground.
+OVERFLOW_MIN_RTT_SHARE = 0.15
 # Losses are reported a round trip and a quarter after the sending.
 FEEDBACK_ROUNDS = 2
 # A queue stands if it does so for two rounds of CRUISE.
@@ -136,6 +142,8 @@ class Bbr(CongestionController):
         # Until this round, losses are the answer to the probe that ended, not to what is sent now.
         self._feedback_until_round = 0
         self._hi_step = BOUND_STEP
+        # How long the queue was when it overflowed: a later probe turns back before.
+        self._overflow_queue_s = float("inf")
 
     @property
     def cwnd_bytes(self) -> int:
@@ -233,6 +241,8 @@ class Bbr(CongestionController):
     def _bound_inflight(self) -> None:
         """Remember what overflowed: no more fits into the path than what it held for those who got through."""
         model = self.model
+        shortest_s = max(OVERFLOW_MIN_RTT_SHARE * model.min_rtt_s, self._config.timer_granularity_s)
+        self._overflow_queue_s = max(model.latest_queue_s, shortest_s)
         held = model.bandwidth * max(model.latest_rtt_s, model.min_rtt_s)
         model.inflight_hi_bytes = max(model.bdp_bytes, min(model.inflight_hi_bytes, held))
 
@@ -304,6 +314,7 @@ class Bbr(CongestionController):
                 self._flat_rounds = 0
                 self._full_rate = model.max_bandwidth
                 self._hi_step = BOUND_STEP
+                self._overflow_queue_s *= OVERFLOW_AGING
                 self._enter(State.UP, now)
         elif state is State.UP:
             if rounds < 1:
@@ -321,7 +332,9 @@ class Bbr(CongestionController):
             self._probe_round_trip(sample, rounds)
 
     def _has_built_queue(self) -> bool:
-        return self.model.latest_rtt_s > UP_GAIN * self.model.min_rtt_s + QUEUE_FLOOR_S
+        model = self.model
+        enough_s = (UP_GAIN - 1.0) * model.min_rtt_s + QUEUE_FLOOR_S
+        return model.latest_queue_s > min(enough_s, OVERFLOW_SHARE * self._overflow_queue_s)
 
     def _drained_bytes(self) -> float:
         model = self.model
