@@ -91,6 +91,6 @@ def open_source(paths: list[str], text: str | None, environment: Environment) ->
         from tallow_cli.store.stream_source import StreamSource
 
         return StreamSource(environment.stdin.fileno())
-    from tallow_cli.store.file_source import FileSource
+    from tallow_cli.store.source import FileSource
 
     return FileSource([Path(path) for path in paths])
