@@ -7,6 +7,7 @@ that arrives within one is one batch, as with a socket drained in a loop.
 from __future__ import annotations
 
 import random
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,7 @@ from tallow_cli.dataplane.association import (
     MessageReceived,
     PathMtuChanged,
 )
+from tallow_cli.dataplane.packets import HEARTBEAT, HEARTBEAT_ACK, PacketWriter
 from tests.sim.link import IP_UDP_OVERHEAD_BYTES, Link, PathPreset
 
 DTLS_BYTES = 37
@@ -50,6 +52,9 @@ class End:
 
     def __init__(self, config: AssociationConfig) -> None:
         self.association = Association(config)
+        self._writer = PacketWriter(
+            config.local_port, config.remote_port, config.remote_tag, zero_checksum=False
+        )
         self.received: list[MessageReceived] = []
         self.abandoned: list[MessageAbandoned] = []
         self.mtu_changes: list[PathMtuChanged] = []
@@ -59,6 +64,10 @@ class End:
         self.keep_messages = True
         self.max_packet_bytes_on_path: int | None = None
         self.on_turn: Callable[[float], None] | None = None
+
+    def answer_heartbeat(self, chunk: ControlChunk) -> bytes:
+        """What the shell does: RFC 9260 section 8.3."""
+        return self._writer.control(struct.pack("!BBH", HEARTBEAT_ACK, 0, 4 + len(chunk.body)) + chunk.body)
 
     def take_events(self) -> None:
         for event in self.association.events():
@@ -122,7 +131,10 @@ class SimulatedPath:
         association, now = end.association, self.now
         packets = incoming.receive(now)
         if packets:
-            end.for_shell += association.receive_packets(now, packets)
+            for chunk in association.receive_packets(now, packets):
+                end.for_shell.append(chunk)
+                if chunk.type == HEARTBEAT:
+                    self._put(now, end, outgoing, end.answer_heartbeat(chunk))
         end.take_events()
         association.handle_timeout(now)
         if end.on_turn is not None:
@@ -132,10 +144,14 @@ class SimulatedPath:
                 sizes = [len(packet) for packet in batch]
                 assert len(set(sizes[:-1])) <= 1 and sizes[-1] <= sizes[0], sizes
                 for packet in batch:
-                    too_large = end.max_packet_bytes_on_path
-                    if too_large is None or len(packet) <= too_large:
-                        outgoing.send(now, packet, len(packet) + DTLS_BYTES + IP_UDP_OVERHEAD_BYTES)
+                    self._put(now, end, outgoing, packet)
         end.take_events()
+
+    @staticmethod
+    def _put(now: float, end: End, link: Link, packet: bytes) -> None:
+        too_large = end.max_packet_bytes_on_path
+        if too_large is None or len(packet) <= too_large:
+            link.send(now, packet, len(packet) + DTLS_BYTES + IP_UDP_OVERHEAD_BYTES)
 
 
 def keep_queue_full(end: End, message: bytes, target_bytes: int, **options: Any) -> None:
