@@ -1,0 +1,248 @@
+"""What a benchmark found: medians and spreads, as a table, as JSON objects, as CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
+
+from tallow_cli.bench.runner import RunResult
+from tallow_cli.bench.scenarios import Scenario
+from tallow_cli.core.throughput import format_throughput
+from tallow_cli.errors import BelowThresholdError, TargetUnwritable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+GIGABYTE: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Several measurements of one thing. `relative` is (max - min) / median."""
+
+    median: float
+    min: float
+    max: float
+
+    @property
+    def relative(self) -> float:
+        return (self.max - self.min) / self.median if self.median else 0.0
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Raises ValueError for no values."""
+        return cls(median(values), min(values), max(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All runs of one subject."""
+
+    subject: str
+    runs: int
+    mbps: Spread
+    quality_score: float | None  # medians; None for a subject that does not measure them
+    rtt_ms: float | None
+    loss: float | None
+    sender_cpu_s_per_gb: float
+    receiver_cpu_s_per_gb: float
+    max_rss_bytes: int | None  # the larger end's, over all runs
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`ratio` is engine over compared, pair by pair: both run within moments of each other on the same machine."""
+
+    size_bytes: int
+    target_mbps: float | None
+    summaries: tuple[Summary, ...]
+    ratio: Spread | None
+
+    @property
+    def measured(self) -> Summary:
+        """The engine under test, not what it is compared with."""
+        return self.summaries[0]
+
+    def check(self, threshold_mbps: float | None) -> None:
+        """Raises BelowThresholdError if the engine's median is below the threshold."""
+        if threshold_mbps is not None and self.measured.mbps.median < threshold_mbps:
+            raise BelowThresholdError(self.measured.mbps.median, threshold_mbps)
+
+
+def summarize(scenario: Scenario, results: Sequence[RunResult]) -> Report:
+    """Return the report of a finished scenario. `results` holds at least one run of every subject."""
+    by_subject = {
+        subject: [result for result in results if result.subject == subject] for subject in scenario.subjects
+    }
+    ratio = None
+    if scenario.compare is not None:
+        pairs = zip(by_subject[scenario.link.engine], by_subject[scenario.compare], strict=True)
+        ratio = Spread.of([ours.mbps / theirs.mbps for ours, theirs in pairs])
+    return Report(
+        size_bytes=scenario.size_bytes,
+        target_mbps=scenario.profile.target_mbps if scenario.profile else None,
+        summaries=tuple(_summary(subject, runs) for subject, runs in by_subject.items()),
+        ratio=ratio,
+    )
+
+
+def _summary(subject: str, runs: Sequence[RunResult]) -> Summary:
+    figures = [run.benchmark for run in runs if run.benchmark is not None]
+    rtts = [figure.avg_rtt_ms for figure in figures if figure.avg_rtt_ms is not None]
+    gigabytes = [run.size_bytes / GIGABYTE for run in runs]
+    peaks = [use.max_rss_bytes for run in runs for use in (run.sender, run.receiver) if use.max_rss_bytes]
+    return Summary(
+        subject=subject,
+        runs=len(runs),
+        mbps=Spread.of([run.mbps for run in runs]),
+        quality_score=median(figure.quality_score for figure in figures) if figures else None,
+        rtt_ms=median(rtts) if rtts else None,
+        loss=median(figure.avg_loss for figure in figures) if figures else None,
+        sender_cpu_s_per_gb=median(
+            run.sender.cpu_s / size for run, size in zip(runs, gigabytes, strict=True)
+        ),
+        receiver_cpu_s_per_gb=median(
+            run.receiver.cpu_s / size for run, size in zip(runs, gigabytes, strict=True)
+        ),
+        max_rss_bytes=max(peaks, default=None),
+    )
+
+
+def run_line(result: RunResult, runs: int) -> str:
+    """One line for people about a run that just ended."""
+    rate = format_throughput(result.mbps)
+    return f"Run {result.run} of {runs}, {result.subject}: {rate} ({result.seconds:.2f} s)"
+
+
+def table(report: Report) -> Table:
+    """Return the report as a rich table, for standard error."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    result = Table(
+        box=SIMPLE_HEAD, title=f"Mbit/s with {report.size_bytes:,} bytes per run", title_justify="left"
+    )
+    result.add_column("", no_wrap=True)
+    for heading in ("median", "min", "max", "spread", "RTT ms", "loss %", "quality", "CPU s/GB", "MiB"):
+        result.add_column(heading, justify="right", no_wrap=True)
+    for summary in report.summaries:
+        result.add_row(summary.subject, *_cells(summary))
+    return result
+
+
+def _cells(summary: Summary) -> list[str]:
+    rates = summary.mbps
+    return [
+        *(f"{rate:.{1 if rates.median < 100 else 0}f}" for rate in (rates.median, rates.min, rates.max)),
+        f"{100 * rates.relative:.0f} %",
+        "" if summary.rtt_ms is None else f"{summary.rtt_ms:.1f}",
+        "" if summary.loss is None else f"{100 * summary.loss:.1f}",
+        "" if summary.quality_score is None else f"{summary.quality_score:.0f}",
+        f"{summary.sender_cpu_s_per_gb:.1f} + {summary.receiver_cpu_s_per_gb:.1f}",
+        "" if summary.max_rss_bytes is None else f"{summary.max_rss_bytes / 2**20:.0f}",
+    ]
+
+
+def closing_lines(report: Report) -> list[str]:
+    """The sentences under the table: the ratio, and whether the profile's target was reached."""
+    lines = []
+    if report.ratio is not None:
+        ours, theirs = report.summaries
+        ratio = report.ratio
+        lines.append(
+            f"{ours.subject} reaches {ratio.median:.2f} times the rate of {theirs.subject} "
+            f"(run by run {ratio.min:.2f} to {ratio.max:.2f})."
+        )
+    if report.target_mbps is not None:
+        verdict = "reached" if report.measured.mbps.median >= report.target_mbps else "missed"
+        lines.append(f"The profile's {format_throughput(report.target_mbps)} were {verdict}.")
+    return lines
+
+
+def run_fields(result: RunResult) -> dict[str, Any]:
+    """The fields of a JSON `run` event (docs/reference/bench-json.md)."""
+    import msgspec
+
+    fields: dict[str, Any] = msgspec.to_builtins(result)
+    return fields
+
+
+def summary_fields(report: Report, threshold_mbps: float | None = None) -> dict[str, Any]:
+    """The fields of a JSON `summary` event (docs/reference/bench-json.md)."""
+    import msgspec
+
+    summaries = [
+        {**msgspec.to_builtins(summary), "mbps": _spread_fields(summary.mbps)} for summary in report.summaries
+    ]
+    median_mbps = report.measured.mbps.median
+    return {
+        "size_bytes": report.size_bytes,
+        "target_mbps": report.target_mbps,
+        "target_reached": None if report.target_mbps is None else median_mbps >= report.target_mbps,
+        "threshold_mbps": threshold_mbps,
+        "threshold_reached": None if threshold_mbps is None else median_mbps >= threshold_mbps,
+        "subjects": summaries,
+        "ratio": None if report.ratio is None else _spread_fields(report.ratio),
+    }
+
+
+def _spread_fields(spread: Spread) -> dict[str, float]:
+    return {"median": spread.median, "min": spread.min, "max": spread.max, "spread": spread.relative}
+
+
+CSV_COLUMNS: Final = (
+    "subject",
+    "run",
+    "size_bytes",
+    "seconds",
+    "mbps",
+    "avg_rtt_ms",
+    "jitter_ms",
+    "avg_loss",
+    "quality_score",
+    "bottleneck",
+    "sender_cpu_s",
+    "receiver_cpu_s",
+    "sender_max_rss_bytes",
+    "receiver_max_rss_bytes",
+)
+
+
+def write_csv(path: Path, results: Sequence[RunResult]) -> None:
+    """Write one row per run, replacing the file. Raises TargetUnwritable."""
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(CSV_COLUMNS)
+            writer.writerows(_row(result) for result in results)
+    except OSError as error:
+        raise TargetUnwritable(str(path), error.strerror or str(error)) from error
+
+
+def _row(result: RunResult) -> list[str | int | float | None]:
+    figures = result.benchmark
+    measured: list[str | int | float | None] = [None] * 5
+    if figures is not None:
+        measured = [
+            figures.avg_rtt_ms,
+            figures.jitter_ms,
+            figures.avg_loss,
+            figures.quality_score,
+            figures.bottleneck.value,
+        ]
+    return [
+        result.subject,
+        result.run,
+        result.size_bytes,
+        round(result.seconds, 6),
+        round(result.mbps, 3),
+        *measured,
+        result.sender.cpu_s,
+        result.receiver.cpu_s,
+        result.sender.max_rss_bytes,
+        result.receiver.max_rss_bytes,
+    ]

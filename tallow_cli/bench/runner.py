@@ -1,0 +1,271 @@
+"""Runs a scenario: two worker processes per run, one that sends and one that receives.
+
+    results = await run_scenario(scenario, on_run=print)
+
+Nothing is simulated: the sender starts the signaling server, the receiver finds it, they agree on keys, connect
+and transfer, as `tallow send` and `tallow recv` do. Cancelling ends the processes and removes the files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from tallow_cli.bench.process import BareSettings, ProcessUse
+from tallow_cli.bench.scenarios import BARE, MIB, Scenario
+from tallow_cli.bench.worker import WorkerSettings
+from tallow_cli.core.benchmark import BenchmarkSnapshot
+from tallow_cli.core.throughput import mbps
+from tallow_cli.errors import (
+    BrokenOffError,
+    DiskFull,
+    IntegrityError,
+    LocalFileError,
+    NoPeerError,
+    PeerVanished,
+    SignalingError,
+    TallowError,
+    TransferStalled,
+)
+
+END_S: Final = 3.0  # how long a process told to end may take before it is killed
+_LINE_BYTES: Final = (
+    4 * MIB
+)  # asyncio's default of 64 KiB would be enough for all but an SDP of many addresses
+
+# A worker's error comes back as its kind, so that `tallow bench` ends with the same exit code.
+_KINDS: Final[Mapping[int, type[TallowError]]] = {
+    int(kind.exit_code): kind
+    for kind in (BrokenOffError, IntegrityError, LocalFileError, NoPeerError, SignalingError)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """One run of one subject. `seconds` goes from the first byte of payload to the receiver's confirmation."""
+
+    subject: str  # an engine's name, or `bare`
+    run: int  # from 1
+    size_bytes: int
+    seconds: float
+    mbps: float
+    sender: ProcessUse
+    receiver: ProcessUse
+    benchmark: BenchmarkSnapshot | None  # None for `bare`
+
+
+async def run_scenario(scenario: Scenario, on_run: Callable[[RunResult], None]) -> list[RunResult]:
+    """Run everything, each subject once per round, and tell `on_run` of every result.
+
+    Raises the kind of TallowError that ended a worker, TransferStalled after `run_timeout_s`, DiskFull.
+    """
+    results: list[RunResult] = []
+    with _workplace(scenario) as workplace:
+        for run in range(1, scenario.runs + 1):
+            for subject in scenario.subjects:
+                measure = _run_bare if subject == BARE else _run_session
+                try:
+                    async with asyncio.timeout(scenario.run_timeout_s):
+                        result = await measure(scenario, workplace, subject, run)
+                except TimeoutError:
+                    raise TransferStalled(f"measuring {subject}", scenario.run_timeout_s) from None
+                except ExceptionGroup as group:
+                    raise _first(group) from group
+                results.append(result)
+                on_run(result)
+    return results
+
+
+@dataclass(frozen=True, slots=True)
+class _Workplace:
+    """Directories for one scenario: where its processes find each other, and what they read and write."""
+
+    runtime: Path
+    source: Path | None  # None: no disk
+    target: Path | None
+
+
+@contextmanager
+def _workplace(scenario: Scenario) -> Iterator[_Workplace]:
+    with contextlib.ExitStack() as stack:
+        runtime = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tallow-bench-")))
+        if scenario.disk is None:
+            yield _Workplace(runtime, None, None)
+            return
+        files = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="tallow-bench-", dir=scenario.disk))
+        )
+        needed = 2 * scenario.size_bytes
+        if shutil.disk_usage(files).free < needed:
+            raise DiskFull(str(scenario.disk), needed)
+        source = files / "random.bin"
+        _write_random(source, scenario.size_bytes)
+        yield _Workplace(runtime, source, files / "received")
+
+
+def _write_random(path: Path, size: int) -> None:
+    with path.open("wb") as file:
+        for start in range(0, size, MIB):
+            file.write(os.urandom(min(MIB, size - start)))
+
+
+async def _run_session(scenario: Scenario, workplace: _Workplace, subject: str, run: int) -> RunResult:
+    shared = WorkerSettings(
+        role="send",
+        link=replace(scenario.link, engine=subject),
+        size=scenario.size_bytes,
+        file=None if workplace.source is None else str(workplace.source),
+        directory=None if workplace.target is None else str(workplace.target),
+        loop=scenario.loop,
+    )
+    if workplace.target is not None:
+        workplace.target.mkdir()
+    try:
+        async with (
+            _worker("tallow_cli.bench.worker", workplace) as sender,
+            _worker("tallow_cli.bench.worker", workplace) as receiver,
+        ):
+            await sender.tell(shared)
+            code = (await sender.hear("code"))["code"]
+            await receiver.tell(msgspec.structs.replace(shared, role="receive", code=code))
+            done, sender_use, receiver_use = await _finish(sender, receiver)
+    finally:
+        if workplace.target is not None:
+            shutil.rmtree(workplace.target, ignore_errors=True)
+    return RunResult(
+        subject,
+        run,
+        size_bytes=done["bytes"],
+        seconds=done["seconds"],
+        mbps=done["mbps"],
+        sender=sender_use,
+        receiver=receiver_use,
+        benchmark=msgspec.convert(done["benchmark"], BenchmarkSnapshot),
+    )
+
+
+async def _run_bare(scenario: Scenario, workplace: _Workplace, subject: str, run: int) -> RunResult:
+    async with (
+        _worker("tallow_cli.bench.bare", workplace) as offer,
+        _worker("tallow_cli.bench.bare", workplace) as answer,
+    ):
+        await offer.tell(BareSettings("offer", scenario.size_bytes, scenario.loop))
+        await answer.tell(BareSettings("answer", scenario.size_bytes, scenario.loop))
+        await answer.tell(await offer.hear("description"))
+        await offer.tell(await answer.hear("description"))
+        done, offer_use, answer_use = await _finish(offer, answer)
+    return RunResult(
+        subject,
+        run,
+        size_bytes=done["bytes"],
+        seconds=done["seconds"],
+        mbps=mbps(done["bytes"], done["seconds"]),
+        sender=offer_use,
+        receiver=answer_use,
+        benchmark=None,
+    )
+
+
+async def _finish(sender: _Worker, receiver: _Worker) -> tuple[dict[str, Any], ProcessUse, ProcessUse]:
+    """Wait for both ends, and return the sender's `done` and what each used. Raises ExceptionGroup."""
+    async with asyncio.TaskGroup() as group:
+        done = group.create_task(_done_and_use(sender))
+        received = group.create_task(receiver.hear("use"))
+    fields, sender_use = done.result()
+    return fields, sender_use, msgspec.convert(received.result(), ProcessUse)
+
+
+async def _done_and_use(worker: _Worker) -> tuple[dict[str, Any], ProcessUse]:
+    done = await worker.hear("done")
+    return done, msgspec.convert(await worker.hear("use"), ProcessUse)
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    """What made the others fail: the first TallowError, else the first of any kind."""
+    leaves = [leaf for leaf in _leaves(group) if isinstance(leaf, TallowError)]
+    return leaves[0] if leaves else group.exceptions[0]
+
+
+def _leaves(group: ExceptionGroup[Exception]) -> Iterator[Exception]:
+    for error in group.exceptions:
+        if isinstance(error, ExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+class _Worker:
+    """A child process that speaks JSON lines."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    async def tell(self, message: object) -> None:
+        stdin = self._process.stdin
+        if stdin is not None:
+            stdin.write(msgspec.json.encode(message) + b"\n")
+            with contextlib.suppress(ConnectionError):  # it ended: `hear` says why
+                await stdin.drain()
+
+    async def hear(self, name: str) -> dict[str, Any]:
+        """Return the fields of the next event of that name, passing over others.
+
+        Raises the kind of TallowError the worker ended with, or PeerVanished if it ended without a word.
+        """
+        while True:
+            line = await self._process.stdout.readline() if self._process.stdout else b""
+            if not line:
+                raise PeerVanished(
+                    "a benchmark process ended unexpectedly; TALLOW_DEBUG=1 shows what it said"
+                )
+            fields: dict[str, Any] = msgspec.json.decode(line)
+            event = fields.pop("event")
+            if event == name:
+                return fields
+            if event == "error":
+                kind = _KINDS.get(fields["exit_code"], TallowError)
+                raise kind(fields["message"])
+
+    async def end(self) -> None:
+        """Ask it to end, and make it end if it does not."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()  # a worker ends with its parent's voice
+        try:
+            async with asyncio.timeout(END_S):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+
+
+@asynccontextmanager
+async def _worker(module: str, workplace: _Workplace) -> AsyncIterator[_Worker]:
+    debugging = bool(os.environ.get("TALLOW_DEBUG"))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=None if debugging else DEVNULL,
+        limit=_LINE_BYTES,
+        # They find each other here and nowhere else; nobody on the network needs to hear of a benchmark.
+        env={**os.environ, "XDG_RUNTIME_DIR": str(workplace.runtime), "TALLOW_NO_MDNS": "1"},
+    )
+    worker = _Worker(process)
+    try:
+        yield worker
+    finally:
+        await asyncio.shield(worker.end())

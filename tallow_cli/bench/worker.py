@@ -1,0 +1,99 @@
+"""One end of a benchmark run, in a process of its own: `python -m tallow_cli.bench.worker`.
+
+    parent → worker     WorkerSettings, one JSON line (standard input, so that no code shows in `ps`)
+    worker → parent     every session event as a JSON line, `error` instead of a traceback,
+                        and at the end {"event": "use", "cpu_s": …, "max_rss_bytes": …}
+
+Standard input stays open for the worker's life: when it ends, the parent is gone, and the worker ends too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from tallow_cli.bench.process import EventLoopName, loop_factory, say, say_use
+from tallow_cli.core.manifest import Manifest
+from tallow_cli.crypto.codes import parse_code
+from tallow_cli.errors import ExitCode, TallowError
+from tallow_cli.session.events import Failed, SessionEvent, Stats
+from tallow_cli.session.receive import receive
+from tallow_cli.session.send import send
+from tallow_cli.session.settings import LinkSettings, ReceiveSettings, SendSettings
+from tallow_cli.store.directory_sink import DirectorySink
+from tallow_cli.store.memory_source import RandomSource
+from tallow_cli.store.sequential_sink import NullSink
+from tallow_cli.store.sink import Sink
+from tallow_cli.store.source import FileSource, Source
+
+
+class WorkerSettings(msgspec.Struct, frozen=True):
+    """`file` (sender) and `directory` (receiver) name what is on the disk; None keeps it in memory."""
+
+    role: Literal["send", "receive"]
+    link: LinkSettings
+    size: int
+    code: str | None = None  # the receiver's
+    file: str | None = None
+    directory: str | None = None
+    loop: EventLoopName = "uvloop"
+
+
+def main() -> None:
+    """The process. Exits with 0, or with the error's code after an `error` line."""
+    settings = msgspec.json.decode(sys.stdin.readline(), type=WorkerSettings)
+    cpu_before_s = time.process_time()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        with asyncio.Runner(loop_factory=loop_factory(settings.loop)) as runner:
+            runner.run(_send(settings) if settings.role == "send" else _receive(settings))
+    except TallowError as error:
+        _tell(Failed(error))
+        sys.exit(error.exit_code)
+    say_use(cpu_before_s)
+
+
+async def _send(settings: WorkerSettings) -> None:
+    with closing(_source(settings)) as source:
+        await send(source, SendSettings(link=settings.link), _tell)
+
+
+async def _receive(settings: WorkerSettings) -> None:
+    async def decide(manifest: Manifest) -> Sink:
+        return NullSink() if settings.directory is None else DirectorySink(settings.directory)
+
+    await receive(ReceiveSettings(code=parse_code(settings.code or ""), link=settings.link), _tell, decide)
+
+
+def _source(settings: WorkerSettings) -> Source:
+    return RandomSource(settings.size) if settings.file is None else FileSource([Path(settings.file)])
+
+
+def _tell(event: SessionEvent) -> None:
+    if isinstance(event, Stats):
+        return  # the parent wants the end's figures only, and reading would cost the machine under test
+    say(event.event, _fields(event))
+
+
+def _fields(event: SessionEvent) -> dict[str, Any]:
+    if isinstance(event, Failed):
+        return {"message": event.error.sentence, "exit_code": int(event.error.exit_code)}
+    fields: dict[str, Any] = msgspec.to_builtins(event)
+    return fields
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(ExitCode.TERMINATED)
+
+
+if __name__ == "__main__":
+    main()
