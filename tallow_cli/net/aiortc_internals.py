@@ -211,26 +211,27 @@ def all_acknowledged(sctp: RTCSctpTransport) -> bool:
 
 
 def missing_hooks() -> tuple[str, ...]:
-    """The private parts this module needs and the installed aiortc and aioice lack, by name."""
-    expected: tuple[tuple[type, tuple[str, ...]], ...] = (
-        (aioice.Connection, ("get_component_candidates", "query_consent", "build_request", "close")),
-        (ice.CandidatePair, ("local_candidate", "remote_addr")),
-        (ice.StunProtocol, ("request", "datagram_received", "send_data", "close")),
-        (RTCDtlsTransport, ("_set_role", "_send_data", "_recv_next", "_register_data_receiver")),
-        (RTCSctpTransport, ("_handle_data", "_receive_chunk", "_send_chunk", "_set_state")),
+    """The private parts Tallow's engine needs and the installed aiortc and aioice lack, by name."""
+    expected: tuple[tuple[object, str], ...] = (
+        (aioice.Connection, "get_component_candidates query_consent build_request close data_received"),
+        (IceConnection(ice_controlling=True), "_nominated _protocols _transport_policy _query_consent_task"),
+        (IceConnection(ice_controlling=True), "_queue _closing"),
+        (ice.CandidatePair, "local_candidate remote_addr"),
+        (ice.StunProtocol, "request datagram_received connection_lost send_data close"),
+        (
+            RTCDtlsTransport,
+            "_set_role _send_data _recv_next _register_data_receiver _unregister_data_receiver",
+        ),
+        (
+            RTCSctpTransport,
+            "_handle_data _receive_chunk _send_chunk _set_state _set_extensions _get_extensions",
+        ),
+        (RTCSctpTransport, "_transmit_reconfig _reset_deferred_streams _receive_reconfig_param"),
+        (RTCSctpTransport, "_data_channel_send _data_channel_flush _data_channel_receive State"),
     )
-    missing = [
-        f"{cls.__name__}.{name}" for cls, names in expected for name in names if not hasattr(cls, name)
-    ]
-    connection = IceConnection(ice_controlling=True)
-    for name in (
-        "_nominated",
-        "_protocols",
-        "_transport_policy",
-        "_query_consent_task",
-        "_queue",
-        "_closing",
-    ):
-        if not hasattr(connection, name):
-            missing.append(f"Connection.{name}")
-    return tuple(missing)
+    return tuple(
+        f"{getattr(owner, '__name__', type(owner).__name__)}.{name}"
+        for owner, names in expected
+        for name in names.split()
+        if not hasattr(owner, name)
+    )

@@ -80,6 +80,14 @@ def _aiortc(options: EngineOptions) -> Engine:
 
 
 def _turbo(options: EngineOptions) -> Engine:
+    from tallow_cli.net.aiortc_internals import missing_hooks
+    from tallow_cli.net.stock_engine import StockEngine
+
+    missing = missing_hooks()
+    if missing:
+        names = ", ".join(missing)
+        return StockEngine(notes=(f"The installed aiortc lacks {names}, so its own engine is used.",))
+
     from tallow_cli.net.turbo_engine import TurboEngine
 
     return TurboEngine(offload=options.offload)

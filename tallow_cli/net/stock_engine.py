@@ -25,12 +25,12 @@ class StockEngine:
     """See `engines.Engine`."""
 
     name = "aiortc"
-    notes: tuple[str, ...] = ()
     loss_reason: str | None = None
     capabilities: tuple[str, ...] = ()
     max_message_size = STOCK_MAX_MESSAGE_SIZE
 
-    def __init__(self) -> None:
+    def __init__(self, *, notes: tuple[str, ...] = ()) -> None:
+        self.notes = notes
         self._sctp: RTCSctpTransport | None = None
 
     def dtls(self, ice: RTCIceTransport, certificate: RTCCertificate, role: DtlsRole) -> RTCDtlsTransport:

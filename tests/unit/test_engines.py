@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tallow_cli.errors import BadOption
+from tallow_cli.net import aiortc_internals
+from tallow_cli.net.engines import DEFAULT_ENGINE, ENGINES, EngineOptions, make_engine
+
+
+def test_every_registered_engine_can_be_made_and_knows_its_name() -> None:
+    for name in ENGINES:
+        engine = make_engine(name, EngineOptions(offload=False))
+        assert engine.name == name
+        assert engine.max_message_size >= 65536
+        assert engine.notes == ()
+        assert engine.all_acknowledged()
+        engine.close()
+
+
+def test_the_default_engine_is_registered() -> None:
+    assert DEFAULT_ENGINE in ENGINES
+
+
+def test_an_unknown_engine_is_a_bad_option_that_names_the_known_ones() -> None:
+    with pytest.raises(BadOption, match="aiortc, turbo"):
+        make_engine("warp")
+
+
+def test_turbo_falls_back_to_stock_and_says_so_where_a_hook_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(aiortc_internals, "missing_hooks", lambda: ("RTCSctpTransport._send_chunk",))
+    engine = make_engine("turbo")
+    assert engine.name == "aiortc"
+    assert "RTCSctpTransport._send_chunk" in engine.notes[0]
+
+
+def test_listing_the_engines_does_not_import_aiortc() -> None:
+    code = "import sys, tallow_cli.net.link, tallow_cli.net.engines; sys.exit('aiortc' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
