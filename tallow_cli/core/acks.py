@@ -48,6 +48,8 @@ class AckTracker:
             at_once = at_once or number > self._next_expected  # a gap: news the sender waits for
             self._next_expected = number + 1
             self._largest_at = now
+        else:
+            at_once = True  # late: it may just be given up for lost
         if number >= self._floor:
             self._received.add(number, number + 1)
             if len(self._received) > MAX_ACK_RANGES:

@@ -22,10 +22,9 @@ SMALL_WRITE_BYTES = (
 class StreamIntake:
     """Takes data as it arrives and gives out each byte once. `total_bytes` is None until the end is known."""
 
-    def __init__(self, window_bytes: int) -> None:
+    def __init__(self) -> None:
         self.total_bytes: int | None = None
         self.duplicate_bytes = 0
-        self._window_bytes = window_bytes
         self._received = RangeSet()
         self._largest_end = 0
         self._writes: deque[tuple[int, memoryview | bytearray]] = deque()
@@ -176,6 +175,7 @@ class FileLedger:
             if index < len(self._digests) and not self._announced[index] and self._is_whole(index):
                 self._announced[index] = 1
                 ready.append((index, self._digests[index]))
+                self._digests[index] = b""
         return ready
 
     def _is_whole(self, index: int) -> bool:

@@ -10,7 +10,6 @@ from tallow_cli.core.frames import (
     CONTROL_HEADER_BYTES,
     HEADER_BYTES,
     SEAL_BYTES,
-    Control,
     encode_control,
     encode_header,
     encode_ping,
@@ -30,7 +29,7 @@ KEEPALIVE_S = 5.0  # a PING after this long without sending anything; also a qua
 class ControlLink:
     """Numbers, cuts and assembles what goes over channel 0, which is ordered and reliable."""
 
-    def __init__(self, *, sealed: bool, max_message_bytes: int) -> None:
+    def __init__(self, *, sealed: bool, max_message_bytes: int, assembly_limit_bytes: int) -> None:
         self.state = ChannelState.CLOSED
         self.opened = False  # has it ever been open
         self._sealed = sealed
@@ -41,7 +40,7 @@ class ControlLink:
         self._frames: deque[bytes] = deque()
         self._messages: deque[ControlMessage] = deque()
         self._cutting: Iterator[tuple[memoryview, bool]] = iter(())
-        self._assembler = ControlAssembler()
+        self.assembler = ControlAssembler(assembly_limit_bytes)
 
     def set_state(self, state: ChannelState) -> bool:
         """Returns whether the channel, having been open, is now gone."""
@@ -99,10 +98,6 @@ class ControlLink:
         if number <= self._last_received:
             raise PeerProtocolError("a control packet out of order")
         self._last_received = number
-
-    def assemble(self, frame: Control) -> ControlMessage | None:
-        """Raises PeerProtocolError."""
-        return self._assembler.feed(frame.data, more=frame.more)
 
 
 class Liveness:

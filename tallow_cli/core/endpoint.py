@@ -20,15 +20,24 @@ class TransferEndpoint(Generic[Event]):
     """Base of both machines. A subclass answers `_on_frame`, `_on_message`, `_on_channel` and `_over`."""
 
     def __init__(
-        self, *, channels: int, now: float, sealed: bool, max_message_bytes: int, idle_timeout_s: float
+        self,
+        *,
+        channels: int,
+        now: float,
+        sealed: bool,
+        max_message_bytes: int,
+        idle_timeout_s: float,
+        assembly_limit_bytes: int,
     ) -> None:
         if channels < 1:
             raise ValueError("a transfer needs a data channel")
         self._sealed = sealed
-        self._control = ControlLink(sealed=sealed, max_message_bytes=max_message_bytes)
+        self._control = ControlLink(
+            sealed=sealed, max_message_bytes=max_message_bytes, assembly_limit_bytes=assembly_limit_bytes
+        )
         self._life = Liveness(now, idle_timeout_s)
         self._channel_states = dict.fromkeys(range(1, channels + 1), ChannelState.CLOSED)
-        self._seen_open: set[int] = set()
+        self._any_opened = False
         self._events: list[Event | Failed] = []
 
     # For the shell ------------------------------------------------------------------------------------------
@@ -43,11 +52,11 @@ class TransferEndpoint(Generic[Event]):
             return
         previous, self._channel_states[channel] = self._channel_states[channel], state
         if state is not ChannelState.CLOSED:
-            self._seen_open.add(channel)
+            self._any_opened = True
         if state is previous or self._over:
             return
         self._on_channel(now, channel, state)
-        if len(self._seen_open) == len(self._channel_states) and self._all_closed and not self._over:
+        if self._any_opened and self._all_closed and not self._over:
             self._on_channels_lost(now)
 
     def receive(self, now: float, channel: int, number: int, payload: bytes | bytearray | memoryview) -> None:
@@ -103,7 +112,7 @@ class TransferEndpoint(Generic[Event]):
             if isinstance(frame, Control):
                 if channel != CONTROL_CHANNEL:
                     raise PeerProtocolError("a control message on a data channel")
-                message = self._control.assemble(frame)
+                message = self._control.assembler.feed(frame.data, more=frame.more)
                 if message is not None:
                     self._on_any_message(now, message)
             elif not (isinstance(frame, Ping) and channel == CONTROL_CHANNEL):

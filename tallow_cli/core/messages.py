@@ -18,6 +18,8 @@ PROTOCOL_VERSION = 1
 DIGEST_BYTES = 32  # BLAKE3
 MAX_MANIFEST_BYTES = 32 * 1024 * 1024  # about 300,000 files with long names; ssh and rsync keep no such bound
 MAX_CONTROL_BYTES = MAX_MANIFEST_BYTES + 1024  # the manifest is the largest thing said
+MAX_LATER_BYTES = 64 * 1024  # of a message after the Offer: Digests are the largest
+MAX_ANSWER_BYTES = 2 * 1024 * 1024  # of a message from the receiver: an Accept with all its held ranges
 MAX_DIGESTS = 1024  # in one message: 33 KiB, so that digests flow while data does
 MAX_HELD_RANGES = 65_536  # in an Accept
 MAX_SENTENCE = 1000  # characters of a text meant for the peer's user
@@ -130,5 +132,10 @@ class ControlAssembler:
             return None
         if not self._parts:
             return decode_message_untrusted(data)
-        whole, self._parts = self._parts + data, bytearray()
+        whole, self._parts = self._parts, bytearray()
+        whole += data  # in place: a manifest is large
         return decode_message_untrusted(whole)
+
+    def expect_at_most(self, limit_bytes: int) -> None:
+        """What comes from now on is small."""
+        self._limit_bytes = limit_bytes

@@ -30,6 +30,7 @@ from tallow_cli.core.flow import ReceiveWindow
 from tallow_cli.core.frames import Data, Floor, Frame, Ping, encode_credit
 from tallow_cli.core.messages import (
     MAX_HELD_RANGES,
+    MAX_LATER_BYTES,
     MAX_MANIFEST_BYTES,
     PROTOCOL_VERSION,
     Accept,
@@ -86,10 +87,11 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Finished]):
             sealed=options.sealed,
             max_message_bytes=options.max_message_bytes,
             idle_timeout_s=options.idle_timeout_s,
+            assembly_limit_bytes=options.max_manifest_bytes + MAX_LATER_BYTES,
         )
         self._state = ReceiveState.WAITING_OFFER
         self._window = ReceiveWindow(options.window_bytes)
-        self._intake = StreamIntake(options.window_bytes)
+        self._intake = StreamIntake()
         self._files = FileLedger(())
         self._trackers = {index: AckTracker() for index in range(1, channels + 1)}
         self._counters = {index: ChannelCounters() for index in range(1, channels + 1)}
@@ -240,6 +242,7 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Finished]):
                 raise PeerProtocolError(f"transfer protocol version {message.version}")
             if len(message.manifest) > self._options.max_manifest_bytes:
                 raise PeerProtocolError(f"a manifest of {len(message.manifest)} bytes")
+            self._control.assembler.expect_at_most(MAX_LATER_BYTES)
             self._state = ReceiveState.OFFERED
             self._events.append(OfferArrived(message.manifest))
         elif isinstance(message, Digests):

@@ -7,6 +7,7 @@ A lost message is remembered for a while, so that a late ACK still counts and un
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from tallow_cli.core.frames import Ack
@@ -142,9 +143,9 @@ class ChannelRecovery:
                 floor = min(floor, next(iter(packets)))
         return floor
 
-    @property
-    def outstanding(self) -> int:
-        return len(self._sent)
+    def outstanding(self) -> Iterator[SentPacket]:
+        """Neither acknowledged nor declared lost, oldest first."""
+        return iter(self._sent.values())
 
     @property
     def oldest(self) -> SentPacket | None:

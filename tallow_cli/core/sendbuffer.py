@@ -127,7 +127,7 @@ class SendBuffer:
         self._read_position = position
         if position == self.total_bytes or (self.total_bytes is None and self._reads):
             return None
-        size = chunk_bytes
+        size = min(chunk_bytes, max(1, self._memory_bytes // 2))
         if self.total_bytes is not None:
             size = min(size, self.total_bytes - position)
             size = self._held.gaps(position, position + size)[0][1] - position
@@ -178,12 +178,19 @@ class SendBuffer:
         """The next bytes to send again, in at most `limit_bytes`; `take_lost` it if it can go now."""
         while self._lost:
             piece = self._lost[0]
-            gaps = self._acked.gaps(piece.start, piece.end)
-            if gaps:
-                start, end = gaps[0]
-                return Piece(piece.chunk, start, start + even_split(end - start, limit_bytes))
+            missing = self.missing(piece, limit_bytes)
+            if missing is not None:
+                return missing
             self._lost.popleft()  # acknowledged late
         return None
+
+    def missing(self, piece: Piece, limit_bytes: int) -> Piece | None:
+        """The first bytes of `piece`, at most `limit_bytes`, that no message has brought yet."""
+        gaps = self._acked.gaps(piece.start, piece.end)
+        if not gaps:
+            return None
+        start, end = gaps[0]
+        return Piece(piece.chunk, start, start + even_split(end - start, limit_bytes))
 
     def take_lost(self, piece: Piece) -> None:
         """`piece`, just given by `peek_lost`, is on its way."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from tallow_cli.core.driving import (
+    CONTROL_CHANNEL,
     Accepted,
     ChannelCounters,
     ChannelState,
@@ -37,6 +38,7 @@ from tallow_cli.core.frames import (
     encode_ping,
 )
 from tallow_cli.core.messages import (
+    MAX_ANSWER_BYTES,
     MAX_DIGESTS,
     MAX_MANIFEST_BYTES,
     PROTOCOL_VERSION,
@@ -126,6 +128,7 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
             sealed=options.sealed,
             max_message_bytes=options.max_message_bytes,
             idle_timeout_s=options.idle_timeout_s,
+            assembly_limit_bytes=MAX_ANSWER_BYTES,
         )
         self._state = SendState.OFFERING
         self._file_count = file_count
@@ -240,6 +243,8 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
         if self._state in (SendState.SENDING, SendState.COMPLETING):
             self._append_probes(now, packets)
             self._append_data(now, packets)
+            if self._rtt.smoothed_s is None:
+                self._append_first_pings(now, packets)
         if packets:
             self._life.spoke(now)
         return packets
@@ -346,7 +351,7 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
             self._consider_completing()
         if not self._options.reliable:
             self._detect_lost(now, channel)
-            self._sizer.update(self._loss.packet_loss, self._rate.bytes_per_s)
+        self._sizer.update(self._loss.packet_loss, self._rate.bytes_per_s)
 
     def _detect_lost(self, now: float, channel: _DataChannel) -> None:
         for packet in channel.recovery.detect_lost(now, self._rtt):
@@ -379,14 +384,24 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
             if not channel.pings or self._channel_states[channel.index] is not ChannelState.OPEN:
                 continue
             channel.pings = 0
-            oldest = channel.recovery.oldest
+            tail = self._oldest_missing(channel) if self._buffer.idle else None
             packets.append(self._ping(now, channel))
-            if oldest is not None and oldest.piece is not None and self._buffer.idle:
-                limit_bytes = self._sizer.payload_bytes
-                piece = oldest.piece
-                packets.append(
-                    self._data(now, channel, piece._replace(end=min(piece.end, piece.start + limit_bytes)))
-                )
+            if tail is not None:
+                packets.append(self._data(now, channel, tail))
+
+    def _oldest_missing(self, channel: _DataChannel) -> Piece | None:
+        for packet in channel.recovery.outstanding():
+            if packet.piece is not None:
+                missing = self._buffer.missing(packet.piece, self._sizer.payload_bytes)
+                if missing is not None:
+                    return missing
+        return None
+
+    def _append_first_pings(self, now: float, packets: list[OutgoingPacket]) -> None:
+        """Until a round trip is known a PING follows each batch: it arrives where a message may not, so the
+        first loss is found after a round trip and not after the initial probe timeout of a second."""
+        for index in sorted({packet.channel for packet in packets} - {CONTROL_CHANNEL}):
+            packets.append(self._ping(now, self._channels[index - 1]))
 
     def _append_data(self, now: float, packets: list[OutgoingPacket]) -> None:
         budget_bytes = PACKETS_BUDGET_BYTES - sum(len(packet.payload) for packet in packets)

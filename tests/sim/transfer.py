@@ -80,7 +80,7 @@ class Outcome:
 class Simulation:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = s = scenario
-        rng = Random(s.seed)  # noqa: S311 - a simulation
+        rng = Random(s.seed)
         self.content = rng.randbytes(sum(s.files))
         self.now = 0.0
         self.there = Wire(s.there, Random(rng.random()))
