@@ -43,7 +43,7 @@ from signaling.rooms import Action, Rooms, Send
 OPEN_TIMEOUT_S = 5.0  # TLS and HTTP; also ends a slowloris
 PING_INTERVAL_S = 20.0  # below the 30-60 s after which home routers forget an idle connection
 PING_TIMEOUT_S = 20.0
-CLOSE_TIMEOUT_S = 1.0  # for the client's closing handshake
+CLOSE_TIMEOUT_S = 0.5  # for the client's closing handshake
 MAX_QUEUE_FRAMES = 4
 WRITE_LIMIT_BYTES = 16 * 1024
 HEALTH_PATH = "/health"
@@ -148,14 +148,20 @@ class SignalingServer:
         return bound
 
     async def close(self) -> None:
-        """Stop listening and close every connection (1001), within `CLOSE_TIMEOUT_S`. Idempotent."""
+        """Stop listening and close every connection (1001), in about a second. Idempotent."""
         server, self._server = self._server, None
         if server is None:
             return
         for connection in list(self._unopened):
             connection.transport.abort()  # its handler would wait for the rest of OPEN_TIMEOUT_S
         server.close(code=CloseCode.GOING_AWAY, reason="the server is stopping")
-        await server.wait_closed()
+        try:
+            async with asyncio.timeout(2 * CLOSE_TIMEOUT_S):
+                await server.wait_closed()
+        except TimeoutError:  # somebody does not even read
+            for connected in list(self._connected.values()):
+                connected.connection.transport.abort()
+            await server.wait_closed()
         if self._timer is not None:
             self._timer.cancel()
         self._log("stopped", self.metrics.as_dict())
@@ -225,7 +231,11 @@ class SignalingServer:
             del self._connected[number]
             self._perform(self._rooms.disconnect(number, self._loop.time()))
             self._log("disconnected", {"from": prefix.label, "number": number})
-        await connection.close(*connected.closing)
+        try:
+            async with asyncio.timeout(2 * CLOSE_TIMEOUT_S):
+                await connection.close(*connected.closing)
+        except TimeoutError:  # it does not even read
+            connection.transport.abort()
 
     def _receive(self, number: int, data: str | bytes) -> list[Action]:
         try:
@@ -268,11 +278,19 @@ class _Gated(ServerConnection):
 
     owner: SignalingServer
     arrival: _Arrival
+    is_ending = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.arrival = _Arrival()
         super().connection_made(transport)
         self.owner._accepted(self)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if (
+            self.protocol.close_expected()
+        ):  # a client that broke the protocol could hold the connection for ever
+            self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -1,4 +1,4 @@
-"""One side's conversation with a signaling server. The only file on this side that knows websockets.
+"""One side's conversation with a signaling server.
 
     client = await SignalingClient.connect(url)
     host                                          joiner
@@ -22,23 +22,16 @@ or in one of these errors, and every wait has a timeout.
 from __future__ import annotations
 
 import asyncio
-import errno
-import logging
-import socket
 import ssl
 from collections.abc import Sequence
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from signaling.protocol import (
-    MAX_ERROR_CHARS,
-    MAX_MESSAGE_BYTES,
     PROTOCOL_VERSION,
     Allocate,
     Allocated,
     ClientMessage,
-    CloseCode,
     Error,
     ErrorCode,
     Hello,
@@ -60,20 +53,18 @@ from tallow_cli.errors import (
     ServerProtocolError,
     ServerRefused,
     ServerUnreachable,
+    SignalingError,
     TallowError,
     UnknownNameplate,
 )
-from tallow_cli.net.server_url import is_near, normalize_server_url
+from tallow_cli.net.server_url import normalize_server_url
 
 if TYPE_CHECKING:
-    from websockets.asyncio.client import ClientConnection
-    from websockets.exceptions import ConnectionClosed
+    from tallow_cli.net.websocket import WebSocket
 
 CONNECT_TIMEOUT_S = 10.0
 REPLY_TIMEOUT_S = 10.0  # for the server's answer to allocate, join and for its taking what we send
 PEER_TIMEOUT_S = 30.0  # for the next step of the handshake
-PING_INTERVAL_S = 20.0
-CLOSE_TIMEOUT_S = 0.5  # closing politely is a courtesy; a server that does not answer is left alone
 RACE_HEAD_START_S = 0.15  # between candidate servers, as between addresses in RFC 8305 (which says 0.25)
 JOIN_RETRY_FIRST_S = 0.2
 JOIN_RETRY_MOST_S = 5.0  # 12 a minute, below the server's limit of 30
@@ -86,9 +77,9 @@ _Client = TypeVar("_Client", bound="SignalingClient")
 class SignalingClient:
     """See the module. Make one with `connect` or `connect_any`; leave it with `close` or `async with`."""
 
-    def __init__(self, url: str, connection: ClientConnection) -> None:
+    def __init__(self, url: str, socket: WebSocket) -> None:
         self.url = url
-        self._connection = connection
+        self._socket = socket
         self._was_in_room = False
         self._peer_present = False
 
@@ -101,14 +92,16 @@ class SignalingClient:
         `url` is what `normalize_server_url` accepts; `tls` overrides the system's trust for wss://.
         Raises BadOption, ServerUnreachable, ServerRefused, ServerProtocolError.
         """
+        from tallow_cli.net.websocket import open_websocket
+
         url = normalize_server_url(url)
         try:
             async with asyncio.timeout(timeout_s):
-                client = cls(url, await _open(url, tls))
+                client = cls(url, await open_websocket(url, tls))
                 try:
                     await client._greet()
                 except BaseException:
-                    client._connection.transport.abort()
+                    client._socket.abort()
                     raise
         except TimeoutError:
             raise ServerUnreachable(url, f"no answer within {timeout_s:g} s") from None
@@ -214,8 +207,8 @@ class SignalingClient:
         raise self._error_for(message)
 
     async def close(self) -> None:
-        """Leave. Never raises; takes at most `CLOSE_TIMEOUT_S`."""
-        await self._connection.close()
+        """Leave. Never raises, and takes a second at most."""
+        await self._socket.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -261,24 +254,18 @@ class SignalingClient:
         return ServerRefused(self.url, message.message or message.code)
 
     async def _next(self) -> ServerMessage:
-        from websockets.exceptions import ConnectionClosed
-
         try:
-            return decode_server_message_untrusted(await self._connection.recv())
+            return decode_server_message_untrusted(await self._socket.recv())
         except MalformedMessage as error:
             raise ServerProtocolError(self.url, str(error)) from None
-        except ConnectionClosed as error:
-            raise _explain_close(self.url, error) from error
 
     async def _say(self, message: ClientMessage) -> None:
-        from websockets.exceptions import ConnectionClosed
-
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_S):
-                await self._connection.send(encode(message))
+                await self._socket.send(encode(message))
         except TimeoutError:
             raise ServerUnreachable(self.url, f"it took nothing for {REPLY_TIMEOUT_S:g} s") from None
-        except ConnectionClosed:
+        except SignalingError:
             await self._raise_parting_error()
 
     async def _raise_parting_error(self) -> None:
@@ -297,85 +284,3 @@ def _is_last_word(message: ServerMessage) -> bool:
 async def _connect_later(client: type[_Client], delay_s: float, url: str, timeout_s: float) -> _Client:
     await asyncio.sleep(delay_s)
     return await client.connect(url, timeout_s=timeout_s)
-
-
-async def _open(url: str, tls: ssl.SSLContext | None) -> ClientConnection:
-    """The WebSocket, within the caller's timeout."""
-    from websockets.asyncio.client import connect
-    from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI, ProxyError
-
-    connect_to = partial(
-        connect,
-        url,
-        ssl=tls if tls is not None and url.startswith("wss:") else None if url.startswith("ws:") else True,
-        proxy=None if is_near(url) else True,
-        compression=None,
-        max_size=MAX_MESSAGE_BYTES,
-        open_timeout=None,
-        ping_interval=PING_INTERVAL_S,
-        close_timeout=CLOSE_TIMEOUT_S,
-        user_agent_header=None,
-        logger=_silent_logger(),
-    )
-    try:
-        if tls is None or url.startswith("ws:"):
-            return await connect_to()
-        return await connect_to(ssl=tls)
-    except OSError as error:
-        raise ServerUnreachable(url, _explain_os_error(error)) from error
-    except InvalidStatus as error:
-        raise _explain_status(url, error.response.status_code, bytes(error.response.body)) from error
-    except (ProxyError, ImportError) as error:  # ImportError: a SOCKS proxy, whose package is not installed
-        raise ServerUnreachable(url, f"the proxy: {error}") from error
-    except InvalidMessage as error:
-        if isinstance(error.__cause__, EOFError | ConnectionError):
-            raise ServerUnreachable(url, "it closed the connection without an answer") from error
-        raise ServerProtocolError(url, "it does not speak HTTP") from error
-    except (InvalidHandshake, InvalidURI) as error:  # InvalidURI: where a redirect leads
-        raise ServerProtocolError(url, str(error)[:MAX_ERROR_CHARS]) from error
-
-
-def _explain_os_error(error: OSError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its TLS certificate is not trusted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {error.reason or error}"
-    if isinstance(error, socket.gaierror):
-        return "its name cannot be resolved"
-    # With several addresses, asyncio raises one OSError without an errno that quotes them all.
-    if error.errno == errno.ECONNREFUSED or f"[Errno {errno.ECONNREFUSED}]" in str(error):
-        return "nothing listens there"
-    return error.strerror or str(error)
-
-
-def _explain_status(url: str, status: int, body: bytes) -> TallowError:
-    """What an HTTP answer instead of a WebSocket means. Our server's refusals carry their reason."""
-    if status in (403, 429, 503):
-        reason = body[:MAX_ERROR_CHARS].decode(errors="replace").strip()
-        return ServerRefused(url, reason or f"HTTP {status}")
-    return ServerProtocolError(url, f"HTTP {status}")
-
-
-def _explain_close(url: str, closed: ConnectionClosed) -> TallowError:
-    """What a connection that ended means, by RFC 6455 close codes and our own."""
-    if closed.sent is not None and (closed.rcvd is None or not closed.rcvd_then_sent):
-        if closed.sent.code in (1002, 1003, 1007):
-            return ServerProtocolError(url, f"a broken WebSocket message: {closed.sent.reason}")
-        if closed.sent.code == 1009:
-            return ServerProtocolError(url, f"a message over {MAX_MESSAGE_BYTES:,} bytes")
-        return ServerUnreachable(url, "it stopped answering")
-    if closed.rcvd is None:
-        return ServerUnreachable(url, "the connection was lost")
-    code, reason = closed.rcvd.code, closed.rcvd.reason
-    if code in (CloseCode.LIMIT, CloseCode.VERSION, 1008, 1013):
-        return ServerRefused(url, reason or f"close code {code}")
-    if code in (CloseCode.BAD_MESSAGE, 1002, 1003, 1007, 1009):
-        return ServerProtocolError(url, f"it did not understand: {reason or code}")
-    return ServerUnreachable(url, reason or f"it closed the connection, code {code}")
-
-
-def _silent_logger() -> logging.Logger:
-    """What goes wrong is raised; websockets' own log lines would reach the terminal as well."""
-    logger = logging.getLogger("tallow.net.websockets")
-    logger.setLevel(logging.CRITICAL + 1)
-    return logger
