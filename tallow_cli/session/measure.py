@@ -1,6 +1,6 @@
 """From the machines' figures to what people see: a sample five times a second.
 
-The chunk size follows the same samples. All times are the event loop's.
+The chunk size follows the same samples. Times are `time.monotonic`.
 """
 
 from __future__ import annotations

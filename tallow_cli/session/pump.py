@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import Protocol
 
 from tallow_cli.core.driving import CONTROL_CHANNEL, ChannelState, OutgoingPacket
@@ -62,7 +63,7 @@ class Pump:
 
     def start(self) -> None:
         """Tell the machine that its channels are open, and take the first turn."""
-        now = self._loop.time()
+        now = monotonic()
         for channel in (CONTROL_CHANNEL, *self._data.indexes):
             self._machine.channel_state(now, channel, ChannelState.OPEN)
         for message in self._connection.early:
@@ -110,34 +111,32 @@ class Pump:
             view = memoryview(message)
             payload = self._open(channel, header.number, view[:HEADER_BYTES], view[HEADER_BYTES:])
         except TallowError as error:
-            self._machine.abort(
-                self._loop.time(), "protocol", "it received something that breaks the protocol"
-            )
+            self._machine.abort(monotonic(), "protocol", "it received something that breaks the protocol")
             self.fail(error)
             self.wake()
             return
-        self._machine.receive(self._loop.time(), channel, header.number, payload)
+        self._machine.receive(monotonic(), channel, header.number, payload)
         self.wake()
 
     def _drained(self, channel: int) -> None:
         self._paused.discard(channel)
-        self._machine.channel_state(self._loop.time(), channel, ChannelState.OPEN)
+        self._machine.channel_state(monotonic(), channel, ChannelState.OPEN)
         self.wake()
 
     def _closed(self, channel: int) -> None:
-        self._machine.channel_state(self._loop.time(), channel, ChannelState.CLOSED)
+        self._machine.channel_state(monotonic(), channel, ChannelState.CLOSED)
         self.wake()
 
     def _timed_out(self) -> None:
         self._timer = None
-        self._machine.handle_timeout(self._loop.time())
+        self._machine.handle_timeout(monotonic())
         self._turn()
 
     # One turn
 
     def _turn(self) -> None:
         self._turn_due = False
-        now = self._loop.time()
+        now = monotonic()
         self._on_turn(now)
         while packets := self._machine.packets(now):
             for packet in packets:
@@ -162,4 +161,5 @@ class Pump:
             self._timer = None
         due = self._machine.next_timeout()
         if due is not None and not self.outcome.done():
-            self._timer = self._loop.call_at(max(due, now), self._timed_out)
+            # uvloop's own clock counts whole milliseconds, too coarse to measure a LAN by; only its timers are used.
+            self._timer = self._loop.call_later(max(0.0, due - now), self._timed_out)

@@ -6,6 +6,7 @@ import asyncio
 import heapq
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from time import monotonic
 
 from tallow_cli.core.driving import Failed, FileReady, Finished, OfferArrived
 from tallow_cli.core.manifest import Manifest, decode_manifest_untrusted
@@ -82,7 +83,7 @@ class Receiving:
         self._passed_on = 0
         self._machine = ReceiveMachine(
             channels=len(connection.data.indexes),
-            now=self._loop.time(),
+            now=monotonic(),
             options=ReceiveOptions(
                 sealed=connection.sealed,
                 max_message_bytes=connection.max_message_bytes,
@@ -102,11 +103,11 @@ class Receiving:
             await self._pump.say_goodbye(_GOODBYE_S)
             return self._finish()
         except asyncio.CancelledError:
-            self._machine.cancel(self._loop.time())
+            self._machine.cancel(monotonic())
             await self._pump.say_goodbye(_GOODBYE_S)
             raise
         except TallowError as error:
-            self._machine.abort(self._loop.time(), error.kind, for_the_peer(error))
+            self._machine.abort(monotonic(), error.kind, for_the_peer(error))
             await self._pump.say_goodbye(_GOODBYE_S)
             raise
         finally:
@@ -149,13 +150,13 @@ class Receiving:
             if not manifest.file_spans:  # nothing will be written: what there is to do is done now
                 await self._worker.run(sink.complete)
         except TallowError as error:
-            self._machine.refuse(self._loop.time(), for_the_peer(error))
+            self._machine.refuse(monotonic(), for_the_peer(error))
             self._pump.fail(error)
             return
         except Exception as error:  # noqa: BLE001 - a task nobody awaits hands every error on
             self._pump.fail(error)
             return
-        now = self._loop.time()
+        now = monotonic()
         self._file_count = len(manifest.file_spans)
         self._meter = Meter(
             self._emit,
@@ -207,7 +208,7 @@ class Receiving:
 
     def _worked(self, result: _Result) -> None:
         self._busy = False
-        now = self._loop.time()
+        now = monotonic()
         for offset, size in result.written:
             self._machine.written(now, offset, size)
         for file in result.published:
@@ -222,7 +223,7 @@ class Receiving:
         while True:
             await asyncio.sleep(TICK_S)
             if self._meter is not None:
-                self._meter.tick(self._loop.time(), self._sample(), self._machine.counters)
+                self._meter.tick(monotonic(), self._sample(), self._machine.counters)
 
     def _sample(self) -> Sample:
         return Sample(bytes_done=self._machine.figures.bytes_written, files_done=self._files_published)
@@ -234,7 +235,7 @@ class Receiving:
             self._emit(Notice(notice))
         if isinstance(self._sink, TextSink):
             self._emit(TextReceived(self._sink.text))
-        return self._meter.finish(self._loop.time(), self._sample())
+        return self._meter.finish(monotonic(), self._sample())
 
 
 def describe(manifest: Manifest) -> Offered:

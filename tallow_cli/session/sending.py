@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 
 from tallow_cli.core.chunking import AdaptiveBitrateController, ChunkMode
 from tallow_cli.core.driving import Accepted, Failed, Finished, ReadRequest
@@ -55,7 +56,7 @@ class Sending:
             file_count=self._file_count,
             channels=len(connection.data.indexes),
             chunk_sizer=self._chunks,
-            now=self._loop.time(),
+            now=monotonic(),
             options=SendOptions(
                 sealed=connection.sealed,
                 reliable=connection.reliable,
@@ -77,11 +78,11 @@ class Sending:
             await self._pump.say_goodbye(_GOODBYE_S)
             return self._finish()
         except asyncio.CancelledError:
-            self._machine.cancel(self._loop.time())
+            self._machine.cancel(monotonic())
             await self._pump.say_goodbye(_GOODBYE_S)
             raise
         except TallowError as error:
-            self._machine.abort(self._loop.time(), error.kind, for_the_peer(error))
+            self._machine.abort(monotonic(), error.kind, for_the_peer(error))
             await self._pump.say_goodbye(_GOODBYE_S)
             raise
         finally:
@@ -130,7 +131,7 @@ class Sending:
 
         def on_result(data: bytes) -> None:
             self._reads -= 1
-            now = self._loop.time()
+            now = monotonic()
             self._machine.chunk_read(now, request.offset, data)
             self._send_digests(now)
             self._pump.wake()
@@ -159,7 +160,7 @@ class Sending:
                 self._chunks.report_metrics(
                     figures.rate_bytes_per_s, figures.latest_rtt_s, figures.packet_loss
                 )
-            self._meter.tick(self._loop.time(), self._sample(), self._machine.counters)
+            self._meter.tick(monotonic(), self._sample(), self._machine.counters)
 
     def _sample(self) -> Sample:
         figures = self._machine.figures
@@ -192,4 +193,4 @@ class Sending:
         for span in manifest.file_spans:
             size = self._machine.figures.bytes_acked if manifest.kind == "stream" else span.entry.size
             self._emit(FileFinished(path=span.entry.path, size=size))
-        return self._meter.finish(self._loop.time(), self._sample())
+        return self._meter.finish(monotonic(), self._sample())
