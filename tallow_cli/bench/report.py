@@ -124,10 +124,14 @@ def table(report: Report) -> Table:
     from rich.table import Table
 
     result = Table(
-        box=SIMPLE_HEAD, title=f"Mbit/s with {report.size_bytes:,} bytes per run", title_justify="left"
+        box=SIMPLE_HEAD,
+        title=f"Mbit/s with {report.size_bytes:,} bytes per run",
+        title_justify="left",
+        collapse_padding=True,
+        pad_edge=False,
     )
     result.add_column("", no_wrap=True)
-    for heading in ("median", "min", "max", "spread", "RTT ms", "loss %", "quality", "CPU s/GB", "MiB"):
+    for heading in ("median", "min to max", "spread", "RTT ms", "loss %", "quality", "CPU s/GB", "MiB"):
         result.add_column(heading, justify="right", no_wrap=True)
     for summary in report.summaries:
         result.add_row(summary.subject, *_cells(summary))
@@ -135,14 +139,15 @@ def table(report: Report) -> Table:
 
 
 def _cells(summary: Summary) -> list[str]:
-    rates = summary.mbps
+    rates, decimals = summary.mbps, 1 if summary.mbps.median < 100 else 0
     return [
-        *(f"{rate:.{1 if rates.median < 100 else 0}f}" for rate in (rates.median, rates.min, rates.max)),
+        f"{rates.median:.{decimals}f}",
+        f"{rates.min:.{decimals}f} to {rates.max:.{decimals}f}",
         f"{100 * rates.relative:.0f} %",
         "" if summary.rtt_ms is None else f"{summary.rtt_ms:.1f}",
         "" if summary.loss is None else f"{100 * summary.loss:.1f}",
         "" if summary.quality_score is None else f"{summary.quality_score:.0f}",
-        f"{summary.sender_cpu_s_per_gb:.1f} + {summary.receiver_cpu_s_per_gb:.1f}",
+        f"{summary.sender_cpu_s_per_gb:.0f} + {summary.receiver_cpu_s_per_gb:.0f}",
         "" if summary.max_rss_bytes is None else f"{summary.max_rss_bytes / 2**20:.0f}",
     ]
 

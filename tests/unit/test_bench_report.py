@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tallow_cli.bench.process import ProcessUse
+from tallow_cli.bench.report import (
+    CSV_COLUMNS,
+    Spread,
+    closing_lines,
+    run_fields,
+    run_line,
+    summarize,
+    summary_fields,
+    table,
+    write_csv,
+)
+from tallow_cli.bench.runner import RunResult
+from tallow_cli.bench.scenarios import BARE, PROFILES, Scenario
+from tallow_cli.errors import BelowThresholdError, ExitCode, TargetUnwritable
+from tallow_cli.session.settings import LinkSettings
+from tests.support.events import SNAPSHOT
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "bench-json.md"
+ENGINE = "aiortc"
+SCENARIO = Scenario(
+    link=LinkSettings(engine=ENGINE), runs=3, size_bytes=10**9, compare=BARE, profile=PROFILES["lan-wifi"]
+)
+
+
+def result(subject: str, run: int, mbps: float) -> RunResult:
+    return RunResult(
+        subject,
+        run,
+        size_bytes=10**9,
+        seconds=8000 / mbps,
+        mbps=mbps,
+        sender=ProcessUse(6.0 * run, 80 * 2**20),
+        receiver=ProcessUse(4.0, None),
+        benchmark=None if subject == BARE else SNAPSHOT,
+    )
+
+
+RESULTS = [
+    result(subject, run, mbps)
+    for run, pair in enumerate([(100.0, 125.0), (220.0, 200.0), (180.0, 200.0)], start=1)
+    for subject, mbps in zip((ENGINE, BARE), pair, strict=True)
+]
+REPORT = summarize(SCENARIO, RESULTS)
+
+
+def fields(value: dict[str, Any], prefix: str = "") -> set[str]:
+    found: set[str] = set()
+    for key, item in value.items():
+        found.add(prefix + key)
+        if isinstance(item, dict) and key != "benchmark":
+            found |= fields(item, f"{prefix}{key}.")
+        elif isinstance(item, list):
+            found |= fields(item[0], f"{prefix}{key}[].")
+    return found
+
+
+def test_the_median_is_reported_with_its_spread() -> None:
+    ours, bare = REPORT.summaries
+    assert ours.mbps == Spread(median=180.0, min=100.0, max=220.0)
+    assert ours.mbps.relative == pytest.approx(120 / 180)
+    assert (ours.subject, bare.subject, ours.runs) == (ENGINE, BARE, 3)
+    assert ours.sender_cpu_s_per_gb == 12.0
+    assert ours.max_rss_bytes == 80 * 2**20
+    assert (ours.rtt_ms, bare.rtt_ms) == (8.5, None)
+
+
+def test_the_ratio_is_taken_pair_by_pair() -> None:
+    assert REPORT.ratio == Spread(median=0.9, min=0.8, max=1.1)
+    assert summarize(replace(SCENARIO, compare=None), RESULTS).ratio is None
+
+
+def test_a_median_below_the_threshold_ends_with_eleven() -> None:
+    REPORT.check(None)
+    REPORT.check(180.0)
+    with pytest.raises(BelowThresholdError) as caught:
+        REPORT.check(180.1)
+    assert caught.value.exit_code is ExitCode.BELOW_THRESHOLD
+
+
+def test_the_sentences_say_the_ratio_and_whether_the_target_was_reached() -> None:
+    assert closing_lines(REPORT) == [
+        "aiortc reaches 0.90 times the rate of bare (run by run 0.80 to 1.10).",
+        "The profile's 200 Mbit/s were missed.",
+    ]
+    assert closing_lines(replace(REPORT, ratio=None, target_mbps=50.0)) == [
+        "The profile's 50.0 Mbit/s were reached."
+    ]
+    assert run_line(RESULTS[0], 3) == "Run 1 of 3, aiortc: 100 Mbit/s (80.00 s)"
+
+
+def test_the_table_fits_eighty_columns_with_nothing_cut() -> None:
+    stream = io.StringIO()
+    Console(file=stream, width=80).print(table(REPORT))
+    text = stream.getvalue()
+    assert "…" not in text
+    for cell in (ENGINE, BARE, "180", "100 to 220", "67 %", "8.5", "0.2", "95", "12 + 4", "80"):
+        assert cell in text
+
+
+def test_the_reference_lists_exactly_the_fields_of_both_events() -> None:
+    _, run, summary = re.split(r"^## ", REFERENCE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    documented = [set(re.findall(r"^\| `([^`]+)` \|", part, flags=re.MULTILINE)) for part in (run, summary)]
+    assert fields(run_fields(RESULTS[0])) == documented[0]
+    assert fields(summary_fields(REPORT, threshold_mbps=100.0)) == documented[1]
+
+
+def test_the_summary_says_whether_target_and_threshold_were_reached() -> None:
+    summary = summary_fields(REPORT, threshold_mbps=100.0)
+    assert (summary["target_reached"], summary["threshold_reached"]) == (False, True)
+    assert summary_fields(replace(REPORT, target_mbps=None))["target_reached"] is None
+    assert summary_fields(REPORT)["threshold_reached"] is None
+
+
+def test_the_csv_has_a_row_per_run(tmp_path: Path) -> None:
+    write_csv(tmp_path / "runs.csv", RESULTS)
+    with (tmp_path / "runs.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == CSV_COLUMNS
+    assert len(rows) == len(RESULTS)
+    assert (rows[0]["subject"], rows[0]["mbps"], rows[0]["bottleneck"]) == (ENGINE, "100.0", "none")
+    assert (rows[1]["subject"], rows[1]["quality_score"]) == (BARE, "")
+
+
+def test_a_csv_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(TargetUnwritable):
+        write_csv(tmp_path / "missing" / "runs.csv", RESULTS)
