@@ -100,7 +100,7 @@ def encode_message(message: ControlMessage) -> bytes:
 def decode_message_untrusted(data: bytes | bytearray | memoryview) -> ControlMessage:
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PeerProtocolError(f"a control message that cannot be read: {error}") from None
 
 

@@ -1,0 +1,111 @@
+"""Credit, the delivery rate, the bound in flight and the user's limit."""
+
+import pytest
+
+from tallow_cli.core.flow import (
+    INITIAL_IN_FLIGHT_BYTES,
+    MIN_IN_FLIGHT_BYTES,
+    DeliveryRate,
+    ReceiveWindow,
+    SendCredit,
+    TokenBucket,
+    in_flight_bound,
+)
+from tallow_cli.errors import PeerProtocolError
+
+
+def test_a_sender_that_exceeds_its_credit_breaks_the_protocol():
+    window = ReceiveWindow(1000)
+    window.take(1000)
+    with pytest.raises(PeerProtocolError):
+        window.take(1)
+
+
+def test_what_was_written_but_not_yet_announced_gives_no_right_to_send():
+    window = ReceiveWindow(1000)
+    window.take(1000)
+    window.written += 1000
+    with pytest.raises(PeerProtocolError):
+        window.take(1)
+
+
+def test_writing_frees_the_window():
+    window = ReceiveWindow(1000)
+    window.take(600)
+    window.written += 600
+    assert window.advertise(reliably=False) == 1600
+    window.take(1000)
+    assert window.backlog_bytes == 1000
+
+
+def test_the_reliable_channel_hears_of_every_quarter_of_the_window():
+    window = ReceiveWindow(1000)
+    window.take(500)
+    window.written += 249
+    assert not window.update_due
+    window.written += 1
+    window.advertise(reliably=False)
+    assert window.update_due, "an ACK with the limit may be lost"
+    window.advertise(reliably=True)
+    assert not window.update_due
+
+
+def test_credit_never_shrinks():
+    credit = SendCredit()
+    credit.granted(1000)
+    credit.granted(10)
+    credit.used += 300
+    assert credit.left == 700
+
+
+def test_the_rate_is_the_best_of_recent_intervals():
+    rate = DeliveryRate()
+    rate.started(0.0)
+    for step in range(1, 11):
+        rate.delivered(step * 0.1, 100_000, 0.01)
+    assert rate.bytes_per_s == pytest.approx(1_000_000)
+    rate.delivered(2.0, 1000, 0.01)
+    assert rate.bytes_per_s == pytest.approx(1_000_000), "one hiccup does not count"
+    for step in range(1, 20):
+        rate.delivered(2.0 + step * 0.1, 1000, 0.01)
+    assert rate.bytes_per_s == pytest.approx(10_000)
+
+
+def test_a_pause_of_the_source_does_not_count_as_a_slow_path():
+    rate = DeliveryRate()
+    rate.started(0.0)
+    rate.delivered(0.1, 100_000, 0.01)
+    rate.started(10.0)
+    rate.delivered(10.1, 100_000, 0.01)
+    assert list(rate._samples) == pytest.approx([1_000_000, 1_000_000])
+
+
+def test_the_rate_is_not_sampled_within_a_round_trip():
+    rate = DeliveryRate()
+    rate.started(0.0)
+    rate.delivered(0.2, 50_000, 0.5)
+    assert rate.bytes_per_s == 0
+    rate.delivered(0.5, 50_000, 0.5)
+    assert rate.bytes_per_s == pytest.approx(200_000)
+
+
+def test_the_bound_in_flight_is_the_path_and_a_fifth_of_a_second():
+    assert in_flight_bound(10_000_000, 0.05, 65_536) == 2_500_000
+    assert in_flight_bound(1_000, 0.05, 1160) == MIN_IN_FLIGHT_BYTES
+    assert in_flight_bound(1_000, 0.05, 131_072) == 262_144
+    assert in_flight_bound(0, None, 1160) == INITIAL_IN_FLIGHT_BYTES
+
+
+def test_the_users_limit_holds_over_time():
+    bucket = TokenBucket(100_000, 0.0)
+    now, sent = 0.0, 0
+    while now < 10.0:
+        now = bucket.ready_at(now)
+        bucket.spend(now, 16_384)
+        sent += 16_384
+    assert 980_000 <= sent <= 1_060_000
+
+
+def test_a_limit_of_nothing_is_refused():
+    with pytest.raises(ValueError):
+        TokenBucket(0, 0.0)
