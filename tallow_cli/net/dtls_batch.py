@@ -22,12 +22,9 @@ from tallow_cli.net.aiortc_internals import (
     report_loss,
     take_over_sockets,
 )
+from tallow_cli.net.dtls_records import MAX_RUN_BYTES, Records, make_records
 from tallow_cli.net.udp_batch import Address, BatchSocket
 
-# OpenSSL reads its input BIO in gulps of one largest record; what a gulp cuts in two is lost.
-MAX_BIO_WRITE: Final = 16384
-# A run of 65,000 bytes at most; malloc gives this size without asking the system for memory.
-MAX_BIO_READ: Final = 66_000
 RECORD_HEADER_BYTES: Final = 13
 _APPLICATION_DATA: Final = b"\x17"
 _DTLS_FIRST_BYTES: Final = range(20, 64)
@@ -66,6 +63,7 @@ class BatchDtlsTransport(DtlsTransport):
         self._packet_receiver: PacketReceiver | None = None
         self._packets: list[bytes] = []
         self._is_batching = False
+        self._records: Records | None = None
         self._peer_closed = False
         self._refusals = 0
         self._refused_since = 0.0
@@ -74,9 +72,10 @@ class BatchDtlsTransport(DtlsTransport):
         """Take the sockets over, shake hands, then receive in batches."""
         self.sockets = take_over_sockets(self.transport, offload=self._offload)
         await super().start(remoteParameters)
-        if self.state != "connected":
+        if self.state != "connected" or self._ssl is None:
             return
         self._is_batching = True
+        self._records = make_records(self._ssl)
         for sock in self.sockets:
             sock.receiver = self
             sock.on_writable = self._writable
@@ -108,15 +107,11 @@ class BatchDtlsTransport(DtlsTransport):
         """Seal and send a run of packets of equal size, only the last may be shorter. What cannot go is
         lost.
         """
-        ssl = self._ssl
-        if ssl is None or self.state != "connected":
+        if self._records is None or self.state != "connected":
             return
-        try:
-            for packet in packets:
-                ssl.send(packet)
-            self._send_records(ssl.bio_read(MAX_BIO_READ))
-        except SSL.Error:
-            return
+        records = self._records.seal(packets)
+        if records:
+            self._send_records(records)
 
     def _send_records(self, records: bytes) -> None:
         route = nominated_route(self.transport)
@@ -141,7 +136,7 @@ class BatchDtlsTransport(DtlsTransport):
         if self._ssl is None:
             return
         try:
-            answer = self._ssl.bio_read(MAX_BIO_READ)
+            answer = self._ssl.bio_read(MAX_RUN_BYTES)
         except SSL.Error:
             return
         start = 0
@@ -157,23 +152,10 @@ class BatchDtlsTransport(DtlsTransport):
     # Receiving, for BatchSocket
 
     def datagrams_received(self, run: memoryview, segment: int) -> None:
-        ssl = self._ssl
-        if ssl is None:
+        if self._records is None:
             return
-        recv, add = ssl.recv, self._packets.append
-        step = max(1, MAX_BIO_WRITE // segment) * segment
-        for start in range(0, len(run), step):
-            part = run[start : start + step]
-            ssl.bio_write(part)
-            try:
-                # One more exception per part is avoided by counting: each record gives one packet, or is
-                # dropped.
-                for _ in range(-(-len(part) // segment)):
-                    add(recv(segment))
-            except SSL.ZeroReturnError:
-                self._peer_closed = True
-            except SSL.Error:
-                pass  # WantReadError: some records were no data or not authentic
+        if not self._records.open(run, segment, self._packets):
+            self._peer_closed = True
         if bytes(run[::segment]).strip(_APPLICATION_DATA):
             self._answer()
 
