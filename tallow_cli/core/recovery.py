@@ -189,8 +189,8 @@ class ChannelRecovery:
             del self._lost[packet.number]
         if acked:
             newest = acked[-1]
-            if newest.number == ack.largest and not newest.queued:
-                sample_s = now - newest.left_after
+            if newest.number == ack.largest:
+                sample_s = now - self._left_after(newest)
             self.pto_count = 0
         self._largest_acked = max(self._largest_acked, ack.largest)
         return AckOutcome(acked, late, sample_s)
@@ -243,6 +243,12 @@ class ChannelRecovery:
         self.pto_count += 1
         self._last_sent_at = now
         return True
+
+    def _left_after(self, packet: SentPacket) -> float:
+        """The last moment at which the packet is known to have been here."""
+        if packet.queued and self._reported_at is not None:  # it has left since the last report, or no ACK were
+            return max(packet.left_after, self._reported_at)
+        return packet.left_after
 
     def _probe_at(self, rtt: RttEstimator) -> float:
         # The exponent is bounded only so that the power stays a finite number.

@@ -59,6 +59,7 @@ class Scenario:
     send: SendOptions = field(default_factory=SendOptions)
     receive: ReceiveOptions = field(default_factory=ReceiveOptions)
     reports_departures: bool = True
+    reports_late: bool = False  # an ACK is fed before the departures that caused it are reported
     give_up_at: float = 600.0
 
 
@@ -172,7 +173,8 @@ class Simulation:
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
         arrived = self.there.deliver(now)  # also moves the local queue
-        self._report_departures()
+        if not self.scenario.reports_late:
+            self._report_departures()
         for channel, message in arrived:
             self._receive(self.receiver, channel, message)
         for channel, message in self.back.deliver(now):
@@ -181,6 +183,7 @@ class Simulation:
             deadline = machine.next_timeout()
             if deadline is not None and deadline <= now:
                 machine.handle_timeout(now)
+        self._report_departures()
 
     def _receive(self, machine: SendMachine | ReceiveMachine, channel: int, message: bytes) -> None:
         header = parse_header_untrusted(message)
