@@ -82,10 +82,11 @@ class LocalDirectories:
 
     def port_of(self, nameplate: str) -> int | None:
         """The loopback port of the live sender with this nameplate. Unreadable files are nobody."""
+        name = _name_of(nameplate)
         for directory in self.paths:
             with suppress(OSError, msgspec.DecodeError):
                 _check_private(directory)
-                if (port := _read_live(directory / _name_of(nameplate))) is not None:
+                if (port := _read_live(directory / name)) is not None:
                     return port
         return None
 
