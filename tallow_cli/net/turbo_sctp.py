@@ -101,6 +101,7 @@ class TurboSctpTransport(RTCSctpTransport):
         self._remote_accepts_zero_checksum = False
         self._handlers: dict[int, Callable[[bytes], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0  # uvloop's handles do not tell
         self._turn_is_due = False
         self._is_in_turn = False
         self._advertised_rwnd = 16 * MIB
@@ -295,13 +296,12 @@ class TurboSctpTransport(RTCSctpTransport):
             return
         now = self._event_loop.time()
         at = association.next_timeout(now)
-        timer = self._timer
-        if timer is not None:
-            if at is not None and timer.when() - TIMER_SLACK_S <= at <= timer.when() + TIMER_SLACK_S:
+        if self._timer is not None:
+            if at is not None and abs(at - self._timer_at) <= TIMER_SLACK_S:
                 return
-            timer.cancel()
-            self._timer = None
+            self._disarm()
         if at is not None and not self._dtls.is_blocked:
+            self._timer_at = at
             self._timer = self._event_loop.call_at(at, self._timer_due)
 
     def _disarm(self) -> None:
