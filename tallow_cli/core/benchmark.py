@@ -32,7 +32,7 @@ JITTER_GAIN = 16
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkSnapshot:
-    """The figures of a transfer so far. RTT and jitter are None until the first round trip was measured."""
+    """The figures of a transfer so far. RTT, jitter and loss are None where they were not measured (yet)."""
 
     avg_mbps: float
     peak_mbps: float
@@ -43,8 +43,8 @@ class BenchmarkSnapshot:
     max_rtt_ms: float | None
     current_rtt_ms: float | None
     jitter_ms: float | None
-    avg_loss: float  # fractions of the packets sent, 0-1
-    max_loss: float
+    avg_loss: float | None  # fractions of the packets sent, 0-1
+    max_loss: float | None
     total_bytes: int  # moved since the beginning
     seconds: float
     sample_count: int
@@ -88,7 +88,7 @@ class TransferBenchmark:
         self._min_mbps: float | None = None
         self._rtt = _RttStatistics()
         self._loss = _Mean()
-        self._max_loss = 0.0
+        self._max_loss: float | None = None
         self._sample_loss: float | None = None
         self._cpu = _Mean()
         self._memory_fraction: float | None = None
@@ -126,7 +126,7 @@ class TransferBenchmark:
             self._rtt.add(now, rtt_s, self._rtt_interval_s)
         if loss is not None:
             self._sample_loss = loss
-            self._max_loss = max(self._max_loss, loss)
+            self._max_loss = loss if self._max_loss is None else max(self._max_loss, loss)
         if cpu_fraction is not None:
             self._cpu.add(cpu_fraction)
         if memory_fraction is not None:
@@ -201,10 +201,10 @@ class TransferBenchmark:
         self._sample_started_at = self._observed_at
         self._sample_start_bytes = self._total_bytes
 
-    def _avg_loss(self) -> float:
+    def _avg_loss(self) -> float | None:
         """Return the mean over the samples; before the first one is complete, the loss last seen."""
         mean = self._loss.mean
-        return (self._sample_loss or 0.0) if mean is None else mean
+        return self._sample_loss if mean is None else mean
 
     def _variation(self) -> float:
         """Return the coefficient of variation of the rates in the window, without the ramp at the start."""

@@ -25,8 +25,9 @@ def detect_lan(local_address: str, remote_address: str) -> bool:
     """Return whether the path between these two IP addresses stays on a local network.
 
     True when both are loopback (127.0.0.0/8, ::1), RFC 1918 private, link-local (169.254.0.0/16, fe80::/10)
-    or unique local (fc00::/7), or when both are global IPv6 addresses of the same /64. IPv4-mapped IPv6
-    addresses count as the IPv4 address inside; a zone (`fe80::1%eth0`) is ignored.
+    or unique local (fc00::/7); when both are global IPv6 addresses of the same /64; and when both are the same
+    address, whichever it is: that is one machine. IPv4-mapped IPv6 addresses count as the IPv4 address inside;
+    a zone (`fe80::1%eth0`) is ignored.
 
     False for anything else: public addresses, carrier-grade NAT and overlay networks (100.64.0.0/10), host
     names, text that is no address. A VPN between two private networks cannot be told from a LAN by its
@@ -35,7 +36,7 @@ def detect_lan(local_address: str, remote_address: str) -> bool:
     local, remote = _parse(local_address), _parse(remote_address)
     if local is None or remote is None:
         return False
-    if _is_local(local) and _is_local(remote):
+    if local == remote or (_is_local(local) and _is_local(remote)):
         return True
     if (
         isinstance(local, IPv6Address)

@@ -16,9 +16,9 @@ The bottleneck is the first of these that holds:
     memory              memory in use > 90 %
     backpressure        the rate varied by > 50 % (its coefficient of variation), or the receiver's credit
                         was what held the sender most of the time
-    cpu                 a good network (RTT < 20 ms, jitter < 10 ms, loss < 1 %), and this process was seen to
-                        fill its core; where that was not measured: and low throughput (< 100 Mbit/s, or
-                        < 50 % of what the link carries)
+    cpu                 this process was seen to fill its core while the network lost < 1 %; where its use was
+                        not measured: low throughput (< 100 Mbit/s, or < 50 % of what the link carries) on a
+                        good network (RTT < 20 ms, jitter < 10 ms, loss < 1 %)
     network-bandwidth   the link's rate is known, less than 90 % of it was reached, the network is not good,
                         and nothing at either end was seen to hold the transfer back
     none
@@ -62,7 +62,7 @@ class Facts:
     mbps: float
     rtt_ms: float | None = None
     jitter_ms: float | None = None
-    loss: float = 0.0  # fraction
+    loss: float | None = None  # fraction
     min_rtt_ms: float | None = None
     variation: float = 0.0  # coefficient of variation of the rate
     sample_count: int = 0
@@ -112,7 +112,8 @@ _LOSS_POINTS = ((0.0, 0), (0.01, 1), (0.05, 3.5), (0.10, 12), (0.20, 30), (0.50,
 def quality_score(facts: Facts) -> int:
     """Return 0-100 by the tables above."""
     lost = _interpolate(_LOG10_MBPS_POINTS, log10(max(facts.mbps, 1e-9)))
-    lost += _interpolate(_LOSS_POINTS, facts.loss)
+    if facts.loss is not None:
+        lost += _interpolate(_LOSS_POINTS, facts.loss)
     if facts.rtt_ms is not None:
         lost += _interpolate(_RTT_MS_POINTS, facts.rtt_ms)
     if facts.jitter_ms is not None:
@@ -122,7 +123,7 @@ def quality_score(facts: Facts) -> int:
 
 def judge(facts: Facts) -> tuple[Bottleneck, str]:
     """Return the bottleneck and the recommendation: what was observed, then what to turn."""
-    if facts.loss > BANDWIDTH_LOSS:
+    if facts.loss is not None and facts.loss > BANDWIDTH_LOSS:
         return Bottleneck.NETWORK_BANDWIDTH, (
             f"The network lost {_percent(facts.loss, 1)} of the packets: it is carrying more than it can. "
             "Use a wired or less busy network, or send more slowly with --limit."
@@ -156,7 +157,7 @@ def judge(facts: Facts) -> tuple[Bottleneck, str]:
 
 def _is_network_good(facts: Facts) -> bool:
     return (
-        facts.loss < GOOD_LOSS
+        (facts.loss or 0.0) < GOOD_LOSS
         and facts.rtt_ms is not None
         and facts.rtt_ms < GOOD_RTT_MS
         and (facts.jitter_ms or 0.0) < GOOD_JITTER_MS
@@ -164,11 +165,14 @@ def _is_network_good(facts: Facts) -> bool:
 
 
 def _is_cpu_bound(facts: Facts) -> bool:
-    if not _is_network_good(facts) or facts.limited_by is LimitedBy.SOURCE:
+    if facts.limited_by is LimitedBy.SOURCE:
         return False
     if facts.cpu_fraction is not None:
-        return facts.cpu_fraction > BUSY_CORE
-    return facts.mbps < (LOW_MBPS if facts.link_mbps is None else LOW_LINK_FRACTION * facts.link_mbps)
+        # Round trips prove nothing then: a process that cannot keep up lets its own packets queue.
+        return facts.cpu_fraction > BUSY_CORE and (facts.loss or 0.0) < GOOD_LOSS
+    return _is_network_good(facts) and facts.mbps < (
+        LOW_MBPS if facts.link_mbps is None else LOW_LINK_FRACTION * facts.link_mbps
+    )
 
 
 def _falls_short_of_link(facts: Facts) -> bool:
@@ -216,8 +220,7 @@ def _on_backpressure(facts: Facts) -> str:
 def _on_cpu(facts: Facts) -> str:
     if facts.cpu_fraction is not None:
         return (
-            f"This process kept a core {_percent(facts.cpu_fraction)} busy; "
-            f"the network is good ({_network(facts)}). "
+            f"This process kept a core {_percent(facts.cpu_fraction)} busy ({_network(facts)}). "
             "Close other programs or use a faster machine; --no-encrypt leaves the encryption to DTLS alone."
         )
     return (
@@ -239,8 +242,13 @@ def _on_none(facts: Facts) -> str:
 
 
 def _network(facts: Facts) -> str:
-    rtt = "" if facts.rtt_ms is None else f"RTT {facts.rtt_ms:.1f} ms, "
-    return f"{rtt}loss {_percent(facts.loss, 1)}"
+    """The network as measured, to stand in brackets."""
+    figures = []
+    if facts.rtt_ms is not None:
+        figures.append(f"RTT {facts.rtt_ms:.1f} ms")
+    if facts.loss is not None:
+        figures.append(f"loss {_percent(facts.loss, 1)}")
+    return ", ".join(figures) or "the network was not measured at this end"
 
 
 def _percent(fraction: float, decimals: int = 0) -> str:

@@ -71,8 +71,10 @@ def format_milliseconds(value: float | None) -> str:
     return f"{value:.{2 if value < 0.995 else 1 if value < 99.95 else 0}f} ms"
 
 
-def format_fraction(fraction: float) -> str:
+def format_fraction(fraction: float | None) -> str:
     """Return a lost fraction as `0 %`, `0.2 %`, `12 %`; what is small is never shown as nothing."""
+    if fraction is None:
+        return UNKNOWN
     percent = 100 * fraction
     if percent == 0:
         return "0 %"

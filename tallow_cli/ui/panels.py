@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tallow_cli.core.benchmark import BenchmarkSnapshot, Bottleneck
+from tallow_cli.core.quality import BANDWIDTH_LOSS
 from tallow_cli.ui.format import (
     format_bytes,
     format_fraction,
@@ -99,7 +100,7 @@ def _measurements(view: TransferView, screen: Screen) -> Table:
     row.add_column(ratio=1)
     figures = view.stats.benchmark if view.stats else None
     half = screen.width // 2
-    row.add_row(_throughput(view, figures, half, screen), _network(figures, screen))
+    row.add_row(_throughput(view, figures, half, screen), _network(view, figures, screen))
     return row
 
 
@@ -117,11 +118,13 @@ def _throughput(view: TransferView, figures: BenchmarkSnapshot | None, width: in
     return _panel(text, "Throughput", screen, height=5)
 
 
-def _network(figures: BenchmarkSnapshot | None, screen: Screen) -> Panel:
+def _network(view: TransferView, figures: BenchmarkSnapshot | None, screen: Screen) -> Panel:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column(style="dim", no_wrap=True, overflow="ellipsis")
+    if figures is not None and figures.avg_rtt_ms is None and not view.sending:
+        return _panel(Text("measured at the sending end", style="dim"), "Network", screen, height=5)
     if figures is not None:
         spread = ""
         if figures.min_rtt_ms is not None:
@@ -129,7 +132,7 @@ def _network(figures: BenchmarkSnapshot | None, screen: Screen) -> Panel:
         grid.add_row("RTT", Text(format_milliseconds(figures.current_rtt_ms), style="bold"), Text(spread))
         grid.add_row("Jitter", Text(format_milliseconds(figures.jitter_ms), style="bold"), Text(""))
         worst = f"worst {format_fraction(figures.max_loss)}" if figures.max_loss else ""
-        style = "bold red" if figures.avg_loss > 0.05 else "bold"
+        style = "bold red" if (figures.avg_loss or 0.0) > BANDWIDTH_LOSS else "bold"
         grid.add_row("Loss", Text(format_fraction(figures.avg_loss), style=style), Text(worst))
     return _panel(grid, "Network", screen, height=5)
 

@@ -24,7 +24,7 @@ def test_before_anything_happened_every_figure_is_zero_or_unknown() -> None:
         0,
         0,
     )
-    assert (snapshot.avg_rtt_ms, snapshot.jitter_ms) == (None, None)
+    assert (snapshot.avg_rtt_ms, snapshot.jitter_ms, snapshot.avg_loss, snapshot.max_loss) == (None,) * 4
     assert snapshot.bottleneck is Bottleneck.NONE
 
 

@@ -64,9 +64,9 @@ def test_milliseconds_keep_what_can_be_told_apart(value: float | None, text: str
 
 @pytest.mark.parametrize(
     ("fraction", "text"),
-    [(0.0, "0 %"), (0.0004, "< 0.1 %"), (0.002, "0.2 %"), (0.0995, "10 %"), (1.0, "100 %")],
+    [(None, "–"), (0.0, "0 %"), (0.0004, "< 0.1 %"), (0.002, "0.2 %"), (0.0995, "10 %"), (1.0, "100 %")],
 )
-def test_a_small_loss_is_never_shown_as_none(fraction: float, text: str) -> None:
+def test_a_small_loss_is_never_shown_as_none(fraction: float | None, text: str) -> None:
     assert format_fraction(fraction) == text
 
 

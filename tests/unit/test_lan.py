@@ -21,6 +21,8 @@ from tallow_cli.core.lan import detect_lan
         ("fd00::1", "fc12::2"),
         ("::ffff:192.168.1.2", "192.168.1.3"),
         ("2a01:4f8:1:2::10", "2a01:4f8:1:2:ffff::1"),
+        ("93.184.215.14", "93.184.215.14"),
+        ("::ffff:93.184.215.14", "93.184.215.14"),
     ],
 )
 def test_addresses_of_one_local_network_are_a_lan(local: str, remote: str) -> None:

@@ -97,5 +97,11 @@ def test_a_stream_of_unknown_length_has_no_bar() -> None:
     assert "%" not in text.split("Throughput")[0]
 
 
+def test_a_receiver_says_that_the_network_is_measured_at_the_other_end() -> None:
+    blind = replace(SNAPSHOT, avg_rtt_ms=None, current_rtt_ms=None, avg_loss=None, max_loss=None)
+    text = "\n".join(picture(PROGRESS, replace(STATS, benchmark=blind), width=80, height=24))
+    assert "measured at the sending end" in text
+
+
 def test_before_the_first_figures_the_panels_stand_empty() -> None:
     assert picture(Progress(0, 100), width=80, height=24)

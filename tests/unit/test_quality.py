@@ -99,6 +99,18 @@ def test_a_full_core_is_named_whatever_the_rate() -> None:
     assert "97 %" in words
 
 
+def test_a_full_core_explains_its_own_round_trips_but_not_loss() -> None:
+    queueing = replace(GOOD, mbps=120.0, rtt_ms=120.0, cpu_fraction=0.97, limited_by=LimitedBy.NETWORK)
+    assert judge(queueing)[0] is Bottleneck.CPU
+    assert judge(replace(queueing, loss=0.02))[0] is not Bottleneck.CPU
+
+
+def test_an_end_that_measures_no_network_still_knows_its_core() -> None:
+    bottleneck, words = judge(Facts(mbps=120.0, sample_count=40, cpu_fraction=0.97))
+    assert bottleneck is Bottleneck.CPU
+    assert "not measured at this end" in words
+
+
 def test_a_rate_the_user_limited_is_not_a_bottleneck() -> None:
     bottleneck, words = judge(replace(GOOD, mbps=8.0, limited_by=LimitedBy.LIMIT))
     assert bottleneck is Bottleneck.NONE
@@ -127,7 +139,7 @@ _FACTS = st.builds(
     mbps=st.floats(0, 1e5),
     rtt_ms=st.none() | st.floats(0, 1e5),
     jitter_ms=st.none() | st.floats(0, 1e5),
-    loss=st.floats(0, 1),
+    loss=st.none() | st.floats(0, 1),
     min_rtt_ms=st.none() | st.floats(0, 1e5),
     variation=st.floats(0, 100),
     sample_count=st.integers(0, 100),
@@ -150,6 +162,7 @@ def test_every_measurement_has_a_score_in_range_and_words(facts: Facts) -> None:
 def test_the_score_never_rises_when_the_network_gets_worse(facts: Facts, factor: float) -> None:
     score = quality_score(facts)
     assert quality_score(replace(facts, mbps=facts.mbps / factor)) <= score
-    assert quality_score(replace(facts, loss=min(1.0, facts.loss * factor))) <= score
+    if facts.loss is not None:
+        assert quality_score(replace(facts, loss=min(1.0, facts.loss * factor))) <= score
     if facts.rtt_ms is not None:
         assert quality_score(replace(facts, rtt_ms=facts.rtt_ms * factor)) <= score
