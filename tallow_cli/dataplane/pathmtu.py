@@ -96,6 +96,7 @@ class PathMtu:
             return False
         self._high, self._low = self._low, 0
         self._probing = None
+        self._is_resting = False
         self.current_bytes = self.base_bytes
         self._due_at = now + PROBE_TIMEOUT_MIN_S
         if not self.is_searching:

@@ -117,6 +117,8 @@ class Sender:
                 self._peer_rwnd_bytes = sack.rwnd_bytes
                 if sack.duplicates and not self._probe_outstanding:
                     self._rack.on_duplicates(now)
+        if self._forward_at is not None and window.forward_tsn() is None:
+            self._forward_at = None
         newest = window.take_newest()
         rtt_s: float | None = None
         if newest is not None:
@@ -144,6 +146,9 @@ class Sender:
         self._drop_abandoned()
         self._rack.set_recovery(window.is_recovering)
         sample = self._estimator.finish(now, window.inflight_bytes, rtt_s)
+        if self.rtt.latest_s == 0.0:
+            # Only retransmissions were acknowledged so far: without a round trip a rate says nothing.
+            sample.delivery_rate = sample.interval_s = 0.0
         if sample.acked_bytes or sample.lost_bytes:
             self.controller.on_ack(sample)
             self._set_pace()

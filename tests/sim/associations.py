@@ -142,7 +142,8 @@ class SimulatedPath:
         while batches := association.poll_transmit(now):
             for batch in batches:
                 sizes = [len(packet) for packet in batch]
-                assert len(set(sizes[:-1])) <= 1 and sizes[-1] <= sizes[0], sizes
+                assert len(set(sizes[:-1])) <= 1, sizes
+                assert sizes[-1] <= sizes[0], sizes
                 for packet in batch:
                     self._put(now, end, outgoing, packet)
         end.take_events()
