@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 STOCK_MAX_MESSAGE_SIZE: Final = 262144
 
 _MAX_UNHEARD: Final = 16  # a peer says one or two things before we listen; a flood is not kept
+# A peer whose side is open first may talk at once. A Tallow peer says one message before it is answered.
+MAX_EARLY_MESSAGES: Final = 64
+MAX_EARLY_BYTES: Final = 8 * 1024 * 1024
 
 
 class StockEngine:
@@ -60,6 +63,9 @@ class StockChannel:
         self.on_close: Callable[[], None] | None = None
         self._rtc = rtc_channel
         self._gone = False
+        self._handler: Callable[[bytes], None] | None = None
+        self._early: list[bytes] = []
+        self._early_bytes = 0
         rtc_channel.on("message", self._received)
         rtc_channel.on("bufferedamountlow", self._drained)
         rtc_channel.on("close", self.lost)

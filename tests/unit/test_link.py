@@ -96,6 +96,18 @@ async def test_both_sides_agree_on_the_path_and_the_fingerprints(options: LinkOp
         assert (a.engine, a.notes) == (options.engine, ())
 
 
+async def test_what_comes_before_anybody_listens_is_kept_in_order(options: LinkOptions) -> None:
+    async with two_links(options, options) as (a, b):
+        for number in range(3):
+            a.control.send(bytes([number]))
+        assert await a.drain(TIMEOUT_S)
+        await asyncio.sleep(0.02)
+        receiving = asyncio.create_task(messages(b.control, 4))
+        await asyncio.sleep(0)
+        a.control.send(b"last")
+        assert await receiving == [b"\0", b"\1", b"\2", b"last"]
+
+
 async def test_the_smaller_number_of_channels_and_the_stricter_wishes_win() -> None:
     strict = LinkOptions(channels=4, reliable=True, seal_payload=False)
     async with two_links(strict, LinkOptions(channels=2)) as (a, b):
