@@ -111,7 +111,7 @@ class Simulation:
         self._forced: set[int] = set()
         self._dead: set[int] = set()
         self._digests_given = 0
-        self._read_to = 0
+        self._known = RangeSet(s.held)  # read, or not to be read
         for channel in range(s.channels + 1):
             self.sender.channel_state(0.0, channel, ChannelState.OPEN)
             self.receiver.channel_state(0.0, channel, ChannelState.OPEN)
@@ -206,7 +206,7 @@ class Simulation:
                 case Finished():
                     self.finished["sender"] = self.now
                 case Accepted():
-                    self._give_digests(0)
+                    self._give_digests()
         while (request := self.sender.next_read(self.now)) is not None:
             offset, size = request
             self.at(self.now + self.scenario.read_delay, lambda o=offset, n=size: self._read(o, n))  # type: ignore[misc]
@@ -218,24 +218,21 @@ class Simulation:
     def _read(self, offset: int, size: int) -> None:
         data = self.content[offset : offset + size]
         self.sender.chunk_read(self.now, offset, data)
-        self._read_to = offset + len(data)
-        self._give_digests(self._read_to)
+        self._known.add(offset, offset + len(data))
+        self._give_digests()
 
-    def _give_digests(self, read_to: int) -> None:
+    def _give_digests(self) -> None:
         end = sum(self.scenario.files[: self._digests_given])
         digests = []
         first = self._digests_given
         for size in self.scenario.files[first:]:
-            if end + size > read_to and not self._covered_by_held(end, end + size):
+            if not self._known.covers(end, end + size):
                 break
             digests.append(blake3(self.content[end : end + size]).digest())
             end += size
         if digests:
             self._digests_given += len(digests)
             self.sender.digests(self.now, first, digests)
-
-    def _covered_by_held(self, start: int, end: int) -> bool:
-        return bool(self.scenario.held) and RangeSet(self.scenario.held).covers(start, end)
 
     def _report_departures(self) -> None:
         for channel in range(1, self.scenario.channels + 1):
