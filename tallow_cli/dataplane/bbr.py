@@ -69,6 +69,9 @@ OVERFLOW_MIN_RTT_SHARE = 0.15
 FEEDBACK_ROUNDS = 2
 # If sending less leaves more than this share of the loss, the loss is the path's own.
 SAME_LOSS = 0.6
+# A round that delivers less than this share of the estimate over a standing queue, and how far to follow at once.
+SLOWER = 0.8
+SLOWEST = 0.3
 PROBE_RTT_S = 0.2
 # A higher minimum RTT seen beside company is theirs; after so many probes it may be the path's after all.
 MAX_DOUBTED_RTTS = 5
@@ -174,6 +177,9 @@ class Bbr(CongestionController):
         model, state = self.model, self._state
         if state is State.STARTUP:
             self._check_pipe(now)
+        elif self._must_drain(now):
+            model.forget_bandwidth(SLOWEST)
+            self._enter(State.DOWN, now)
         elif state is State.UP:
             self._judge_probe(now)
         elif state is State.CRUISE or state is State.DOWN:
@@ -184,9 +190,14 @@ class Bbr(CongestionController):
             self._answer_loss()
             if state is State.CRUISE:
                 model.learn_baseline_loss()
-                if self.company.watch():
-                    model.lower_bandwidth(BETA)
-                    self._enter(State.DOWN, now)
+
+    def _must_drain(self, now: float) -> bool:
+        model, state = self.model, self._state
+        # Much less over a standing queue: waiting for the filter to forget would only lengthen the queue.
+        is_slower = model.has_standing_queue and model.round_rate < SLOWER * model.bandwidth
+        if state is State.CRUISE or (is_slower and (state is State.REFILL or state is State.UP)):
+            return self.company.watch(now, is_slower=is_slower)
+        return False
 
     def _check_pipe(self, now: float) -> None:
         model = self.model
@@ -249,12 +260,13 @@ class Bbr(CongestionController):
 
     def _step(self, sample: AckSample) -> None:
         model, state, now = self.model, self._state, sample.now
-        if now > model.min_rtt_at + MIN_RTT_WINDOW_S and self._pipe_is_full and state is not State.PROBE_RTT:
+        is_stale = now > model.min_rtt_at + MIN_RTT_WINDOW_S or self.company.is_test_due(now)
+        if is_stale and state is not State.PROBE_RTT and self._pipe_is_full:
             self._enter(State.PROBE_RTT, now)
             return
         rounds = model.round_count - self._state_round
         if state is State.CRUISE:
-            if now >= self._probe_at:
+            if now >= self._probe_at and not self.company.is_here:
                 model.forget_lower_bound()
                 self.company.on_probe()
                 self._enter(State.REFILL, now)
@@ -302,7 +314,10 @@ class Bbr(CongestionController):
 
     def _end_probe_rtt(self, now: float) -> None:
         model = self.model
-        if self.company.is_here and model.has_standing_queue and self._doubted_rtts < MAX_DOUBTED_RTTS:
+        self.company.on_test(now)
+        if now <= model.min_rtt_at + MIN_RTT_WINDOW_S:
+            pass  # it was company's test alone
+        elif self.company.is_here and self._doubted_rtts < MAX_DOUBTED_RTTS:
             self._doubted_rtts += 1
             model.min_rtt_at = now
         else:
@@ -339,21 +354,23 @@ class Bbr(CongestionController):
         self._quantum = quantum_bytes(rate, self.mtu_bytes, self._config.max_quantum_bytes)
 
     def _set_window(self, sample: AckSample) -> None:
-        model, state = self.model, self._state
-        limit = model.bdp_bytes * state.window_gain
-        if state is not State.PROBE_RTT:
-            # Receivers that acknowledge in batches and timers that fire late need room on top of the BDP.
-            limit += model.extra_acked_bytes + 2 * self._quantum + self._lateness_bytes()
         cwnd = self._cwnd
         if self._pipe_is_full:
-            cwnd = min(cwnd + sample.acked_bytes, limit)
-        elif cwnd < limit or sample.delivered_bytes < self._initial_cwnd:
+            cwnd = min(cwnd + sample.acked_bytes, self._window_limit_bytes())
+        elif cwnd < self._window_limit_bytes() or sample.delivered_bytes < self._initial_cwnd:
             cwnd += sample.acked_bytes
+        self._cwnd = max(cwnd, float(MIN_WINDOW_PACKETS * self.mtu_bytes))
+
+    def _window_limit_bytes(self) -> float:
+        model, state = self.model, self._state
+        limit = model.bdp_bytes * state.window_gain
+        if state is State.PROBE_RTT:
+            return limit
+        if self.company.is_here:
+            return self.company.window_bytes
+        # Receivers that acknowledge in batches and timers that fire late need room on top of the BDP.
+        limit += model.extra_acked_bytes + 2 * self._quantum + self._lateness_bytes()
         if state is State.CRUISE or state is State.DOWN:
             # Headroom is for others; below the BDP it would be idle time.
-            cwnd = min(cwnd, max(HEADROOM * model.inflight_hi_bytes, model.bdp_bytes + 2 * self._quantum))
-        elif state is not State.STARTUP:
-            cwnd = min(cwnd, model.inflight_hi_bytes)
-        if self.company.is_here:
-            cwnd = min(cwnd, self.company.window_bytes)
-        self._cwnd = max(cwnd, float(MIN_WINDOW_PACKETS * self.mtu_bytes))
+            return min(limit, max(HEADROOM * model.inflight_hi_bytes, model.bdp_bytes + 2 * self._quantum))
+        return min(limit, model.inflight_hi_bytes)

@@ -138,6 +138,12 @@ class PathModel:
         self._bandwidth_lo = max(min(self.round_rate * LOWER_BOUND_SLACK, now), now * beta)
         self._refresh()
 
+    def forget_bandwidth(self, beta: float) -> None:
+        """The same, for good: what the filter holds is out of date."""
+        self.lower_bandwidth(beta)
+        self._bandwidth_filter.reset(self.bandwidth)
+        self.forget_lower_bound()
+
     def forget_lower_bound(self) -> None:
         self._bandwidth_lo = float("inf")
         self._refresh()
