@@ -169,7 +169,7 @@ class FileLedger:
         """(index, digest) of files that are now whole and have their digest; each once."""
         if not self._candidates:
             return []
-        candidates, self._candidates = self._candidates, []
+        candidates, self._candidates = sorted(self._candidates), []
         ready = []
         for index in candidates:
             if index < len(self._digests) and not self._announced[index] and self._is_whole(index):
