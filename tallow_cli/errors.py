@@ -339,13 +339,20 @@ class Interrupted(TallowError):
     exit_code = ExitCode.INTERRUPTED
     retryable = True
 
-    def __init__(self) -> None:
-        super().__init__("Interrupted. The other side was told; run both commands again to start over.")
+    def __init__(self, *, peer_told: bool = False) -> None:
+        super().__init__(_stopped("Interrupted", peer_told))
 
 
 class Terminated(TallowError):
     exit_code = ExitCode.TERMINATED
     retryable = True
 
-    def __init__(self) -> None:
-        super().__init__("Terminated. The other side was told; run both commands again to start over.")
+    def __init__(self, *, peer_told: bool = False) -> None:
+        super().__init__(_stopped("Terminated", peer_told))
+
+
+def _stopped(how: str, peer_told: bool) -> str:
+    """`peer_told`: there was a connection, over which the other side hears of it."""
+    if not peer_told:
+        return f"{how}."
+    return f"{how}. The other side was told; what had not arrived whole is not kept."

@@ -16,7 +16,7 @@ from tallow_cli import __version__
 from tallow_cli.cli import bench, recv, send, serve
 from tallow_cli.cli.config import load_defaults
 from tallow_cli.cli.environment import Environment
-from tallow_cli.errors import BadOption, ExitCode, TallowError
+from tallow_cli.errors import BadOption, ExitCode, Interrupted, TallowError
 
 app = typer.Typer(
     name="tallow",
@@ -60,7 +60,9 @@ def run(arguments: Sequence[str], environment: Environment | None = None) -> int
     except TallowError as error:
         return _fail(environment, error, wants_json=wants_json)
     except (typer.Abort, KeyboardInterrupt):
-        return ExitCode.INTERRUPTED
+        if environment.stderr.isatty():
+            environment.stderr.write("\n")  # after the terminal's ^C
+        return _fail(environment, Interrupted(), wants_json=wants_json)
     return result if isinstance(result, int) else ExitCode.DONE
 
 

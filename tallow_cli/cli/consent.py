@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from tallow_cli.cli.environment import Environment
 from tallow_cli.cli.options import ConflictChoice
 from tallow_cli.cli.prompt import ask
-from tallow_cli.core.manifest import Manifest
+from tallow_cli.core.manifest import EntryKind, Manifest
 from tallow_cli.errors import BadOption, Declined, InputNeeded, TargetExists
 from tallow_cli.store.destination import sink_for
+from tallow_cli.store.sequential_sink import TextSink
 from tallow_cli.store.sink import Conflict, OnConflict, Sink
 from tallow_cli.ui import sanitize
 from tallow_cli.ui.output import Output
 
-if TYPE_CHECKING:
-    from tallow_cli.ui.renderer import Renderer
+T = TypeVar("T")
 
-_CONFLICTS_SHOWN = 5
-_ANSWERS = {"r": OnConflict.RENAME, "o": OnConflict.OVERWRITE}
+_NAMES_SHOWN = 5
+_RUNNABLE_BITS = 0o111
+_YES = {"y": True, "yes": True}
+_POLICIES = {
+    "r": OnConflict.RENAME,
+    "rename": OnConflict.RENAME,
+    "o": OnConflict.OVERWRITE,
+    "overwrite": OnConflict.OVERWRITE,
+}
 
 
 class Consent:
@@ -27,7 +36,6 @@ class Consent:
     def __init__(
         self,
         environment: Environment,
-        renderer: Renderer,
         *,
         output: str | None,
         yes: bool,
@@ -35,55 +43,124 @@ class Consent:
         can_ask: bool,
     ) -> None:
         self._environment = environment
-        self._renderer = renderer
+        self._people = Output(environment.stderr)
         self._output = output
         self._yes = yes
         self._on_conflict = OnConflict(on_conflict.value) if on_conflict else None
         self._can_ask = can_ask
 
     async def decide(self, manifest: Manifest) -> Sink:
-        """The sink for this offer.
+        """The unopened sink for this offer.
 
         Raises Declined, InputNeeded where nobody can be asked, TargetExists, TargetNotDirectory, BadOption.
         """
-        if manifest.kind == "text" and self._output is None:
-            return self._sink(manifest, OnConflict.REFUSE)  # shown, and nothing else: no consent needed
+        if manifest.kind == "text" and (self._output is None or self._to_terminal):
+            return TextSink()  # shown, and nothing else: no consent needed
         sink = self._sink(manifest, self._on_conflict or OnConflict.REFUSE)
-        conflicts = sink.conflicts(manifest)
-        if conflicts and self._on_conflict is None:
-            return self._sink(manifest, await self._ask_about(conflicts))
-        if not self._yes:
-            await self._ask_for_consent()
-        return sink
+        try:
+            # A look at the disk, which may be a slow one. If this is cancelled the thread ends by itself.
+            conflicts = await asyncio.to_thread(sink.conflicts, manifest)
+            if not (conflicts and self._on_conflict is None):
+                await self._ask_for_consent(manifest, conflicts)
+                return sink
+            policy = await self._ask_about(manifest, conflicts)
+        except BaseException:
+            sink.close()
+            raise
+        sink.close()
+        return await self._with_policy(manifest, policy, conflicts)
+
+    @property
+    def _to_terminal(self) -> bool:
+        return self._output == "-" and self._environment.stdout.isatty()
 
     def _sink(self, manifest: Manifest, policy: OnConflict) -> Sink:
-        stdout = self._environment.stdout
-        if self._output == "-" and stdout.isatty() and manifest.kind != "text":
+        if self._to_terminal:
             raise BadOption("--output", "standard output is a terminal; redirect it to a file or a pipe")
-        return sink_for(self._output, manifest, policy, stdout_fd=stdout.fileno())
+        stdout_fd = self._environment.stdout.fileno() if self._output == "-" else -1
+        return sink_for(self._output, manifest, policy, stdout_fd=stdout_fd)
 
-    async def _ask_for_consent(self) -> None:
+    async def _with_policy(self, manifest: Manifest, policy: OnConflict, shown: Sequence[Conflict]) -> Sink:
+        """The sink for the policy a person chose, once they have seen every file that it would replace."""
+        sink = self._sink(manifest, policy)
+        if policy is not OnConflict.OVERWRITE:
+            return sink
+        try:
+            below = set(await asyncio.to_thread(sink.conflicts, manifest)).difference(shown)
+            if below:
+                paths = sorted(conflict.path for conflict in below)
+                self._list("would be replaced", paths, most=None)
+                await self._confirm(f"Replace {'these' if len(below) > 1 else 'this'} too? [y/N] ")
+        except BaseException:
+            sink.close()
+            raise
+        return sink
+
+    async def _ask_for_consent(self, manifest: Manifest, conflicts: Sequence[Conflict]) -> None:
+        if self._yes:
+            return
         if not self._can_ask:
             raise InputNeeded("Your consent to receive this", "--yes")
-        if await self._ask("Receive this? [y/N] ") not in ("y", "yes"):
-            raise Declined
+        self._point_out(manifest)
+        if self._on_conflict is OnConflict.OVERWRITE:
+            self._list("would be replaced", [conflict.path for conflict in conflicts], most=None)
+        await self._confirm("Receive this? [y/N] ")
 
-    async def _ask_about(self, conflicts: list[Conflict]) -> OnConflict:
+    async def _ask_about(self, manifest: Manifest, conflicts: Sequence[Conflict]) -> OnConflict:
         """One question for the offer and its conflicts."""
         if not self._can_ask or self._yes:
             raise TargetExists(conflicts[0].path)
-        out = Output(self._environment.stderr)
-        for conflict in conflicts[:_CONFLICTS_SHOWN]:
-            out.line(f"  exists already: {sanitize.name(conflict.path)} ({conflict.existing_kind})")
-        if len(conflicts) > _CONFLICTS_SHOWN:
-            out.line(f"  … and {len(conflicts) - _CONFLICTS_SHOWN} more")
-        answer = await self._ask(
-            "Receive it and [r]ename, receive it and [o]verwrite, or [n]othing? [r/o/N] "
+        self._point_out(manifest)
+        self._list("exists already", [f"{c.path} ({c.existing_kind})" for c in conflicts])
+        policy = await self._choose(
+            "Receive it and [r]ename, receive it and [o]verwrite, or [n]othing? [r/o/N] ", _POLICIES
         )
-        policy = _ANSWERS.get(answer[:1])
         if policy is None:
             raise Declined
         return policy
 
-    async def _ask(self, question: str) -> str:
-        return await ask(self._environment, question)
+    def _point_out(self, manifest: Manifest) -> None:
+        """What is easily overlooked in a long list, and may act when nobody asks it to."""
+        self._list("hidden", _hidden(manifest))
+        self._list("can be run", _runnable(manifest))
+
+    def _list(self, what: str, names: Sequence[str], most: int | None = _NAMES_SHOWN) -> None:
+        for name in names[:most]:
+            self._people.line(f"  {what}: {sanitize.name(name)}")
+        if most is not None and len(names) > most:
+            self._people.line(f"  {what}: {len(names) - most:,} more")
+
+    async def _confirm(self, question: str) -> None:
+        """Raises Declined unless the answer is yes."""
+        if not await self._choose(question, _YES):
+            raise Declined
+
+    async def _choose(self, question: str, answers: Mapping[str, T]) -> T | None:
+        """What the answer stands for; None for no, for nothing, and at the end of input. Asks again for others."""
+        while True:
+            answer = await ask(self._environment, question)
+            if answer in answers:
+                return answers[answer]
+            if answer in ("", "n", "no", "nothing"):
+                return None
+
+
+def _hidden(manifest: Manifest) -> list[str]:
+    """The entries whose names begin with a dot, and directories of such a name once for all they hold."""
+    found: dict[str, None] = {}
+    for entry in manifest.entries:
+        parts = entry.path.split("/")
+        first = next((number for number, part in enumerate(parts, 1) if part.startswith(".")), None)
+        if first is not None:
+            is_directory = first < len(parts) or entry.kind is EntryKind.DIRECTORY
+            found["/".join(parts[:first]) + "/" * is_directory] = None
+    return list(found)
+
+
+def _runnable(manifest: Manifest) -> list[str]:
+    entries: Iterable[str] = (
+        entry.path
+        for entry in manifest.entries
+        if entry.kind is EntryKind.FILE and entry.mode & _RUNNABLE_BITS
+    )
+    return list(entries)

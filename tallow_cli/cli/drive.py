@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from tallow_cli.errors import ExitCode, Interrupted, TallowError, Terminated
+from tallow_cli.session.task_groups import first_error
 
 if TYPE_CHECKING:
     from tallow_cli.session.events import SessionEvent
@@ -81,19 +82,24 @@ async def _supervise(session: Session, renderer: Renderer) -> None:
     """Run the session as a task that signals can cancel. Raises what it raises, or the signal's error."""
     loop = asyncio.get_running_loop()
     causes: list[TallowError] = []
+    connected = False
 
-    def on_signal(cause: TallowError) -> None:
+    def emit(event: SessionEvent) -> None:
+        nonlocal connected
+        connected = connected or event.event == "connected"
+        renderer.handle(event)
+
+    def on_signal(kind: type[Interrupted] | type[Terminated]) -> None:
         if causes:
-            renderer.close()
-            os._exit(causes[0].exit_code)
-        causes.append(cause)
+            _give_up(causes[0], renderer)
+        causes.append(kind(peer_told=connected))
         task.cancel()
-        loop.call_later(_CLEANUP_S, _give_up, cause, renderer)
+        loop.call_later(_CLEANUP_S, _give_up, causes[0], renderer)
 
-    task = asyncio.ensure_future(session(renderer.handle))
+    task = asyncio.ensure_future(session(emit))
     with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt instead
-        loop.add_signal_handler(signal.SIGINT, lambda: on_signal(Interrupted()))
-        loop.add_signal_handler(signal.SIGTERM, lambda: on_signal(Terminated()))
+        for number, kind in _endings().items():
+            loop.add_signal_handler(number, on_signal, kind)
     try:
         await task
     except asyncio.CancelledError:
@@ -104,17 +110,16 @@ async def _supervise(session: Session, renderer: Renderer) -> None:
         raise (causes[0] if causes else first_error(group)) from group
 
 
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error of a task group that says most: the first TallowError, or else the first of any kind."""
-    leaves = list(_leaves(group))
-    return next((leaf for leaf in leaves if isinstance(leaf, TallowError)), leaves[0])
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return found
+def _endings() -> dict[int, type[Interrupted] | type[Terminated]]:
+    """The signals that end a session, which gets to clean up; not those that `nohup` has us ignore."""
+    endings: dict[int, type[Interrupted] | type[Terminated]] = {
+        signal.SIGINT: Interrupted,
+        signal.SIGTERM: Terminated,
+    }
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        endings[hangup] = Terminated
+    return endings
 
 
 def _give_up(cause: TallowError, renderer: Renderer) -> None:

@@ -16,6 +16,7 @@ OUTPUT = "Output"
 
 # Repeated from session.settings, which `--help` must not pay to import; a test keeps them equal.
 DEFAULT_TIMEOUT = 600.0
+DEFAULT_FIND = 20.0
 DEFAULT_CHANNELS = 3
 MAX_CHANNELS = 4  # a receiver takes as many as the sender opens
 
@@ -57,7 +58,7 @@ Timeout = Annotated[
     typer.Option(
         "--timeout",
         metavar="SECONDS",
-        help="How long to wait for the other side.",
+        help="How long to wait for the receiver.",
         rich_help_panel=RENDEZVOUS,
     ),
 ]

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 
 from tallow_cli.cli.environment import Environment
+from tallow_cli.errors import InputNeeded
+
+CODE_OPTIONS = "CODE, --code or TALLOW_CODE"
+_LINE_BYTES = 4096  # the longest line a terminal gives in its canonical mode (N_TTY)
 
 
 def ask_code(environment: Environment) -> str:
-    """Ask for the code until something is typed; Tab completes its words. Raises typer.Abort at the end of input."""
-    import typer
-
-    _complete_words()
+    """Ask for the code until something is typed; Tab completes its words. Raises InputNeeded at the end of input."""
+    prompt = "Code: "
+    if environment.stdout.isatty():
+        _complete_words()
+    else:  # standard output may be the data's: input() would write its prompt there
+        prompt = ""
     while True:
-        try:
-            # input() and not a read of stdin: it is what goes through readline. Its prompt goes to standard error
-            # only by way of the descriptor that is a terminal, which can_ask has seen.
+        if not prompt:
             environment.stderr.write("Code: ")
             environment.stderr.flush()
-            line = input()
+        try:
+            line = input(prompt)  # what goes through readline, where both streams are terminals
         except EOFError:
-            raise typer.Abort from None
+            environment.stderr.write("\n")
+            raise InputNeeded("The code", CODE_OPTIONS) from None
         if line.strip():
             return line.strip()
 
@@ -47,21 +54,32 @@ def _complete_words() -> None:
 async def ask(environment: Environment, question: str) -> str:
     """One line of answer, stripped and in lower case; "" at the end of input.
 
-    The line is read in a thread that is left behind if this is cancelled: a read of the terminal cannot be.
+    The line is read in a thread that is left behind if this is cancelled: a read of the terminal cannot be. It
+    reads the descriptor itself, for a thread that holds Python's lock on standard input breaks the exit.
     """
     environment.stderr.write(question)
     environment.stderr.flush()
     loop = asyncio.get_running_loop()
-    answer: asyncio.Future[str] = loop.create_future()
+    answer: asyncio.Future[bytes] = loop.create_future()
+    descriptor = environment.stdin.fileno()
 
-    def deliver(line: str) -> None:
+    def deliver(line: bytes) -> None:
         if not answer.done():
             answer.set_result(line)
 
     def read() -> None:
-        line = environment.stdin.readline()
+        line = b""
+        with contextlib.suppress(OSError):  # the terminal is gone: nobody answers
+            line = os.read(descriptor, _LINE_BYTES)
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(deliver, line)
 
     threading.Thread(target=read, daemon=True, name="tallow-prompt").start()
-    return (await answer).strip().lower()
+    try:
+        line = await answer
+    except asyncio.CancelledError:
+        environment.stderr.write("\n")  # the next words begin a line
+        raise
+    if not line.endswith(b"\n"):
+        environment.stderr.write("\n")
+    return line.decode(errors="replace").strip().lower()

@@ -41,7 +41,15 @@ def command(
     ] = None,
     server: options.Server = None,
     code: options.CodeOption = None,
-    timeout: options.Timeout = options.DEFAULT_TIMEOUT,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            help=f"How long to wait for the sender, {options.DEFAULT_FIND:.0f} unless given, and for its offer.",
+            rich_help_panel=options.RENDEZVOUS,
+        ),
+    ] = None,
     channels: options.Channels = options.MAX_CHANNELS,
     reliable: options.Reliable = False,
     buffer_high: options.BufferHigh = "16MiB",
@@ -78,10 +86,12 @@ def command(
         code=parse_code(code_argument or code or _ask_code(environment, can_ask=can_ask)),
         server=server,
         link=link,
-        waits=Waits(peer_s=timeout),
+        waits=Waits() if timeout is None else Waits(peer_s=timeout, find_s=timeout),
     )
-    renderer = show(environment, json=json, quiet=quiet, verbose=verbose, stdout_is_data=output == "-")
-    consent = Consent(environment, renderer, output=output, yes=yes, on_conflict=on_conflict, can_ask=can_ask)
+    # On a terminal `-o -` takes a text only, which is shown and not written raw.
+    stdout_is_data = output == "-" and not environment.stdout.isatty()
+    renderer = show(environment, json=json, quiet=quiet, verbose=verbose, stdout_is_data=stdout_is_data)
+    consent = Consent(environment, output=output, yes=yes, on_conflict=on_conflict, can_ask=can_ask)
 
     async def session(emit: Emit) -> None:
         await receive(settings, emit, consent.decide)
@@ -91,8 +101,8 @@ def command(
 
 def _ask_code(environment: Environment, *, can_ask: bool) -> str:
     """Ask a person for the code, with Tab completing its words. Raises InputNeeded where nobody is there."""
-    if not can_ask:
-        raise InputNeeded("The code", "CODE, --code or TALLOW_CODE")
-    from tallow_cli.cli.prompt import ask_code
+    from tallow_cli.cli.prompt import CODE_OPTIONS, ask_code
 
+    if not can_ask:
+        raise InputNeeded("The code", CODE_OPTIONS)
     return ask_code(environment)

@@ -15,6 +15,7 @@ from tallow_cli.net.channels import Channel, ParallelChannelManager
 from tallow_cli.net.description import decode_untrusted
 from tallow_cli.net.link import PeerLink
 from tallow_cli.session.events import Connected, SessionEvent
+from tallow_cli.session.patience import Patience
 from tallow_cli.session.settings import LinkSettings, Waits
 
 
@@ -45,8 +46,9 @@ async def connect(
     Raises NoPathError, PeerVanished, or PeerProtocolError when the other end cannot prove that it knows the code.
     The caller closes the link.
     """
-    await link.connect(decode_untrusted(handshake.peer_description), waits.connect_s)
-    early = await _confirm(link, role, handshake, waits.connect_s)
+    with Patience(emit, "for a way through the network", waits.connect_s):
+        await link.connect(decode_untrusted(handshake.peer_description), waits.connect_s)
+        early = await _confirm(link, role, handshake, waits.connect_s)
     path = link.path
     connection = Connection(
         link=link,

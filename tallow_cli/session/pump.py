@@ -86,6 +86,17 @@ class Pump:
         if not self.outcome.done():
             self.outcome.set_exception(error)
 
+    def watch(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        """`task`, whose failure is the transfer's: nobody awaits it."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                self.fail(error)
+
+        task.add_done_callback(ended)
+        return task
+
     async def say_goodbye(self, timeout_s: float) -> None:
         """Send what the machine still has to say, and wait until it has left or `timeout_s` is over."""
         self._turn()
@@ -104,6 +115,8 @@ class Pump:
     # Inputs
 
     def _received(self, channel: int, message: bytes) -> None:
+        if self.outcome.done():
+            return
         try:
             header = parse_header_untrusted(message)
             if header.channel != channel:
@@ -137,11 +150,14 @@ class Pump:
     def _turn(self) -> None:
         self._turn_due = False
         now = monotonic()
-        self._on_turn(now)
-        while packets := self._machine.packets(now):
-            for packet in packets:
-                self._send(now, packet)
+        try:
             self._on_turn(now)
+            while packets := self._machine.packets(now):
+                for packet in packets:
+                    self._send(now, packet)
+                self._on_turn(now)
+        except Exception as error:  # noqa: BLE001 - a callback of the loop: unheard, it would leave a session that hangs
+            self.fail(error)
         self._arm(now)
 
     def _send(self, now: float, packet: OutgoingPacket) -> None:

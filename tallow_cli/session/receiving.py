@@ -21,14 +21,14 @@ from tallow_cli.session.events import (
     OfferedEntry,
     SessionEvent,
     TextReceived,
-    Waiting,
 )
 from tallow_cli.session.measure import TICK_S, Meter, Sample
+from tallow_cli.session.patience import Patience
 from tallow_cli.session.pump import Pump
 from tallow_cli.session.settings import ReceiveSettings
-from tallow_cli.session.words import for_the_peer
+from tallow_cli.session.words import for_the_peer, kind_for_the_peer
 from tallow_cli.session.worker import Worker
-from tallow_cli.store.sequential_sink import TextSink
+from tallow_cli.store.sequential_sink import StdoutSink, TextSink
 from tallow_cli.store.sink import Published, Sink
 
 _GOODBYE_S = 2.0
@@ -71,6 +71,7 @@ class Receiving:
         self._emit = emit
         self._decide = decide
         self._worker = Worker()
+        self._patience: Patience | None = None
         self._deciding: asyncio.Task[None] | None = None
         self._sink: Sink | None = None
         self._meter: Meter | None = None
@@ -94,10 +95,11 @@ class Receiving:
 
     async def run(self) -> Done:
         """Return once every file is published and the sender knows. Raises the TallowError that ended it."""
-        ticker = self._loop.create_task(self._tick())
-        patience = self._loop.call_later(self._settings.waits.peer_s, self._offer_overdue)
+        ticker = self._pump.watch(self._loop.create_task(self._tick()))
+        self._patience = Patience(
+            self._emit, "for the sender's offer", self._settings.waits.peer_s, self._offer_overdue
+        )
         try:
-            self._emit(Waiting("for the sender to offer", self._settings.waits.peer_s))
             self._pump.start()
             await self._pump.outcome
             await self._pump.say_goodbye(_GOODBYE_S)
@@ -106,23 +108,29 @@ class Receiving:
             self._machine.cancel(monotonic())
             await self._pump.say_goodbye(_GOODBYE_S)
             raise
-        except TallowError as error:
-            self._machine.abort(monotonic(), error.kind, for_the_peer(error))
+        except Exception as error:
+            self._machine.abort(monotonic(), kind_for_the_peer(error), for_the_peer(error))
             await self._pump.say_goodbye(_GOODBYE_S)
             raise
         finally:
-            patience.cancel()
+            self._patience.end()
             ticker.cancel()
-            if self._deciding is not None:
-                self._deciding.cancel()
             self._pump.stop()
-            self._worker.close()
-            if self._sink is not None:
-                self._sink.close()
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        """Stop asking, and leave the disk as a transfer that has ended leaves it."""
+        if self._deciding is not None:
+            self._deciding.cancel()
+            await asyncio.wait([self._deciding])
+        if isinstance(self._sink, StdoutSink):
+            self._sink.close()  # wakes a write that waits for whoever reads standard output
+        await self._worker.close()
+        if self._sink is not None:
+            self._sink.close()
 
     def _offer_overdue(self) -> None:
-        if self._deciding is None:
-            self._pump.fail(TransferStalled("waiting for the sender's offer", self._settings.waits.peer_s))
+        self._pump.fail(TransferStalled("waiting for the sender's offer", self._settings.waits.peer_s))
 
     # A turn of the pump
 
@@ -130,6 +138,8 @@ class Receiving:
         for event in self._machine.events():
             match event:
                 case OfferArrived(manifest=encoded):
+                    if self._patience is not None:
+                        self._patience.end()
                     self._deciding = self._loop.create_task(self._consider(encoded))
                 case FileReady():
                     self._next.files.append(event)
@@ -150,7 +160,7 @@ class Receiving:
             if not manifest.file_spans:  # nothing will be written: what there is to do is done now
                 await self._worker.run(sink.complete)
         except TallowError as error:
-            self._machine.refuse(monotonic(), for_the_peer(error))
+            self._machine.refuse(monotonic(), for_the_peer(error).removesuffix("."))
             self._pump.fail(error)
             return
         except Exception as error:  # noqa: BLE001 - a task nobody awaits hands every error on

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 from tallow_cli import __version__
@@ -20,19 +20,26 @@ from tallow_cli.crypto.handshake import (
     JoinerHandshake,
     abort_body,
 )
-from tallow_cli.errors import PeerProtocolError, PeerVanished, TallowError, WrongCodeError
+from tallow_cli.errors import (
+    PeerProtocolError,
+    PeerVanished,
+    SignalingError,
+    TallowError,
+    WrongCodeError,
+)
 from tallow_cli.net.description import encode
 from tallow_cli.net.discovery import find
 from tallow_cli.net.link import LinkOptions, LinkRole, PeerLink
 from tallow_cli.net.signaling_client import SignalingClient
 from tallow_cli.session.events import CodeReady, Notice, PeerAuthenticated, SessionEvent, Waiting
 from tallow_cli.session.meeting_place import open_meeting_place
+from tallow_cli.session.patience import Patience
 from tallow_cli.session.settings import LinkSettings, ReceiveSettings, SendSettings
+from tallow_cli.session.task_groups import first_error
 
 Emit = Callable[[SessionEvent], None]
 
 _ANSWER_S = 30.0  # a program answers in milliseconds; the rest is for slow links
-_LOOK_FOR_SENDER_S = 20.0  # it may be starting only now; after that the number is more likely mistyped
 _MAX_CODES = 5  # wrong guesses after which the sender stops offering fresh codes
 
 
@@ -46,7 +53,7 @@ async def host(settings: SendSettings, emit: Emit, stack: AsyncExitStack) -> Mee
     """Show a code, wait for the joiner, and agree on keys with it. `stack` closes the link in the end.
 
     A wrong guess spends the code: with a code of our own making a fresh one is shown, up to `_MAX_CODES`.
-    Raises SignalingError, PeerNeverCame, WrongCodeError, PeerVanished.
+    Raises SignalingError, PeerNeverCame, WrongCodeError, UnsupportedCrypto.
     """
     async with open_meeting_place(settings.server, emit) as place:
         client = await SignalingClient.connect(place.connect_url, timeout_s=settings.waits.connect_s)
@@ -111,46 +118,63 @@ async def _agree_as_host(
         reply = handshake.receive_hello(await client.recv(_ANSWER_S), encode(link.description))
         await client.send(reply)
         return handshake.receive_confirm(await client.recv(_ANSWER_S))
-    except (WrongCodeError, PeerProtocolError) as error:
-        await client.send(abort_body(error))
+    except TallowError as error:
+        await _tell(client, error)
         raise
+
+
+async def _tell(client: SignalingClient, error: TallowError) -> None:
+    """Let the other side know at once that the handshake failed here, if it can still be told."""
+    if not isinstance(error, (SignalingError, PeerVanished)):
+        with suppress(TallowError):
+            await client.send(abort_body(error))
 
 
 async def join(settings: ReceiveSettings, emit: Emit, stack: AsyncExitStack) -> Meeting:
     """Find the sender of the code and agree on keys with it. `stack` closes the link in the end.
 
-    Raises UnknownNameplate, SignalingError, WrongCodeError, PeerVanished, PeerProtocolError.
+    Raises UnknownNameplate, SignalingError, WrongCodeError, PeerVanished, PeerProtocolError, UnsupportedCrypto.
     """
-    code = settings.code
-    emit(Waiting("for the sender", settings.waits.peer_s))
-    async with asyncio.TaskGroup() as group:
-        preparing = group.create_task(_prepare("joiner", settings.link, stack))
-        joining = group.create_task(_join_room(settings))
+    try:
+        async with asyncio.TaskGroup() as group:
+            preparing = group.create_task(_prepare("joiner", settings.link, stack))
+            joining = group.create_task(_join_room(settings, emit, stack))
+    except ExceptionGroup as failures:
+        raise first_error(failures) from failures
     link, client = preparing.result(), joining.result()
     async with client:
-        handshake = JoinerHandshake(
-            code, version=__version__, entropy=os.urandom, capabilities=_capabilities(settings.link)
-        )
-        try:
-            await client.send(handshake.hello())
-            confirm, result = handshake.receive_reply(await client.recv(_ANSWER_S), encode(link.description))
-        except (WrongCodeError, PeerProtocolError) as error:
-            await client.send(abort_body(error))
-            raise
-        await client.send(confirm)
+        result = await _agree_as_joiner(client, settings, link)
     emit(PeerAuthenticated(version=result.peer_version))
     return Meeting(link, result)
 
 
-async def _join_room(settings: ReceiveSettings) -> SignalingClient:
-    patience_s = min(settings.waits.peer_s, _LOOK_FOR_SENDER_S)
-    urls = [settings.server] if settings.server else await find(settings.code.nameplate, patience_s)
-    client = await SignalingClient.connect_any(urls, timeout_s=settings.waits.connect_s)
+async def _agree_as_joiner(
+    client: SignalingClient, settings: ReceiveSettings, link: PeerLink
+) -> HandshakeResult:
+    handshake = JoinerHandshake(
+        settings.code, version=__version__, entropy=os.urandom, capabilities=_capabilities(settings.link)
+    )
     try:
-        await client.join(settings.code.nameplate)
-    except BaseException:
-        await client.close()
+        await client.send(handshake.hello())
+        confirm, result = handshake.receive_reply(await client.recv(_ANSWER_S), encode(link.description))
+        await client.send(confirm)
+    except TallowError as error:
+        await _tell(client, error)
         raise
+    return result
+
+
+async def _join_room(settings: ReceiveSettings, emit: Emit, stack: AsyncExitStack) -> SignalingClient:
+    """A client in the sender's room; a sender that is not there yet is waited for. `stack` closes the client too."""
+    code, find_s = settings.code, settings.waits.find_s
+    with Patience(emit, "for the sender", find_s):
+        if settings.server is not None:
+            urls, wait_s = [settings.server], find_s
+        else:  # whom discovery finds is waiting
+            urls, wait_s = await find(code.nameplate, find_s), 0.0
+        client = await SignalingClient.connect_any(urls, timeout_s=settings.waits.connect_s)
+        stack.push_async_callback(client.close)
+        await client.join(code.nameplate, wait_s=wait_s)
     return client
 
 

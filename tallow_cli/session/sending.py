@@ -11,13 +11,14 @@ from tallow_cli.core.driving import Accepted, Failed, Finished, ReadRequest
 from tallow_cli.core.manifest import encode_manifest
 from tallow_cli.core.quality import LimitedBy
 from tallow_cli.core.sending import SendMachine, SendOptions
-from tallow_cli.errors import TallowError, TransferStalled
+from tallow_cli.errors import TransferStalled
 from tallow_cli.session.connection import Connection
-from tallow_cli.session.events import Done, FileFinished, SessionEvent, Waiting
+from tallow_cli.session.events import Done, FileFinished, SessionEvent
 from tallow_cli.session.measure import TICK_S, Meter, Sample
+from tallow_cli.session.patience import Patience
 from tallow_cli.session.pump import Pump
 from tallow_cli.session.settings import SendSettings
-from tallow_cli.session.words import for_the_peer
+from tallow_cli.session.words import for_the_peer, kind_for_the_peer
 from tallow_cli.session.worker import Worker
 from tallow_cli.store.source import Source
 
@@ -48,6 +49,7 @@ class Sending:
         self._reads = 0
         self._digests_sent = 0
         self._meter: Meter | None = None
+        self._patience: Patience | None = None
         manifest = source.manifest
         self._file_count = len(manifest.file_spans)
         self._machine = SendMachine(
@@ -69,10 +71,11 @@ class Sending:
 
     async def run(self) -> Done:
         """Return once the receiver has reported every file verified. Raises the TallowError that ended it."""
-        ticker = self._loop.create_task(self._tick())
-        patience = self._loop.call_later(self._settings.waits.peer_s, self._consent_overdue)
+        ticker = self._pump.watch(self._loop.create_task(self._tick()))
+        self._patience = Patience(
+            self._emit, "for the receiver to accept", self._settings.waits.peer_s, self._consent_overdue
+        )
         try:
-            self._emit(Waiting("for the receiver to accept", self._settings.waits.peer_s))
             self._pump.start()
             await self._pump.outcome
             await self._pump.say_goodbye(_GOODBYE_S)
@@ -81,22 +84,19 @@ class Sending:
             self._machine.cancel(monotonic())
             await self._pump.say_goodbye(_GOODBYE_S)
             raise
-        except TallowError as error:
-            self._machine.abort(monotonic(), error.kind, for_the_peer(error))
+        except Exception as error:
+            self._machine.abort(monotonic(), kind_for_the_peer(error), for_the_peer(error))
             await self._pump.say_goodbye(_GOODBYE_S)
             raise
         finally:
-            patience.cancel()
+            self._patience.end()
             ticker.cancel()
             self._pump.stop()
             self._source.close()  # wakes a read that waits for standard input
-            self._worker.close()
+            await self._worker.close()
 
     def _consent_overdue(self) -> None:
-        if self._meter is None:
-            self._pump.fail(
-                TransferStalled("waiting for the receiver to accept", self._settings.waits.peer_s)
-            )
+        self._pump.fail(TransferStalled("waiting for the receiver to accept", self._settings.waits.peer_s))
 
     # A turn of the pump
 
@@ -116,6 +116,8 @@ class Sending:
                 self._read(request)
 
     def _begin(self, now: float, held_bytes: int) -> None:
+        if self._patience is not None:
+            self._patience.end()
         self._meter = Meter(
             self._emit,
             self._connection.data,

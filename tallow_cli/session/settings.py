@@ -22,6 +22,7 @@ Mode = Literal["aggressive", "balanced", "conservative"]
 MODES: tuple[Mode, ...] = ("aggressive", "balanced", "conservative")
 
 DEFAULT_WAIT_S = 600.0  # a person has to read the code to another and be understood
+DEFAULT_FIND_S = 20.0  # the sender may be starting only now; after that its number is more likely mistyped
 DEFAULT_IDLE_S = 30.0  # as long as ICE consent takes to expire (RFC 7675 section 5.1)
 DEFAULT_CONNECT_S = 30.0
 
@@ -51,14 +52,17 @@ class LinkSettings:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """How long to wait for what before giving up."""
+    """How long to wait for what before giving up: for the other side's person, for a sender that is not there yet,
+    for the connection, and while nothing moves.
+    """
 
     peer_s: float = DEFAULT_WAIT_S
+    find_s: float = DEFAULT_FIND_S
     connect_s: float = DEFAULT_CONNECT_S
     idle_s: float = DEFAULT_IDLE_S
 
     def __post_init__(self) -> None:
-        if min(self.peer_s, self.connect_s, self.idle_s) <= 0:
+        if min(self.peer_s, self.find_s, self.connect_s, self.idle_s) <= 0:
             raise BadOption("--timeout", "it must be more than 0 seconds")
 
 

@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 from tallow_cli.errors import (
+    Declined,
     DiskFull,
+    InputNeeded,
     IntegrityError,
     LocalFileError,
+    PeerProtocolError,
     SourceChanged,
     SourceMissing,
     SourceUnreadable,
     TallowError,
     TargetExists,
+    TransferStalled,
+    UsageError,
 )
 
 _SENTENCES: tuple[tuple[type[TallowError], str], ...] = (
+    (Declined, "its user does not want this."),
+    (InputNeeded, "nobody is there to accept this; --yes accepts without asking."),
+    (UsageError, "its options leave no place to put this."),
     (SourceMissing, "a file it was sending disappeared."),
     (SourceChanged, "a file it was sending was changed meanwhile."),
     (SourceUnreadable, "a file it was sending could not be read."),
     (DiskFull, "its disk is full."),
     (TargetExists, "it has a file of that name already."),
     (LocalFileError, "it could not use one of its files."),
+    (PeerProtocolError, "it received something that breaks the protocol."),
     (IntegrityError, "what it received was not what was sent."),
+    (TransferStalled, "it has waited for too long."),
 )
+_UNFORESEEN_KIND = TallowError.exit_code.kind
 
 
-def for_the_peer(error: TallowError) -> str:
+def for_the_peer(error: BaseException) -> str:
     """A sentence for the other side's user. It names no file of ours: their paths are private."""
     for kind, sentence in _SENTENCES:
         if isinstance(error, kind):
             return sentence
     return "it met an error of its own."
+
+
+def kind_for_the_peer(error: BaseException) -> str:
+    """The name of the error's exit code."""
+    return error.kind if isinstance(error, TallowError) else _UNFORESEEN_KIND
