@@ -38,6 +38,7 @@ from tallow_cli.errors import (
     SignalingError,
     TallowError,
     TransferStalled,
+    UsageError,
 )
 
 END_S: Final = 3.0  # how long a process told to end may take before it is killed
@@ -48,7 +49,7 @@ _LINE_BYTES: Final = (
 # A worker's error comes back as its kind, so that `tallow bench` ends with the same exit code.
 _KINDS: Final[Mapping[int, type[TallowError]]] = {
     int(kind.exit_code): kind
-    for kind in (BrokenOffError, IntegrityError, LocalFileError, NoPeerError, SignalingError)
+    for kind in (UsageError, SignalingError, NoPeerError, BrokenOffError, IntegrityError, LocalFileError)
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass
-from statistics import fmean, pstdev
+from math import fsum, sqrt
 
 from tallow_cli.core.quality import Bottleneck, Facts, LimitedBy, judge, quality_score
 from tallow_cli.core.throughput import format_throughput, mbps
@@ -214,8 +214,11 @@ class TransferBenchmark:
             while ramp + 1 < len(rates) and rates[ramp] < rates[ramp + 1]:
                 ramp += 1
             rates = rates[ramp:]
-        mean = fmean(rates) if rates else 0.0
-        return pstdev(rates) / mean if mean > 0 else 0.0
+        mean = fsum(rates) / len(rates) if rates else 0.0
+        if mean <= 0:
+            return 0.0
+        # Written out: statistics.pstdev reckons in fractions, 7 times slower, on every sample.
+        return sqrt(fsum((rate - mean) ** 2 for rate in rates) / len(rates)) / mean
 
     def _mostly_limited_by(self) -> LimitedBy | None:
         if not self._limits:

@@ -11,7 +11,7 @@ import pytest
 from tallow_cli.bench.report import summarize
 from tallow_cli.bench.runner import RunResult, run_scenario
 from tallow_cli.bench.scenarios import BARE, MIB, Scenario
-from tallow_cli.errors import DiskFull, TransferStalled
+from tallow_cli.errors import DiskFull, ExitCode, TallowError, TransferStalled
 from tallow_cli.session.settings import LinkSettings
 
 pytestmark = pytest.mark.e2e
@@ -67,6 +67,13 @@ async def test_cancelling_ends_the_processes() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert children() <= before
+
+
+async def test_what_ended_a_worker_ends_the_benchmark_with_its_sentence_and_exit_code() -> None:
+    scenario = Scenario(link=LinkSettings(engine="warp"), size_bytes=1, runs=1, run_timeout_s=30)
+    with pytest.raises(TallowError, match="warp") as caught:
+        await run_scenario(scenario, lambda _: None)
+    assert caught.value.exit_code is ExitCode.USAGE
 
 
 async def test_a_disk_that_is_too_small_is_said_before_anything_is_written(tmp_path: Path) -> None:
