@@ -92,21 +92,19 @@ class Reassembly:
         """Take fragments; `cumulative_end`: the first TSN still missing, these counted as received."""
         complete = FLAG_BEGIN | FLAG_END
         self.held_bytes += piece.weight
-        if piece.flags & complete != complete:
+        if self._pieces:
             joined = self._join(piece)
             if joined is None:
                 return
             piece = joined
-            if piece.size > self._max_message_bytes:
-                self._discard(piece)
-                return
-            if piece.flags & complete != complete:
-                if self._is_hopeless(piece, cumulative_end):
-                    self._discard(piece)
-                else:
-                    self._keep(piece)
-                return
-        self._complete(piece)
+        if piece.size > self._max_message_bytes:
+            self._discard(piece)
+        elif piece.flags & complete == complete:
+            self._complete(piece)
+        elif self._is_hopeless(piece, cumulative_end):
+            self._discard(piece)
+        else:
+            self._keep(piece)
 
     def forward(self, cumulative_end: int, skipped: Iterable[tuple[int, int]]) -> None:
         """The peer abandoned all below `cumulative_end` that is missing; ordered streams move past the SSNs given."""
@@ -143,30 +141,35 @@ class Reassembly:
         return piece.end < cumulative_end
 
     def _join(self, piece: Piece) -> Piece | None:
-        """The piece merged with its neighbours, which leave the list. None if it contradicts one of them."""
+        """The piece merged with its neighbours, which leave the list. None if it contradicts one of them.
+
+        A neighbour that lacks the very fragment this piece has in its place can never be whole: it goes.
+        """
         firsts, pieces = self._firsts, self._pieces
         index = bisect_left(firsts, piece.first)
         if index > 0 and pieces[index - 1].end == piece.first:
             left = pieces[index - 1]
-            if not self._continues(left, piece):
-                # The message on the left can never end: what follows it is not its own.
-                if not left.flags & FLAG_END:
-                    self._remove(index - 1)
-                    self._discard(left)
-                    index -= 1
-                if not piece.flags & FLAG_BEGIN:
-                    self._discard(piece)
-                    return None
-            else:
+            if self._continues(left, piece):
                 index -= 1
                 self._remove(index)
                 piece = self._merge(left, piece)
-        if index < len(pieces) and pieces[index].first == piece.end and not piece.flags & FLAG_END:
+            else:
+                if not left.flags & FLAG_END:
+                    index -= 1
+                    self._remove(index)
+                    self._discard(left)
+                if not piece.flags & FLAG_BEGIN:
+                    self._discard(piece)
+                    return None
+        if index < len(pieces) and pieces[index].first == piece.end:
             right = pieces[index]
             if self._continues(piece, right):
                 self._remove(index)
-                piece = self._merge(piece, right)
-            else:
+                return self._merge(piece, right)
+            if not right.flags & FLAG_BEGIN:
+                self._remove(index)
+                self._discard(right)
+            if not piece.flags & FLAG_END:
                 self._discard(piece)
                 return None
         return piece

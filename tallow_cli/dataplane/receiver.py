@@ -20,6 +20,7 @@ from tallow_cli.dataplane.packets import (
     FLAG_BEGIN,
     FLAG_END,
     FLAG_IMMEDIATE,
+    FLAG_UNORDERED,
     FORWARD_TSN,
     INIT,
     PACKET_OVERHEAD_BYTES,
@@ -128,7 +129,13 @@ class Receiver:
                 begin = end = self.tsns.highest_end
                 expected = end & TSN_MASK
                 continue
-            if flags & FLAG_BEGIN or not parts or stream_id != kept_stream or ssn != kept_ssn:
+            if (
+                flags & FLAG_BEGIN
+                or not parts
+                or stream_id != kept_stream
+                or ssn != kept_ssn
+                or (flags ^ kept_flags) & FLAG_UNORDERED
+            ):
                 if parts:
                     pieces.append(
                         Piece(first, end, kept_flags, kept_stream, kept_ssn, kept_ppid, parts, size)
