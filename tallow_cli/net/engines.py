@@ -6,6 +6,7 @@ their engine when called, so that listing names costs nothing.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -83,6 +84,8 @@ def _turbo(options: EngineOptions) -> Engine:
     from tallow_cli.net.aiortc_internals import missing_hooks
     from tallow_cli.net.stock_engine import StockEngine
 
+    if sys.platform == "win32":
+        return StockEngine(notes=("The turbo engine needs POSIX sockets, so aiortc's own engine is used.",))
     missing = missing_hooks()
     if missing:
         names = ", ".join(missing)

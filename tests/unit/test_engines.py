@@ -38,6 +38,13 @@ def test_turbo_falls_back_to_stock_and_says_so_where_a_hook_is_missing(
     assert "RTCSctpTransport._send_chunk" in engine.notes[0]
 
 
+def test_turbo_falls_back_to_stock_where_sockets_cannot_be_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    engine = make_engine("turbo")
+    assert engine.name == "aiortc"
+    assert engine.notes
+
+
 def test_listing_the_engines_does_not_import_aiortc() -> None:
     code = "import sys, tallow_cli.net.link, tallow_cli.net.engines; sys.exit('aiortc' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -135,6 +135,23 @@ async def test_a_megabyte_queued_at_once_arrives_whole_and_low_is_reported_once(
         assert lows[0] <= 100_000
 
 
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_the_engines_also_run_on_uvloop(engine: str) -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def talk() -> None:
+        options = LinkOptions(engine=engine, reliable=True)
+        async with two_links(options, options) as (a, b):
+            for out, into in ((a, b), (b, a)):
+                receiving = asyncio.create_task(messages(into.data[0], 20))
+                for number in range(20):
+                    out.data[0].send(bytes([number]) * 50_000)
+                assert await receiving == [bytes([number]) * 50_000 for number in range(20)]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(talk())
+
+
 async def test_closing_is_quick_and_tells_the_other_side_at_once(options: LinkOptions) -> None:
     async with two_links(options, options) as (a, b):
         closed, reason = waiter()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiortc import RTCDataChannel
 
+from tallow_cli.net import dtls_batch
 from tallow_cli.net.dtls_batch import BatchDtlsTransport
 from tallow_cli.net.turbo_sctp import TurboSctpTransport, run_now
 from tests.support.ortc import TIMEOUT_S, Inbox, LossyDtls, Peer, connected
@@ -163,6 +164,75 @@ async def test_sequence_numbers_wrap_in_the_middle_of_a_transfer(host: str, join
         for message in sent:
             a.channels[0].send(message)
         assert await inboxes[0].until(3) == sent
+
+
+@pytest.mark.parametrize(("host", "joiner"), [("turbo", "turbo"), ("turbo", "stock"), ("stock", "turbo")])
+async def test_without_sockets_of_its_own_as_on_a_relayed_path_it_works_through_aioice(
+    host: str, joiner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dtls_batch, "take_over_sockets", lambda transport, offload: [])
+    sent = payloads((1, 1000, 50_000, 200_000))
+    inboxes: list[tuple[RTCDataChannel, Inbox]] = []
+
+    def prepare(a: Peer, b: Peer) -> None:
+        first, second = a.open(id=1), b.open(id=1)
+        inboxes.extend([(first, Inbox(second)), (second, Inbox(first))])
+
+    async with connected(host, joiner, prepare=prepare) as peers:
+        for channel, inbox in inboxes:
+            for message in sent:
+                channel.send(message)
+            assert await inbox.until(len(sent)) == sent
+        for peer in peers:
+            if isinstance(peer.dtls, BatchDtlsTransport):
+                assert peer.dtls.batch_socket is None
+        await peers[0].stop()
+        async with asyncio.timeout(TIMEOUT_S):
+            while peers[1].sctp.state != "closed":
+                await asyncio.sleep(0.005)
+
+
+async def test_while_the_kernels_buffer_is_full_nothing_is_taken_from_the_queue_and_then_all_goes_on() -> (
+    None
+):
+    inboxes: list[Inbox] = []
+
+    def prepare(a: Peer, b: Peer) -> None:
+        a.open(id=1)
+        inboxes.append(Inbox(b.open(id=1)))
+
+    async with connected("turbo", "turbo", prepare=prepare) as (a, _):
+        assert isinstance(a.dtls, BatchDtlsTransport)
+        sock = a.dtls.batch_socket
+        assert sock is not None
+        sock._backlog.append((b"\xff", 1, ("192.0.2.1", 9)))
+        assert a.dtls.is_blocked
+        sent = payloads((100_000, 100_000))
+        for message in sent:
+            a.channels[0].send(message)
+        await asyncio.sleep(0.05)
+        assert a.channels[0].bufferedAmount == 200_000
+        sock._writable()
+        assert await inboxes[0].until(2) == sent
+
+
+async def test_packets_grow_to_what_the_path_carries_and_stay_small_towards_a_stock_peer() -> None:
+    def prepare(a: Peer, b: Peer) -> None:
+        a.open(id=1)
+        b.open(id=1)
+
+    for joiner, smallest, largest in (("turbo", 10_000, 16_352), ("stock", 1400, 1435)):
+        async with connected("turbo", joiner, prepare=prepare) as (a, _):
+            assert isinstance(a.sctp, TurboSctpTransport)
+            assert isinstance(a.dtls, BatchDtlsTransport)
+            sock = a.dtls.batch_socket
+            if sock is None or not sock.sets_dont_fragment:
+                pytest.skip("no path MTU discovery here")
+            async with asyncio.timeout(TIMEOUT_S):
+                while (stats := a.sctp.dataplane_stats) is None or stats.packet_bytes < smallest:
+                    a.channels[0].send(bytes(5000))
+                    await asyncio.sleep(0.01)
+            assert stats.packet_bytes <= largest
 
 
 async def test_buffered_amount_counts_what_has_not_left_and_low_is_told() -> None:

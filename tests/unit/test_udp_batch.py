@@ -220,6 +220,16 @@ class BlockingSocket:
         return self._sock.sendmsg(*args)
 
 
+async def test_the_dont_fragment_bit_is_set_from_the_start_and_can_be_cleared() -> None:
+    async with pair() as (a, _, _, _):
+        if not a.sets_dont_fragment:
+            pytest.skip("not on this system")
+        ip_mtu_discover, always_off, probe = 10, 0, 3
+        assert a._sock.getsockopt(socket.IPPROTO_IP, ip_mtu_discover) == probe
+        assert a.set_dont_fragment(False)
+        assert a._sock.getsockopt(socket.IPPROTO_IP, ip_mtu_discover) == always_off
+
+
 async def test_a_closed_port_is_reported_and_sending_goes_on() -> None:
     async with pair() as (a, b, _, stun):
         if not a.reads_errors:
