@@ -119,6 +119,7 @@ class Bbr(CongestionController):
         self._flat_rounds = 0
         self._probe_at = 0.0
         self._feedback_until_round = 0
+        self._drain_until_round = 0
         self._bound_step = BOUND_STEP
         self._overflow_queue_s = float("inf")
         # The loss rate that made us send less, 0.0 if nothing is to be compared; and the round to compare after.
@@ -179,10 +180,18 @@ class Bbr(CongestionController):
             self._check_pipe(now)
         elif self._must_drain(now):
             model.forget_bandwidth(SLOWEST)
+            self._drain_until_round = model.round_count + FEEDBACK_ROUNDS
             self._enter(State.DOWN, now)
         elif state is State.UP:
             self._judge_probe(now)
         elif state is State.CRUISE or state is State.DOWN:
+            if (
+                state is State.DOWN
+                and model.round_count <= self._drain_until_round
+                and model.has_standing_queue
+            ):
+                # Over a queue the path delivers what it has, however little we send: now the rate is plain.
+                model.forget_bandwidth(SLOWEST)
             if model.round_count <= self._feedback_until_round:
                 if model.has_excess_loss:
                     self._remember_overflow()
@@ -277,7 +286,9 @@ class Bbr(CongestionController):
             if rounds >= 1:
                 self._watch_probe(sample)
         elif state is State.DOWN or state is State.DRAIN:
-            if sample.inflight_bytes <= self._drained_bytes() or rounds > DOWN_MAX_ROUNDS:
+            is_shrinking = model.latest_queue_s < model.queue_s
+            is_late = rounds > DOWN_MAX_ROUNDS and not is_shrinking
+            if is_late or sample.inflight_bytes <= self._drained_bytes():
                 self._enter_cruise(now)
         elif (
             state is State.PROBE_RTT

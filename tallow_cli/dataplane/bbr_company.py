@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from tallow_cli.dataplane.bbr_model import QUEUE_FLOOR_S, PathModel
 from tallow_cli.dataplane.congestion import AckSample, ControllerConfig
-from tallow_cli.dataplane.cubic import Cubic
+from tallow_cli.dataplane.cubic import CUBIC_BETA, Cubic
 
 # A queue stands if it does so for this many rounds in a row.
 STANDING_ROUNDS = 2
@@ -18,8 +18,12 @@ COMPANY_LOSS = 0.005
 # We are alone again when for so many rounds the queue was no longer than this share of the round trip …
 EMPTY_QUEUE = 0.1
 ALONE_ROUNDS = 10
-# … or when it empties as we stop feeding it. Asked so often, lest we fill a deep queue alone.
-TEST_INTERVAL_S = 5.0
+# … or when it empties as we stop feeding it. Asked soon, since a path that became slower looks like company for a
+# moment, and ever more rarely if company comes back each time: asking costs us our share.
+FIRST_TEST_S = 0.5
+LAST_TEST_S = 8.0
+# The bandwidth filter, which probing cycles age otherwise.
+FILTER_ROUNDS = 10
 
 
 class Company:
@@ -32,7 +36,10 @@ class Company:
         self._standing_rounds = 0
         self._empty_rounds = 0
         self._has_drained = False
-        self._tested_at = 0.0
+        self._share_bytes = 0
+        self._test_at = 0.0
+        self._test_interval_s = FIRST_TEST_S
+        self._aged_round = 0
 
     @property
     def is_here(self) -> bool:
@@ -45,13 +52,13 @@ class Company:
 
     def is_test_due(self, now: float) -> bool:
         """Whether to stop feeding the queue for a while and then say `on_test`."""
-        return self._window is not None and now >= self._tested_at + TEST_INTERVAL_S
+        return self._window is not None and now >= self._test_at
 
     def on_test(self, now: float) -> None:
         """The round that just ended had next to nothing of ours in the queue."""
-        self._tested_at = now
-        if not self._model.has_standing_queue:
-            self._window = None
+        self._test_at = now + self._test_interval_s
+        if self._window is not None and not self._model.has_standing_queue:
+            self._leave()
 
     def on_probe(self) -> None:
         """A probe for bandwidth begins. If the queue is gone, what was learnt about it is out of date."""
@@ -75,11 +82,18 @@ class Company:
         self._standing_rounds = 0
         if not self._has_drained:
             self._has_drained = True
+            self._share_bytes = model.round_inflight_bytes
             return True
         self._window = Cubic(self._config)
-        self._window.start_from(model.round_inflight_bytes)
+        # Draining gave our share away: take it back as after a loss.
+        share_bytes = max(self._share_bytes, model.round_inflight_bytes)
+        self._window.start_from(max(CUBIC_BETA * share_bytes, model.round_inflight_bytes), share_bytes)
         self._empty_rounds = 0
-        self._tested_at = now
+        alone_s = now - self._test_at
+        self._test_interval_s = (
+            FIRST_TEST_S if alone_s > LAST_TEST_S else min(2 * self._test_interval_s, LAST_TEST_S)
+        )
+        self._test_at = now + self._test_interval_s
         return False
 
     def on_ack(self, sample: AckSample) -> None:
@@ -90,6 +104,9 @@ class Company:
         window.grow(sample)
         if not model.round_ended:
             return
+        if model.round_count >= self._aged_round + FILTER_ROUNDS:
+            self._aged_round = model.round_count
+            model.start_probing_cycle()
         if model.has_loss_beyond(COMPANY_LOSS):
             window.shrink(sample.now)
         if model.queue_s > EMPTY_QUEUE * model.min_rtt_s + QUEUE_FLOOR_S:
@@ -97,7 +114,12 @@ class Company:
             return
         self._empty_rounds += 1
         if self._empty_rounds >= ALONE_ROUNDS:
-            self._window = None
+            self._leave()
+
+    def _leave(self) -> None:
+        self._window = None
+        self._standing_rounds = 0
+        self._has_drained = False
 
     def set_mtu(self, mtu_bytes: int) -> None:
         if self._window is not None:

@@ -84,6 +84,11 @@ class Cubic(WindowController):
         self._epoch_started_at: float | None = None
         self._k_s = 0.0
 
+    def start_from(self, cwnd_bytes: float, w_max_bytes: float) -> None:
+        """Skip slow start: so much is known to fit, and `w_max_bytes` to be about what is to be had."""
+        self._cwnd = self._ssthresh = max(cwnd_bytes, self._floor_bytes())
+        self._w_max = w_max_bytes
+
     def on_sent(self, now: float, size_bytes: int, inflight_bytes: int) -> None:
         self._sent_bytes += size_bytes
         if inflight_bytes == 0 and self._epoch_started_at is not None:

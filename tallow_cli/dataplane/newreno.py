@@ -80,10 +80,6 @@ class WindowController(CongestionController):
         self.shrink(now)
         self._cwnd = float(self.mtu_bytes)
 
-    def start_from(self, cwnd_bytes: float) -> None:
-        """Skip slow start: this window is known to fit."""
-        self._cwnd = self._ssthresh = max(cwnd_bytes, self._floor_bytes())
-
     def grow(self, sample: AckSample) -> None:
         """Answer what was acknowledged, unless it was sent before the last reduction."""
         if sample.rtt_s is not None:
