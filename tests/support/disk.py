@@ -79,8 +79,10 @@ def tree(root: Path) -> dict[str, bytes | str | None]:
             shown = path.relative_to(root).as_posix()
             if path.is_symlink():
                 found[shown] = os.readlink(path)
+            elif path.is_file():
+                found[shown] = path.read_bytes()
             else:
-                found[shown] = None if path.is_dir() else path.read_bytes()
+                found[shown] = None if path.is_dir() else "special"
     return found
 
 
