@@ -15,6 +15,7 @@ import os
 import random
 import struct
 from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import Any, Final
 
 from aiortc import RTCDataChannel, RTCSctpTransport
@@ -184,7 +185,7 @@ class TurboSctpTransport(RTCSctpTransport):
             self._receive_early(packets[0])
             packets = packets[1:]
             association = self._association
-        for chunk in association.receive_packets(self._event_loop.time(), packets):
+        for chunk in association.receive_packets(monotonic(), packets):
             self._receive_control(chunk)
         if self._reconfig_deferred is not None:
             self._guarded(self._reset_deferred_streams)
@@ -264,7 +265,7 @@ class TurboSctpTransport(RTCSctpTransport):
         association = self._association
         if association is None or self._association_state != self.State.ESTABLISHED or self._dtls.is_blocked:
             return False
-        batches = association.poll_transmit(self._event_loop.time())
+        batches = association.poll_transmit(monotonic())
         for batch in batches:
             self._dtls.send_batch(batch)
         return bool(batches)
@@ -294,7 +295,7 @@ class TurboSctpTransport(RTCSctpTransport):
         association = self._association
         if association is None:
             return
-        now = self._event_loop.time()
+        now = monotonic()
         at = association.next_timeout(now)
         if self._timer is not None:
             if at is not None and abs(at - self._timer_at) <= TIMER_SLACK_S:
@@ -302,7 +303,8 @@ class TurboSctpTransport(RTCSctpTransport):
             self._disarm()
         if at is not None and not self._dtls.is_blocked:
             self._timer_at = at
-            self._timer = self._event_loop.call_at(at, self._timer_due)
+            # uvloop's own clock counts whole milliseconds: only its timers are used.
+            self._timer = self._event_loop.call_later(max(at - now, 0.0), self._timer_due)
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -312,7 +314,7 @@ class TurboSctpTransport(RTCSctpTransport):
     def _timer_due(self) -> None:
         self._timer = None
         if self._association is not None:
-            self._association.handle_timeout(self._event_loop.time())
+            self._association.handle_timeout(monotonic())
             self._turn()
 
     # What data channels call
@@ -366,7 +368,7 @@ class TurboSctpTransport(RTCSctpTransport):
             data,
             ordered=channel.ordered,
             max_retransmits=channel.maxRetransmits,
-            expires_at=None if lifetime_ms is None else self._event_loop.time() + lifetime_ms / 1000,
+            expires_at=None if lifetime_ms is None else monotonic() + lifetime_ms / 1000,
         )
 
     # Stream resets (RFC 6525): aiortc's, with the dataplane's numbers
