@@ -92,6 +92,10 @@ class SendQueue:
     def __bool__(self) -> bool:
         return self._current is not None or bool(self._turns)
 
+    @property
+    def is_mid_message(self) -> bool:
+        return self._current is not None
+
     def push(self, message: OutboundMessage) -> None:
         stream_id = message.stream_id
         waiting = self._streams.get(stream_id)

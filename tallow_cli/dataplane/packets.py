@@ -206,19 +206,21 @@ class PacketWriter:
         """
         join, tsn_bytes = b"".join, _U32.pack
         common_flags = flags & FLAG_UNORDERED
-        prefix = self._head + _CHUNK.pack(DATA, common_flags, DATA_HEADER_BYTES + fragment_bytes)
         suffix = _DATA_TAIL.pack(stream_id, ssn & SSN_MASK, ppid)
         last_offset = offset + (count - 1) * fragment_bytes
-        packets = [
-            join((prefix, tsn_bytes(tsn & TSN_MASK), suffix, view[at : at + fragment_bytes]))
-            for tsn, at in zip(
-                range(first_tsn, first_tsn + count - 1),
-                range(offset, last_offset, fragment_bytes),
-                strict=True,
-            )
-        ]
-        if packets and offset == 0:
-            packets[0] = self._flagged(packets[0], common_flags | FLAG_BEGIN)
+        packets: list[bytes] = []
+        if count > 1:
+            prefix = self._head + _CHUNK.pack(DATA, common_flags, DATA_HEADER_BYTES + fragment_bytes)
+            packets = [
+                join((prefix, tsn_bytes(tsn & TSN_MASK), suffix, view[at : at + fragment_bytes]))
+                for tsn, at in zip(
+                    range(first_tsn, first_tsn + count - 1),
+                    range(offset, last_offset, fragment_bytes),
+                    strict=True,
+                )
+            ]
+            if offset == 0:
+                packets[0] = self._flagged(packets[0], common_flags | FLAG_BEGIN)
         last = view[last_offset : last_offset + fragment_bytes]
         last_flags = flags | (FLAG_END if last_offset + fragment_bytes >= len(view) else 0)
         if last_offset == 0:

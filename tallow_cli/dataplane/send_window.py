@@ -41,6 +41,7 @@ class Run:
     """Fragments [first, end) of `message`, from byte `offset`, all of `fragment_bytes` but the last."""
 
     __slots__ = (
+        "cost_bytes",  # what the run adds to `inflight_bytes`: user data and SCTP headers
         "end",
         "first",
         "fragment_bytes",
@@ -70,13 +71,10 @@ class Run:
         self.fragment_bytes = fragment_bytes
         self.last_bytes = last_bytes
         self.transmissions = transmissions
-
-    @property
-    def cost_bytes(self) -> int:
-        """What the run adds to `inflight_bytes`: user data and SCTP headers."""
-        return self.cost_of(self.first, self.end)
+        self.cost_bytes = self.cost_of(first, end)
 
     def cost_of(self, first: int, end: int) -> int:
+        """The cost of a part of the run."""
         cost = (end - first) * (self.fragment_bytes + PACKET_OVERHEAD_BYTES)
         return cost - self.fragment_bytes + self.last_bytes if end == self.end else cost
 

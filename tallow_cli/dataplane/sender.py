@@ -247,7 +247,9 @@ class Sender:
         return self.pacer.next_send_at(now)
 
     def _may_send_new(self) -> bool:
-        return self.window.has_room and self.window.retained_bytes < MAX_RETAINED_BYTES
+        window = self.window
+        # A message that was begun is finished, or it could wait for its own acknowledgement.
+        return window.has_room and (window.retained_bytes < MAX_RETAINED_BYTES or self.queue.is_mid_message)
 
     def poll_forward_tsn(self, now: float) -> bytes | None:
         """The FORWARD-TSN packet if one is due: news, or unanswered for a round trip (RFC 3758 section 3.5 C3)."""

@@ -1,4 +1,5 @@
 import random
+import struct
 from typing import Any
 
 import pytest
@@ -159,3 +160,29 @@ def test_peers_that_skip_our_turn_cannot_make_timers_spin() -> None:
         now = max(at, now + 1e-9)
         turns += 1
     assert turns < 500
+
+
+def test_a_peer_that_never_moves_its_cumulative_ack_cannot_make_us_keep_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tallow_cli.dataplane.sender.MAX_RETAINED_BYTES", 100_000)
+    left, right = pair()
+    for _ in range(500):
+        left.send_message(1, 53, bytes(3_000), ordered=False)
+    now, first_tsn = 0.0, struct.pack("!L", left.next_tsn)
+    for _ in range(200):
+        now += 0.02
+        left.handle_timeout(now)
+        packets = packets_of(left, now)
+        right.receive_packets(now + 0.01, [p for p in packets if p[16:20] != first_tsn])
+        right.events()
+        left.receive_packets(now + 0.02, packets_of(right, now + 0.015))
+    assert 1_500_000 - left.total_buffered_bytes <= 100_000 + 3_000
+
+
+def test_one_message_larger_than_all_we_would_keep_still_goes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallow_cli.dataplane.sender.MAX_RETAINED_BYTES", 100_000)
+    left, right = pair()
+    left.send_message(1, 53, bytes(400_000))
+    exchange(left, right, 0.0, turns=200)
+    assert left.is_flushed
