@@ -21,6 +21,7 @@ from tallow_cli.crypto.handshake import (
     abort_body,
 )
 from tallow_cli.errors import (
+    IncompatiblePeer,
     PeerProtocolError,
     PeerVanished,
     SignalingError,
@@ -78,28 +79,31 @@ async def host(settings: SendSettings, emit: Emit, stack: AsyncExitStack) -> Mee
                 except (WrongCodeError, PeerProtocolError, PeerVanished) as error:
                     if settings.code is not None or attempt == _MAX_CODES:
                         raise _spent(error) from error
-                    emit(
-                        Notice(
-                            f"Somebody used the code {_HOW[type(error)]}. That code is spent; here is a fresh one."
-                        )
-                    )
+                    emit(Notice(f"Somebody used the code {_how(error)}. Here is a fresh one."))
                     continue
                 emit(PeerAuthenticated(version=handshake.peer_version))
                 return Meeting(link, handshake)
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-_HOW: dict[type[TallowError], str] = {
-    WrongCodeError: "with the wrong words",
-    PeerProtocolError: "with a program that does not speak Tallow's handshake",
-    PeerVanished: "and left before proving that they know it",
-}
+# In this order: an incompatible peer is a kind of protocol error.
+_HOW: tuple[tuple[type[TallowError], str], ...] = (
+    (WrongCodeError, "with the wrong words"),
+    (IncompatiblePeer, "with a version of Tallow that cannot talk to this one"),
+    (PeerProtocolError, "with a program that does not speak Tallow's handshake"),
+    (PeerVanished, "and left before proving that they know it"),
+)
+
+
+def _how(error: TallowError) -> str:
+    """How the code was used in vain."""
+    return next(words for kind, words in _HOW if isinstance(error, kind))
 
 
 def _spent(error: TallowError) -> WrongCodeError:
-    how = _HOW.get(type(error), "in vain")
     return WrongCodeError(
-        f"Somebody used the code {how}. A code allows one guess, so nothing was sent; run the command again."
+        f"Somebody used the code {_how(error)}. A code allows one guess, so nothing was sent; "
+        "run the command again."
     )
 
 

@@ -1,0 +1,193 @@
+"""Two peer links joined by queues in memory, in place of ICE, DTLS and SCTP: sessions in milliseconds.
+
+    network = FakeNetwork()
+    monkeypatch.setattr(rendezvous, "PeerLink", network)     # for everything from the code on
+    host, joiner = await network.pair()                      # or two links by themselves
+
+Messages arrive in order, on the next turn of the event loop, unless the network is told otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections import Counter
+from collections.abc import Callable
+
+from tallow_cli.errors import NoPathError, PeerVanished
+from tallow_cli.net.channels import ChannelState
+from tallow_cli.net.description import CandidateInfo, Description
+from tallow_cli.net.link import LinkOptions, LinkRole, PathInfo
+
+ADDRESS = "192.0.2.7"
+
+# (role of the sender, channel, message) -> what arrives instead
+Tamper = Callable[[LinkRole, int, bytes], list[bytes]]
+
+
+class FakeChannel:
+    """See `net.channels.Channel`."""
+
+    def __init__(self, link: FakeLink, index: int) -> None:
+        self.label = "tallow-control" if index == 0 else "tallow-group-transfer"
+        self.state: ChannelState = "open"
+        self.buffered_amount = 0
+        self.low_threshold = 0
+        self.on_low: Callable[[], None] | None = None
+        self.on_close: Callable[[], None] | None = None
+        self._link = link
+        self._index = index
+        self._listener: Callable[[bytes], None] | None = None
+        self._unheard: list[bytes] = []
+
+    @property
+    def on_message(self) -> Callable[[bytes], None] | None:
+        return self._listener
+
+    @on_message.setter
+    def on_message(self, listener: Callable[[bytes], None] | None) -> None:
+        self._listener = listener
+        if listener is not None:
+            unheard, self._unheard = self._unheard, []
+            for message in unheard:
+                listener(message)
+
+    def send(self, message: bytes) -> None:
+        if self.state != "open":
+            raise PeerVanished("the channel is closed")
+        self._link.carry(self._index, bytes(message))
+
+    def deliver(self, message: bytes) -> None:
+        if self._listener is None:
+            self._unheard.append(message)
+        else:
+            self._listener(message)
+
+    def close(self) -> None:
+        self.lost()
+
+    def lost(self) -> None:
+        if self.state != "closed":
+            self.state = "closed"
+            if self.on_close is not None:
+                self.on_close()
+
+
+class FakeLink:
+    """See `net.link.PeerLink`. Made by a FakeNetwork."""
+
+    engine = "fake"
+    notes: tuple[str, ...] = ()
+    max_message_size = 65_536
+
+    def __init__(self, network: FakeNetwork, role: LinkRole, options: LinkOptions, number: int) -> None:
+        self.role = role
+        self.options = options
+        self.closed = False
+        self.peer: FakeLink | None = None
+        self._network = network
+        self._channels: tuple[FakeChannel, ...] = ()
+        self.description = Description(
+            ufrag=f"fake{number}",
+            pwd="fake" * 6,
+            fingerprint=":".join(f"{byte:02X}" for byte in os.urandom(32)),
+            dtls_role="server" if role == "host" else "client",
+            sctp_port=5000,
+            max_message_size=self.max_message_size,
+            candidates=(CandidateInfo(ADDRESS, 1000 + number, "host", 1, "1"),),
+            channels=options.channels,
+            reliable=options.reliable,
+            seal_payload=options.seal_payload,
+        )
+
+    @property
+    def fingerprints(self) -> tuple[str, str]:
+        assert self.peer is not None
+        return self.description.fingerprint, self.peer.description.fingerprint
+
+    @property
+    def control(self) -> FakeChannel:
+        return self._channels[0]
+
+    @property
+    def data(self) -> tuple[FakeChannel, ...]:
+        return self._channels[1:]
+
+    @property
+    def path(self) -> PathInfo:
+        return PathInfo("direct", ADDRESS, 1, ADDRESS, 2)
+
+    @property
+    def reliable(self) -> bool:
+        return self.options.reliable
+
+    async def connect(self, peer: Description, timeout_s: float) -> None:
+        if self._network.unreachable:
+            raise NoPathError("the network of this test leads nowhere")
+        count = min(self.options.channels, peer.channels)
+        self._channels = tuple(FakeChannel(self, index) for index in range(count + 1))
+        self.peer = self._network.links[peer.ufrag]
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.peer.peer is not self:
+                    await asyncio.sleep(0)
+        except TimeoutError:
+            raise NoPathError("the other side does not connect") from None
+
+    def carry(self, index: int, message: bytes) -> None:
+        """Take a message to the other end, through whatever the network does to it."""
+        network = self._network
+        network.sent[self.role, index] += 1
+        if network.silent or self.peer is None:
+            return
+        loop = asyncio.get_running_loop()
+        for each in network.tamper(self.role, index, message):
+            loop.call_soon(self.peer.arrived, index, each)
+
+    def arrived(self, index: int, message: bytes) -> None:
+        if not self.closed and self._channels[index].state == "open":
+            self._channels[index].deliver(message)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Everything arrives on the next turn of the loop."""
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return True
+
+    async def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        for channel in self._channels:
+            channel.lost()
+        if self.peer is not None and not self._network.silent:
+            for channel in self.peer._channels:
+                channel.lost()
+
+
+class FakeNetwork:
+    """Where the links of one test meet, and what the network between them does. Stands in for the class PeerLink."""
+
+    def __init__(self) -> None:
+        self.links: dict[str, FakeLink] = {}
+        self.unreachable = False
+        self.silent = False  # nothing arrives any more, and nobody is told
+        self.tamper: Tamper = lambda _role, _index, message: [message]
+        self.sent: Counter[tuple[LinkRole, int]] = Counter()
+        self._numbers = itertools.count(1)
+
+    async def prepare(self, role: LinkRole, options: LinkOptions | None = None) -> FakeLink:
+        link = FakeLink(self, role, options or LinkOptions(), next(self._numbers))
+        self.links[link.description.ufrag] = link
+        return link
+
+    async def pair(self, options: LinkOptions | None = None) -> tuple[FakeLink, FakeLink]:
+        """A host's and a joiner's link, not connected yet."""
+        return await self.prepare("host", options), await self.prepare("joiner", options)
+
+    def cut(self) -> None:
+        """Every connection breaks, and both ends notice."""
+        for link in self.links.values():
+            for channel in link._channels:
+                channel.lost()

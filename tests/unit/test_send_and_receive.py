@@ -1,0 +1,452 @@
+"""session.send and session.receive together: one transfer from the code to the report, over links in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tallow_cli.core.manifest import Entry, EntryKind, Manifest
+from tallow_cli.errors import (
+    Declined,
+    DiskFull,
+    InputNeeded,
+    NoPathError,
+    PeerCancelled,
+    PeerFailed,
+    PeerProtocolError,
+    PeerRefused,
+    PeerVanished,
+    SourceChanged,
+    TallowError,
+    TargetExists,
+    TransferStalled,
+)
+from tallow_cli.session.events import (
+    Connected,
+    Done,
+    FileFinished,
+    Notice,
+    Offered,
+    PeerAuthenticated,
+    Progress,
+    Stats,
+    TextReceived,
+    Waiting,
+)
+from tallow_cli.session.settings import LinkSettings, Waits
+from tallow_cli.store.directory_sink import DirectorySink
+from tallow_cli.store.memory_source import RandomSource, TextSource
+from tallow_cli.store.sequential_sink import NullSink, TextSink
+from tallow_cli.store.sink import Sink
+from tallow_cli.store.source import FileSource
+from tallow_cli.store.stream_source import StreamSource
+from tests.support.disk import temporaries, tree
+from tests.support.sessions import Decide, Sessions, opened_sessions
+
+
+@pytest.fixture
+async def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sessions]:
+    async with opened_sessions(tmp_path, monkeypatch) as opened:
+        yield opened
+
+
+def into(directory: Path) -> Decide:
+    directory.mkdir(exist_ok=True)
+
+    async def decide(_manifest: Manifest) -> Sink:
+        return DirectorySink(directory)
+
+    return decide
+
+
+def refusing(error: TallowError) -> Decide:
+    async def decide(_manifest: Manifest) -> Sink:
+        raise error
+
+    return decide
+
+
+async def never(_manifest: Manifest) -> Sink:
+    return await asyncio.get_running_loop().create_future()
+
+
+# What is there to lose: bytes, and the truth about them
+
+
+async def test_files_arrive_and_both_sides_say_the_same(sessions: Sessions, tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    (root / "a").mkdir(parents=True)
+    (root / "a" / "one.jpg").write_bytes(random.Random(1).randbytes(700_000))
+    (root / "empty").touch()
+    (root / "nothing").mkdir()
+    target = tmp_path / "in"
+
+    sender = sessions.send(FileSource([root]))
+    receiver = sessions.receive(into(target))
+    sent, received = await sender.done(), await receiver.done()
+
+    assert tree(target / "photos") == tree(root)
+    assert (sent.bytes, sent.files) == (received.bytes, received.files) == (700_000, 2)
+    for side in (sender, receiver):
+        assert isinstance(side.events[-1], Done)
+        assert side.of(Progress)[-1].bytes == 700_000
+        assert {file.path for file in side.of(FileFinished)} == {"photos/a/one.jpg", "photos/empty"}
+        assert side.of(Offered)[0].total_bytes == 700_000
+        kinds = [type(event) for event in side.events]
+        assert kinds.index(PeerAuthenticated) < kinds.index(Connected) < kinds.index(Offered)
+
+
+async def test_a_stream_arrives_whole_and_its_length_is_told_at_the_end(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    data = random.Random(2).randbytes(300_000)
+    ours, theirs = os.pipe()
+    source = StreamSource(ours)
+    sender, receiver = sessions.send(source), sessions.receive(into(tmp_path / "in"))
+    await receiver.event(Offered)
+    with os.fdopen(theirs, "wb") as pipe:
+        await asyncio.to_thread(pipe.write, data)
+        pipe.flush()
+    assert (await sender.done()).bytes == (await receiver.done()).bytes == 300_000
+    os.close(ours)
+    assert (tmp_path / "in" / "stdin").read_bytes() == data
+
+
+@pytest.mark.parametrize("size", [0, 1])
+async def test_an_almost_empty_offer_is_a_transfer_like_any_other(
+    sessions: Sessions, tmp_path: Path, size: int
+) -> None:
+    (tmp_path / "file").write_bytes(b"x" * size)
+    sender = sessions.send(FileSource([tmp_path / "file"]))
+    receiver = sessions.receive(into(tmp_path / "in"))
+    assert (await sender.done()).bytes == (await receiver.done()).bytes == size
+    assert (tmp_path / "in" / "file").read_bytes() == b"x" * size
+
+
+async def test_an_empty_stream_arrives(sessions: Sessions, tmp_path: Path) -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    sender, receiver = sessions.send(StreamSource(nothing)), sessions.receive(into(tmp_path / "in"))
+    assert (await sender.done()).bytes == (await receiver.done()).bytes == 0
+    os.close(nothing)
+    assert (tmp_path / "in" / "stdin").read_bytes() == b""
+
+
+async def test_directories_without_any_file_arrive(sessions: Sessions, tmp_path: Path) -> None:
+    (tmp_path / "tree" / "deep" / "down").mkdir(parents=True)
+    sender = sessions.send(FileSource([tmp_path / "tree"]))
+    receiver = sessions.receive(into(tmp_path / "in"))
+    assert (await sender.done()).files == (await receiver.done()).files == 0
+    assert (tmp_path / "in" / "tree" / "deep" / "down").is_dir()
+
+
+async def test_a_text_is_an_event_and_no_file(sessions: Sessions) -> None:
+    async def decide(_manifest: Manifest) -> Sink:
+        return TextSink()
+
+    sender, receiver = sessions.send(TextSource("see you at eight")), sessions.receive(decide)
+    await sender.done()
+    await receiver.done()
+    assert receiver.of(TextReceived) == [TextReceived("see you at eight")]
+
+
+async def test_a_hundred_files_go_without_a_round_trip_each(sessions: Sessions) -> None:
+    sender = sessions.send(RandomSource(100_000, files=100))
+    receiver = sessions.receive()
+    assert (await sender.done()).files == (await receiver.done()).files == 100
+
+
+@pytest.mark.parametrize(
+    "link", [LinkSettings(reliable=True), LinkSettings(encrypt=False), LinkSettings(channels=2)], ids=str
+)
+async def test_the_ways_to_connect_all_carry_a_transfer(sessions: Sessions, link: LinkSettings) -> None:
+    sender = sessions.send(RandomSource(400_000), link=link)
+    receiver = sessions.receive(link=link)
+    assert (await sender.done()).bytes == (await receiver.done()).bytes == 400_000
+    assert sender.of(Connected)[0].encrypted is link.encrypt
+    assert sender.of(Connected)[0].channels == link.channels
+
+
+async def test_messages_lost_on_the_way_are_sent_again(sessions: Sessions) -> None:
+    rng = random.Random(3)
+
+    def lossy(_role: str, index: int, message: bytes) -> list[bytes]:
+        return [] if index and rng.random() < 0.1 else [message]
+
+    sessions.network.tamper = lossy
+    sender, receiver = sessions.send(RandomSource(2_000_000)), sessions.receive()
+    assert (await sender.done()).bytes == (await receiver.done()).bytes == 2_000_000
+
+
+# Saying no
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (Declined(), "its user does not want this"),
+        (InputNeeded("Your consent", "--yes"), "--yes accepts"),
+        (TargetExists("/home/me/private/report.txt"), "has a file of that name"),
+        (DiskFull("/home/me/private", 5), "disk is full"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+async def test_a_refusal_reaches_the_sender_with_its_reason_and_without_paths(
+    sessions: Sessions, error: TallowError, words: str
+) -> None:
+    sender, receiver = sessions.send(TextSource("x")), sessions.receive(refusing(error))
+    assert await receiver.failure() is error
+    refused = await sender.failure()
+    assert isinstance(refused, PeerRefused)
+    assert words in refused.sentence
+    assert "/home" not in refused.sentence
+    assert ".." not in refused.sentence
+
+
+async def test_an_error_of_ours_at_consent_is_told_too(sessions: Sessions) -> None:
+    async def broken(_manifest: Manifest) -> Sink:
+        raise ZeroDivisionError
+
+    sender, receiver = sessions.send(TextSource("x")), sessions.receive(broken)
+    assert isinstance(await receiver.failure(), ZeroDivisionError)
+    assert isinstance(await sender.failure(), PeerFailed)
+
+
+async def test_a_receiver_who_does_not_answer_is_not_waited_for_forever(sessions: Sessions) -> None:
+    sender = sessions.send(TextSource("x"), waits=Waits(peer_s=0.2))
+    receiver = sessions.receive(never)
+    assert isinstance(await sender.failure(), TransferStalled)
+    told = await receiver.failure()
+    assert isinstance(told, PeerFailed)
+    assert "waited for too long" in told.sentence
+
+
+async def test_a_wait_is_announced_only_if_it_takes_a_moment(sessions: Sessions) -> None:
+    sender = sessions.send(TextSource("x"))
+    receiver = sessions.receive(never)
+    await receiver.event(Offered)
+    assert [event.what for event in sender.of(Waiting)] == ["for the receiver"]
+    assert await sender.event(Waiting, 2) == Waiting("for the receiver to accept", Waits().peer_s)
+
+
+# Stopping
+
+
+async def test_cancelling_the_sender_in_the_middle_tells_the_receiver_and_leaves_nothing(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    link = LinkSettings(limit_bytes_per_s=1_000_000)
+    sender = sessions.send(RandomSource(50_000_000), link=link)
+    receiver = sessions.receive(into(tmp_path / "in"))
+    await receiver.event(Progress)
+    sender.cancel()
+    assert isinstance(await sender.failure(), asyncio.CancelledError)
+    assert isinstance(await receiver.failure(), PeerCancelled)
+    assert temporaries(tmp_path) == []
+    assert list((tmp_path / "in").iterdir()) == []
+
+
+async def test_cancelling_the_receiver_in_the_middle_tells_the_sender_and_leaves_nothing(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    sender = sessions.send(RandomSource(50_000_000), link=LinkSettings(limit_bytes_per_s=1_000_000))
+    receiver = sessions.receive(into(tmp_path / "in"))
+    await receiver.event(Progress)
+    receiver.cancel()
+    assert isinstance(await receiver.failure(), asyncio.CancelledError)
+    assert isinstance(await sender.failure(), PeerCancelled)
+    assert list((tmp_path / "in").iterdir()) == []
+
+
+async def test_cancelling_at_the_question_tells_the_sender(sessions: Sessions) -> None:
+    sender, receiver = sessions.send(TextSource("x")), sessions.receive(never)
+    await receiver.event(Offered)
+    receiver.cancel()
+    assert isinstance(await receiver.failure(), asyncio.CancelledError)
+    assert isinstance(await sender.failure(), PeerCancelled)
+
+
+async def test_a_sender_that_stops_while_the_question_stands_ends_the_question(sessions: Sessions) -> None:
+    sender, receiver = sessions.send(TextSource("x")), sessions.receive(never)
+    await receiver.event(Offered)
+    sender.cancel()
+    assert isinstance(await receiver.failure(), PeerCancelled)
+    assert isinstance(await sender.failure(), asyncio.CancelledError)
+
+
+async def test_cancelling_a_sender_that_waits_for_standard_input_ends_at_once(sessions: Sessions) -> None:
+    ours, theirs = os.pipe()
+    sender, receiver = sessions.send(StreamSource(ours)), sessions.receive()
+    await receiver.event(Progress)  # accepted; the read waits
+    sender.cancel()
+    assert isinstance(await sender.failure(), asyncio.CancelledError)
+    assert isinstance(await receiver.failure(), PeerCancelled)
+    os.close(ours)
+    os.close(theirs)
+
+
+# What breaks
+
+
+async def test_a_connection_that_breaks_ends_both_sides(sessions: Sessions, tmp_path: Path) -> None:
+    sender = sessions.send(RandomSource(50_000_000), link=LinkSettings(limit_bytes_per_s=1_000_000))
+    receiver = sessions.receive(into(tmp_path / "in"))
+    await receiver.event(Progress)
+    sessions.network.cut()
+    assert isinstance(await sender.failure(), PeerVanished)
+    assert isinstance(await receiver.failure(), PeerVanished)
+    assert list((tmp_path / "in").iterdir()) == []
+
+
+async def test_silence_ends_both_sides_after_the_idle_timeout(sessions: Sessions, tmp_path: Path) -> None:
+    waits = Waits(idle_s=0.4)
+    sender = sessions.send(
+        RandomSource(50_000_000), link=LinkSettings(limit_bytes_per_s=1_000_000), waits=waits
+    )
+    receiver = sessions.receive(into(tmp_path / "in"), waits=waits)
+    await receiver.event(Progress)
+    sessions.network.silent = True
+    assert isinstance(await sender.failure(), (TransferStalled, PeerVanished))
+    assert isinstance(await receiver.failure(), PeerVanished)
+    assert list((tmp_path / "in").iterdir()) == []
+
+
+async def test_one_lost_data_channel_is_no_loss(sessions: Sessions) -> None:
+    sender = sessions.send(RandomSource(3_000_000), link=LinkSettings(limit_bytes_per_s=6_000_000))
+    receiver = sessions.receive()
+    await receiver.event(Progress)
+    for link in sessions.network.links.values():
+        link.data[0].lost()
+    assert (await sender.done()).bytes == (await receiver.done()).bytes == 3_000_000
+
+
+async def test_a_path_that_leads_nowhere_ends_both_sides(sessions: Sessions) -> None:
+    sessions.network.unreachable = True
+    sender, receiver = sessions.send(TextSource("x")), sessions.receive()
+    assert isinstance(await sender.failure(), NoPathError)
+    assert isinstance(await receiver.failure(), NoPathError)
+
+
+async def test_a_changed_byte_on_the_way_is_a_broken_protocol_and_nothing_is_kept(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    def flip(role: str, index: int, message: bytes) -> list[bytes]:
+        if role == "host" and index:
+            message = message[:-1] + bytes([message[-1] ^ 1])
+        return [message]
+
+    sessions.network.tamper = flip
+    sender = sessions.send(RandomSource(1_000_000))
+    receiver = sessions.receive(into(tmp_path / "in"))
+    assert isinstance(await receiver.failure(), PeerProtocolError)
+    told = await sender.failure()
+    assert isinstance(told, PeerFailed)
+    assert "breaks the protocol" in told.sentence
+    assert list((tmp_path / "in").iterdir()) == []
+
+
+async def test_a_source_that_fails_tells_the_receiver_without_naming_its_file(sessions: Sessions) -> None:
+    class Changed(RandomSource):
+        def read(self, offset: int, size: int) -> bytes:
+            raise SourceChanged("/home/me/secret.txt", "it became shorter")
+
+    sender, receiver = sessions.send(Changed(1000)), sessions.receive()
+    assert isinstance(await sender.failure(), SourceChanged)
+    told = await receiver.failure()
+    assert isinstance(told, PeerFailed)
+    assert "changed meanwhile" in told.sentence
+    assert "secret" not in told.sentence
+
+
+async def test_an_error_nobody_foresaw_in_the_disk_thread_tells_the_sender(sessions: Sessions) -> None:
+    class Broken(NullSink):
+        def take(self, data: memoryview) -> None:
+            raise ZeroDivisionError
+
+    async def decide(_manifest: Manifest) -> Sink:
+        return Broken()
+
+    sender, receiver = sessions.send(RandomSource(100_000)), sessions.receive(decide)
+    assert isinstance(await receiver.failure(), ZeroDivisionError)
+    told = await sender.failure()
+    assert isinstance(told, PeerFailed)
+    assert "error of its own" in told.sentence
+
+
+@pytest.mark.parametrize("event", [Offered, FileFinished, Stats], ids=lambda kind: kind.__name__)
+async def test_a_renderer_that_fails_ends_both_sides_and_hangs_neither(
+    sessions: Sessions, event: type[object]
+) -> None:
+    sender = sessions.send(RandomSource(500_000), link=LinkSettings(limit_bytes_per_s=1_000_000))
+    receiver = sessions.receive()
+    receiver.fails_at = event
+    assert isinstance(await receiver.failure(), OSError)
+    assert isinstance(await sender.failure(), PeerFailed)
+
+
+async def test_an_offer_whose_names_are_dangerous_is_refused_before_anybody_is_asked(
+    sessions: Sessions,
+) -> None:
+    class Evil(RandomSource):
+        @property
+        def manifest(self) -> Manifest:
+            return Manifest("files", (Entry("../.ssh/authorized_keys", EntryKind.FILE, 10, 0o644, 0),))
+
+    asked: list[Manifest] = []
+
+    async def decide(manifest: Manifest) -> Sink:
+        asked.append(manifest)
+        return NullSink()
+
+    sender, receiver = sessions.send(Evil(10)), sessions.receive(decide)
+    assert isinstance(await receiver.failure(), PeerProtocolError)
+    assert isinstance(await sender.failure(), PeerRefused)
+    assert asked == []
+
+
+async def test_what_a_source_leaves_out_and_a_sink_cannot_do_is_said(sessions: Sessions) -> None:
+    class Noted(TextSource):
+        @property
+        def notices(self) -> tuple[str, ...]:
+            return ("a socket was left out",)
+
+    class Wanting(NullSink):
+        @property
+        def notices(self) -> tuple[str, ...]:
+            return ("a link could not be made",)
+
+    async def decide(_manifest: Manifest) -> Sink:
+        return Wanting()
+
+    sender, receiver = sessions.send(Noted("x")), sessions.receive(decide)
+    await sender.done()
+    await receiver.done()
+    assert Notice("a socket was left out") in sender.events
+    assert Notice("a link could not be made") in receiver.events
+
+
+async def test_the_source_and_the_sink_are_closed_whatever_happens(sessions: Sessions) -> None:
+    closed: list[str] = []
+
+    class Source(TextSource):
+        def close(self) -> None:
+            closed.append("source")
+
+    class Closing(NullSink):
+        def close(self) -> None:
+            closed.append("sink")
+
+        def open(self, manifest: Manifest) -> None:
+            raise DiskFull("here")
+
+    async def decide(_manifest: Manifest) -> Sink:
+        return Closing()
+
+    sender, receiver = sessions.send(Source("x")), sessions.receive(decide)
+    await sender.failure()
+    await receiver.failure()
+    assert sorted(set(closed)) == ["sink", "source"]
