@@ -308,9 +308,8 @@ class Bbr(CongestionController):
 
     def _watch_probe(self, sample: AckSample) -> None:
         model = self.model
-        enough_s = min(
-            (UP_GAIN - 1.0) * model.min_rtt_s + QUEUE_FLOOR_S, OVERFLOW_SHARE * self._overflow_queue_s
-        )
+        enough_s = (UP_GAIN - 1.0) * model.min_rtt_s + self._config.timer_granularity_s
+        enough_s = min(enough_s, OVERFLOW_SHARE * self._overflow_queue_s)
         if model.has_excess_loss_in_flight(sample):
             # Short queues overflow before they show in the round trip.
             self._remember_overflow()
@@ -321,7 +320,7 @@ class Bbr(CongestionController):
     def _drained_bytes(self) -> float:
         model = self.model
         drained = min(model.bdp_bytes, HEADROOM * model.inflight_hi_bytes)
-        return max(drained, MIN_WINDOW_PACKETS * self.mtu_bytes) + self._lateness_bytes()
+        return max(drained, MIN_WINDOW_PACKETS * self.mtu_bytes)
 
     def _end_probe_rtt(self, now: float) -> None:
         model = self.model

@@ -57,7 +57,9 @@ class ModelFlow:
         *,
         start_s: float = 0.0,
         ack_interval_s: float = 0.001,
+        stop_s: float = float("inf"),
         app_rate_bps: float | None = None,
+        unlimited_from_s: float = float("inf"),
         rng: random.Random | None = None,
     ) -> None:
         uniform = rng.random if rng else (lambda: 0.5)
@@ -65,7 +67,9 @@ class ModelFlow:
         self.result = FlowResult()
         self.start_s = start_s
         self._ack_interval_s = ack_interval_s
+        self._stop_s = stop_s
         self._app_rate = app_rate_bps / 8 if app_rate_bps else None
+        self._unlimited_from_s = unlimited_from_s
         self._estimator = DeliveryRateEstimator()
         self._pacer = Pacer(self.controller.pacing_rate, self.controller.send_quantum_bytes)
         self._inflight_bytes = 0
@@ -86,7 +90,9 @@ class ModelFlow:
 
     def send(self, now: float, link: Link) -> None:
         """Let go what window and pacer allow."""
-        while now >= self.start_s:
+        if now >= self._unlimited_from_s:
+            self._app_rate = None
+        while self.start_s <= now < self._stop_s:
             room = self.controller.cwnd_bytes - self._inflight_bytes
             budget = self._pacer.budget(now)
             if room < MTU_BYTES or budget < MTU_BYTES:
