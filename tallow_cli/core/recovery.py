@@ -22,6 +22,7 @@ INITIAL_RTT_S = 0.333  # section 6.2.2
 MAX_ACK_DELAY_S = 0.025  # what the receiver promises; section 6.2.1
 MAX_PTO_S = 3.0  # unlike QUIC we go on probing at this pace: the idle timeout ends it, not the backoff
 REMEMBER_LOST_PTOS = 3.0  # how long a lost message may still be acknowledged
+POLL_DEPARTURES_S = 0.025  # how often the shell is woken to report what has left, if nothing else wakes it
 PRIOR_MESSAGES = 4
 LOSS_MEMORY_MESSAGES = 64  # the estimate forgets at this pace: 4 MiB of 64 KiB messages
 
@@ -133,6 +134,7 @@ class ChannelRecovery:
         self._queue: deque[tuple[int, SentPacket]] = deque()  # local; with bytes handed
         self._handed_bytes = 0
         self._reported_at: float | None = None  # the last `buffered`; None: the shell never reports
+        self._poll_at = 0.0
 
     @property
     def floor(self) -> int:
@@ -175,6 +177,7 @@ class ChannelRecovery:
             packet.left_after = max(packet.left_after, reported_at)
             packet.sent_at = self._last_sent_at = now
         self._reported_at = now
+        self._poll_at = now + POLL_DEPARTURES_S
 
     def on_ack(self, now: float, ack: Ack) -> AckOutcome:
         """Raises PeerProtocolError if it acknowledges what was never sent."""
@@ -223,18 +226,19 @@ class ChannelRecovery:
         return abandoned
 
     def deadline(self, rtt: RttEstimator) -> float | None:
-        """When `on_deadline` is due: a message becomes old enough to be lost, or a probe is wanted."""
+        """When a message is old enough to be lost, a probe is wanted, or a report of departures is overdue."""
         packet = self.oldest
         if packet is None:
             return None
         if packet.number < self._largest_acked and not packet.queued:
             return packet.sent_at + rtt.loss_delay_s
-        if self._queue:
-            return None  # what is still in the local stack will bring an ACK by itself
-        return self._probe_at(rtt)
+        # What is still in the local stack needs no probe, but nothing may tell us when the last of it leaves.
+        return self._poll_at if self._queue else self._probe_at(rtt)
 
     def probe_due(self, now: float, rtt: RttEstimator) -> bool:
         """After `detect_lost`: whether a probe must go out now. Counts it (section 6.2)."""
+        if now >= self._poll_at:
+            self._poll_at = now + POLL_DEPARTURES_S
         packet = self.oldest
         if packet is None or self._queue or packet.number < self._largest_acked:
             return False
@@ -246,7 +250,9 @@ class ChannelRecovery:
 
     def _left_after(self, packet: SentPacket) -> float:
         """The last moment at which the packet is known to have been here."""
-        if packet.queued and self._reported_at is not None:  # it has left since the last report, or no ACK were
+        if (
+            packet.queued and self._reported_at is not None
+        ):  # it has left since the last report, or no ACK were
             return max(packet.left_after, self._reported_at)
         return packet.left_after
 

@@ -101,6 +101,9 @@ class Wire:
             times.append(self._arrivals[0].at)
         return min(times, default=None)
 
+    def next_arrival(self) -> float | None:
+        return self._arrivals[0].at if self._arrivals else None
+
     def advance(self, now: float) -> None:
         while self._sending is not None and self._sending[0] <= now:
             finished, channel, message = self._sending

@@ -62,6 +62,7 @@ def random_scenario(seed: int) -> Scenario:
         low=16_384,
         reports_departures=rng.random() < 0.8,
         reports_late=rng.random() < 0.5,
+        wakes_at_departures=rng.random() < 0.5,
         send=SendOptions(
             memory_bytes=rng.choice([256 * 1024, MiB, 32 * MiB]),
             limit_bytes_per_s=rng.choice([None, None, None, 200e3]),

@@ -166,6 +166,13 @@ def test_data_that_never_gets_through_while_the_peer_lives_is_a_stall():
     assert 10.0 <= outcome.finished_at < 30.0
 
 
+def test_a_lost_tail_is_found_though_nothing_wakes_the_shell_when_it_leaves():
+    """The last report says that all is queued; then everything leaves and is lost."""
+    outage = Profile(rate=1e6, delay=0.005, outages=((0.105, 0.4),))
+    outcome = simulate_success(Scenario(files=(50_000,), there=outage, wakes_at_departures=False))
+    assert outcome.seconds < 2.5
+
+
 def test_the_users_limit_is_kept():
     scenario = Scenario(files=(2_000_000,), send=SendOptions(limit_bytes_per_s=500e3))
     outcome = simulate_success(scenario)

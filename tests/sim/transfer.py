@@ -60,6 +60,7 @@ class Scenario:
     receive: ReceiveOptions = field(default_factory=ReceiveOptions)
     reports_departures: bool = True
     reports_late: bool = False  # an ACK is fed before the departures that caused it are reported
+    wakes_at_departures: bool = True  # False: only inputs and timeouts wake the shell, as in asyncio
     give_up_at: float = 600.0
 
 
@@ -128,12 +129,17 @@ class Simulation:
     # The loop -----------------------------------------------------------------------------------------------
 
     def run(self) -> Outcome:
+        asleep = False
         while not self._over:
-            self._drain()
+            if not asleep:
+                self._drain()
             if self._over:
                 break
             self.now = max(self.now, self._next_time())
             assert self.now < self.scenario.give_up_at, f"no end by {self.now:.1f} s: {self._describe()}"
+            asleep = not self.scenario.wakes_at_departures and not self._something_due()
+            if asleep:
+                continue
             self.wakes += 1
             self._feed()
         self._drain()
@@ -157,6 +163,19 @@ class Simulation:
     def _over(self) -> bool:
         sides = [name in self.finished or self.errors[name] is not None for name in self.errors]
         return all(sides)
+
+    def _something_due(self) -> bool:
+        """Whether anything but a departure happens now."""
+        self.there.advance(self.now)
+        self.back.advance(self.now)
+        deadlines = [
+            self._timers[0][0] if self._timers else None,
+            self.there.next_arrival(),
+            self.back.next_arrival(),
+            self.sender.next_timeout(),
+            self.receiver.next_timeout(),
+        ]
+        return any(deadline is not None and deadline <= self.now for deadline in deadlines)
 
     def _next_time(self) -> float:
         times = [

@@ -108,7 +108,9 @@ def test_a_message_still_in_the_local_stack_is_neither_old_nor_probed(recovery, 
     send(recovery, 3, at=1.0)
     recovery.buffered(1.0, 2000)
     recovery.on_ack(1.1, ack((0, 0)))
-    assert recovery.deadline(rtt) is None
+    assert recovery.deadline(rtt) == pytest.approx(1.025), "the shell is asked again"
+    assert not recovery.probe_due(1.025, rtt)
+    assert recovery.deadline(rtt) == pytest.approx(1.05), "but not without end at once"
     recovery.buffered(5.0, 0)
     assert recovery.deadline(rtt) == pytest.approx(5.0 + rtt.pto_s)
 
