@@ -167,13 +167,15 @@ class SignalingClient:
 
     async def wait_for_peer(self, timeout_s: float) -> None:
         """Host: until somebody joins. Raises PeerNeverCame and the server errors."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         try:
             async with asyncio.timeout(timeout_s):
                 message = await self._next()
         except TimeoutError:
             raise PeerNeverCame(timeout_s) from None
         if isinstance(message, Error) and message.code == ErrorCode.ROOM_EXPIRED:
-            raise PeerNeverCame(timeout_s)
+            raise PeerNeverCame(loop.time() - begun)
         if not isinstance(message, PeerJoined):
             raise self._error_for(message)
         self._peer_present = True
