@@ -16,21 +16,27 @@ from tallow_cli import __version__
 from tallow_cli.cli import bench, recv, send, serve
 from tallow_cli.cli.config import load_defaults
 from tallow_cli.cli.environment import Environment
-from tallow_cli.errors import BadOption, ExitCode, Interrupted, TallowError
+from tallow_cli.cli.help import Command, Group
+from tallow_cli.errors import ExitCode, Interrupted, TallowError, UsageError
 
 app = typer.Typer(
     name="tallow",
+    cls=Group,
     help="Send files from shell to shell, peer to peer, over WebRTC DataChannels.",
-    no_args_is_help=True,
     add_completion=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("send", help=send.HELP)(send.command)
-app.command("recv", help=recv.HELP)(recv.command)
-app.command("receive", hidden=True, help=recv.HELP)(recv.command)
-app.command("bench", help=bench.HELP)(bench.command)
-app.command("serve", help=serve.HELP)(serve.command)
+for _name, _module in (("send", send), ("recv", recv), ("bench", bench), ("serve", serve)):
+    app.command(
+        _name,
+        cls=Command,
+        help=_module.HELP,
+        short_help=_module.SUMMARY,
+        epilog=_module.EXAMPLES,
+    )(_module.command)
+app.command("receive", cls=Command, hidden=True, help=recv.HELP, epilog=recv.EXAMPLES)(recv.command)
 
 
 def _show_version(value: bool) -> None:
@@ -54,15 +60,23 @@ def run(arguments: Sequence[str], environment: Environment | None = None) -> int
     wants_json = "--json" in arguments
     try:
         defaults = load_defaults(environment.config_path, _option_names())
-        result = app(args=list(arguments), standalone_mode=False, default_map=defaults, prog_name="tallow")
+        # `tallow` alone gets the help, and the exit code of somebody who has not said what to do.
+        result = app(
+            args=list(arguments) or ["--help"],
+            standalone_mode=False,
+            default_map=defaults,
+            prog_name="tallow",
+        )
     except typer.TyperException as error:
-        return _fail(environment, BadOption("usage", error.format_message()), wants_json=wants_json)
+        return _fail(environment, UsageError(error.format_message()), wants_json=wants_json)
     except TallowError as error:
         return _fail(environment, error, wants_json=wants_json)
     except (typer.Abort, KeyboardInterrupt):
         if environment.stderr.isatty():
             environment.stderr.write("\n")  # after the terminal's ^C
         return _fail(environment, Interrupted(), wants_json=wants_json)
+    if not arguments:
+        return ExitCode.USAGE
     return result if isinstance(result, int) else ExitCode.DONE
 
 

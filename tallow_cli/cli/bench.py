@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tallow_cli.cli import options
-from tallow_cli.cli.drive import Emit, debugging, drive
 from tallow_cli.cli.environment import Environment
 from tallow_cli.errors import BadOption
 
@@ -18,8 +17,14 @@ if TYPE_CHECKING:
     from tallow_cli.bench.report import Report
     from tallow_cli.bench.runner import RunResult
     from tallow_cli.bench.scenarios import Scenario
+    from tallow_cli.cli.drive import Emit
 
 HELP = "Measure the real path on this machine: two processes, real signaling, real channels, random data."
+SUMMARY = "Measure this machine's path, and fail below a rate."
+EXAMPLES = """\
+tallow bench
+tallow bench --runs 3 --fail-below 80
+"""
 BENCH = "What is measured"
 
 
@@ -75,6 +80,7 @@ def command(
 ) -> int:
     """Run `tallow bench`; the parameters are its options. Returns the exit code."""
     from tallow_cli.bench.scenarios import Scenario, parse_bench_size, parse_profile
+    from tallow_cli.cli.drive import debugging, drive
     from tallow_cli.cli.settings import link_settings, show
 
     environment = Environment()

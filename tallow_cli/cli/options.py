@@ -10,6 +10,7 @@ import typer
 from tallow_cli.core.quantities import parse_rate, parse_size
 from tallow_cli.errors import BadOption
 
+ARGUMENTS = "Arguments"
 RENDEZVOUS = "Finding each other"
 SPEED = "Speed"
 OUTPUT = "Output"

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tallow_cli.cli import options
-from tallow_cli.cli.drive import Emit, debugging, drive
 from tallow_cli.cli.environment import Environment
 from tallow_cli.errors import BadOption, InputNeeded
 
+if TYPE_CHECKING:
+    from tallow_cli.cli.drive import Emit
+
 HELP = "Receive what a sender offers under CODE. Nothing is overwritten unless you say so."
+SUMMARY = "Receive what a sender offers under a code."
+EXAMPLES = """\
+tallow recv 4821-acorn-blend-crisp
+tallow recv 4821-acorn-blend-crisp -o ~/Downloads
+tallow recv 4821-acorn-blend-crisp -o - | tar x
+"""
+
+
+def complete_code(incomplete: str) -> list[str]:
+    """For the shell's Tab: the codes that `incomplete` may become, by its last word."""
+    from tallow_cli.crypto.codes import complete
+
+    return list(complete(incomplete))
 
 
 def command(
     code_argument: Annotated[
-        str | None, typer.Argument(metavar="[CODE]", help="The sender's code; asked for if absent.")
+        str | None,
+        typer.Argument(
+            metavar="CODE", help="The sender's code; asked for if absent.", autocompletion=complete_code
+        ),
     ] = None,
     output: Annotated[
         str | None,
@@ -63,6 +81,7 @@ def command(
 ) -> int:
     """Run `tallow recv`; the parameters are its options. Returns the exit code."""
     from tallow_cli.cli.consent import Consent
+    from tallow_cli.cli.drive import debugging, drive
     from tallow_cli.cli.settings import link_settings, show
     from tallow_cli.crypto.codes import parse_code
     from tallow_cli.session.receive import receive

@@ -9,22 +9,31 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tallow_cli.cli import options
-from tallow_cli.cli.drive import Emit, debugging, drive
 from tallow_cli.cli.environment import Environment
 from tallow_cli.errors import BadOption
 
 if TYPE_CHECKING:
+    from tallow_cli.cli.drive import Emit
     from tallow_cli.store.source import Source
 
 HELP = "Send files, directories, standard input (-) or a text. Prints a code for the receiver."
+SUMMARY = "Send files, directories, standard input or a text."
+EXAMPLES = """\
+tallow send report.pdf photos/
+tar c . | tallow send -
+tallow send --text "see you at eight"
+"""
 
 
 def command(
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="PATH…", help="What to send; - is standard input.")
+        list[str] | None, typer.Argument(metavar="PATH", help="What to send; - is standard input.")
     ] = None,
     text: Annotated[
-        str | None, typer.Option("--text", metavar="TEXT", help="Send this text instead.")
+        str | None,
+        typer.Option(
+            "--text", metavar="TEXT", help="Send this text instead.", rich_help_panel=options.ARGUMENTS
+        ),
     ] = None,
     server: options.Server = None,
     code: options.CodeOption = None,
@@ -43,6 +52,7 @@ def command(
     no_input: options.NoInput = False,
 ) -> int:
     """Run `tallow send`; the parameters are its options. Returns the exit code."""
+    from tallow_cli.cli.drive import debugging, drive
     from tallow_cli.cli.settings import link_settings, show
     from tallow_cli.crypto.codes import parse_code
     from tallow_cli.session.send import send

@@ -7,6 +7,11 @@ from typing import Annotated
 import typer
 
 HELP = "Run the signaling server alone, for senders and receivers that name it with --server."
+SUMMARY = "Run the signaling server alone."
+EXAMPLES = """\
+tallow serve --host 0.0.0.0
+tallow serve --host 0.0.0.0 --tls-cert chain.pem --tls-key key.pem
+"""
 
 
 def command(
