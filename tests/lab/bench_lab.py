@@ -1,0 +1,207 @@
+"""`make bench-lab`: file to file over the lab's links, beside iperf3 and stock aiortc, as a Markdown table.
+
+    python -m tests.lab.bench_lab [--runs 3] [--profiles raw,lan1g] [--sizes …]
+
+Every figure is the median of the runs made here and now. What cannot run on this machine is left out, and said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.lab.namespaces import ADDRESS_B, PROFILES, Lab, Profile, lab, missing
+
+SECONDS = 12  # about how long a run should take, so that the start weighs little
+SIZE_LIMIT_BYTES = 1_500_000_000
+EXPECTED_MBPS = {"raw": 1200, "aiortc": 100}
+BLOCK = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    mbps: float
+    sender_cpu_s_per_gb: float = 0.0
+    receiver_cpu_s_per_gb: float = 0.0
+    max_rss_mib: float = 0.0
+    min_rtt_ms: float | None = None
+    avg_rtt_ms: float | None = None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--profiles", default="raw,lan1g,lan500,wifi,inet,inet1")
+    parser.add_argument("--no-peers", action="store_true", help="only Tallow's default engine")
+    arguments = parser.parse_args()
+    print(
+        "| link | turbo Mbit/s | share of the link | iperf3 BBR | iperf3 CUBIC | aiortc | CPU s/GB | MiB | RTT ms |"
+    )
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    with tempfile.TemporaryDirectory() as directory:
+        for name in arguments.profiles.split(","):
+            profile = PROFILES[name]
+            reason = missing(profile)
+            if reason:
+                print(f"| {name} | left out: {reason} |", flush=True)
+                continue
+            print(row(profile, Path(directory), arguments.runs, peers=not arguments.no_peers), flush=True)
+    return 0
+
+
+def row(profile: Profile, directory: Path, runs: int, *, peers: bool) -> str:
+    """One link's figures."""
+    expected = profile.rate_mbps or EXPECTED_MBPS["raw"]
+    turbo: list[Run] = []
+    others: dict[str, list[float]] = {"bbr": [], "cubic": [], "aiortc": []}
+    with lab(profile) as hosts:
+        for _ in range(runs):
+            turbo.append(transfer(hosts, directory, "turbo", size_for(expected)))
+            if peers:
+                for congestion in ("bbr", "cubic"):
+                    others[congestion].append(iperf(hosts, congestion))
+                others["aiortc"].append(
+                    transfer(
+                        hosts, directory, "aiortc", size_for(min(expected, EXPECTED_MBPS["aiortc"]) // 4)
+                    ).mbps
+                )
+    best = median(run.mbps for run in turbo)
+    share = f"{best / profile.rate_mbps:.1%}" if profile.rate_mbps else "–"
+    cells = [
+        profile.name,
+        f"{best:.0f} ({min(r.mbps for r in turbo):.0f}–{max(r.mbps for r in turbo):.0f})",
+        share,
+        *(f"{median(values):.0f}" if values else "–" for values in others.values()),
+        f"{median(r.sender_cpu_s_per_gb for r in turbo):.1f} + {median(r.receiver_cpu_s_per_gb for r in turbo):.1f}",
+        f"{max(r.max_rss_mib for r in turbo):.0f}",
+        f"{median(r.avg_rtt_ms or 0 for r in turbo):.1f} (least {min(r.min_rtt_ms or 0 for r in turbo):.1f})",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def size_for(mbps: float) -> int:
+    return min(int(mbps * 1e6 / 8 * SECONDS) // BLOCK * BLOCK + BLOCK, SIZE_LIMIT_BYTES)
+
+
+def iperf(hosts: Lab, congestion: str) -> float:
+    """TCP goodput in Mbit/s as iperf3 sees it at the receiver; 0 where this kernel lacks the algorithm."""
+    if shutil.which("iperf3") is None:
+        return 0.0
+    server = subprocess.Popen([*hosts.on_b, "iperf3", "-s", "-1"], stdout=subprocess.DEVNULL)
+    time.sleep(0.3)
+    command = [*hosts.on_a, "iperf3", "-c", ADDRESS_B, "-t", str(SECONDS), "-C", congestion, "-J"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    server.terminate()
+    server.wait(5)
+    try:
+        return float(json.loads(result.stdout)["end"]["sum_received"]["bits_per_second"]) / 1e6
+    except (ValueError, KeyError):
+        return 0.0
+
+
+def transfer(hosts: Lab, directory: Path, engine: str, size: int) -> Run:
+    """One real transfer, file to file, by the real commands."""
+    source = random_file(directory, size)
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(directory), "TALLOW_NO_MDNS": "1"}
+    tallow = [sys.executable, "-m", "tallow_cli"]
+    with received(directory) as target:
+        sender = Measured(
+            [*hosts.on_a, *tallow, "send", str(source), "--json", "--engine", engine], environment
+        )
+        code = sender.event("code")
+        receive = [
+            "recv",
+            code["code"],
+            "--server",
+            code["reachable_as"],
+            "--yes",
+            "--json",
+            "-o",
+            str(target),
+        ]
+        receiver = Measured([*hosts.on_b, *tallow, *receive, "--engine", engine], environment)
+        receiver_use, sender_use = receiver.end(), sender.end()
+        done = sender.event("done")
+        copied = target / source.name
+        if copied.stat().st_size != size:
+            raise RuntimeError("the received file is not whole")
+    figures = done["benchmark"]
+    return Run(
+        mbps=done["mbps"],
+        sender_cpu_s_per_gb=sender_use.cpu_s / size * 1e9,
+        receiver_cpu_s_per_gb=receiver_use.cpu_s / size * 1e9,
+        max_rss_mib=max(sender_use.rss_mib, receiver_use.rss_mib),
+        min_rtt_ms=figures["min_rtt_ms"],
+        avg_rtt_ms=figures["avg_rtt_ms"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    cpu_s: float
+    rss_mib: float
+
+
+class Measured:
+    """A command whose JSON lines are collected and whose resources are read when it ends."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        self._events: list[dict[str, Any]] = []
+
+    def event(self, name: str) -> dict[str, Any]:
+        """The first event of that name. Raises RuntimeError if the command ends without it."""
+        return self._until(lambda: next((e for e in self._events if e["event"] == name), None), name)
+
+    def _until(self, found: Callable[[], dict[str, Any] | None], name: str) -> dict[str, Any]:
+        while (event := found()) is None:
+            line = self._process.stdout.readline() if self._process.stdout else ""
+            if not line:
+                raise RuntimeError(f"no {name!r} event: {self._events[-1:]}")
+            self._events.append(json.loads(line))
+        return event
+
+    def end(self) -> Use:
+        for line in self._process.stdout or ():
+            self._events.append(json.loads(line))
+        _, status, usage = os.wait4(self._process.pid, 0)
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        if self._process.returncode:
+            raise RuntimeError(f"a transfer ended with {self._process.returncode}: {self._events[-1:]}")
+        return Use(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def random_file(directory: Path, size: int) -> Path:
+    """A file of that many random bytes, made once."""
+    path = directory / f"random-{size}"
+    if not path.exists():
+        with path.open("wb") as file:
+            for start in range(0, size, BLOCK):
+                file.write(os.urandom(min(BLOCK, size - start)))
+    return path
+
+
+@contextmanager
+def received(directory: Path) -> Iterator[Path]:
+    target = directory / "received"
+    target.mkdir()
+    try:
+        yield target
+    finally:
+        shutil.rmtree(target)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
