@@ -28,6 +28,7 @@ from tallow_cli.store.sink import Conflict, Published
 PIPE_STEP: Final = (
     4096  # what a pipe that polls writable takes without blocking (POSIX: PIPE_BUF, at least 512)
 )
+CLOSE_WAIT_S: Final = 1.0
 STANDARD_OUTPUT: Final = "standard output"
 
 
@@ -184,9 +185,12 @@ class StdoutSink(SequentialSink):
             return
         self._closed = True
         os.write(self._wake_write, b"\0")
-        if self._writing.acquire(timeout=1.0):  # a blocked terminal may keep it; then the pipe is left open
+        if self._writing.acquire(
+            timeout=CLOSE_WAIT_S
+        ):  # a blocked terminal may keep it; then the pipe is left open
             os.close(self._wake_read)
             os.close(self._wake_write)
+            self._writing.release()
 
     def _write_all(self, data: memoryview) -> None:
         while len(data):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Sequence
 from typing import Final, Protocol, runtime_checkable
 
@@ -20,6 +21,7 @@ from tallow_cli.store.failures import displayable, source_error
 from tallow_cli.store.scan import LocalFile, scan
 
 EMPTY_DIGEST: Final = blake3(b"").digest()
+CLOSE_WAIT_S: Final = 1.0
 READ_AHEAD_FROM: Final = 1024 * 1024  # a smaller file is read in one or two calls anyway
 _READ_FLAGS: Final = (
     os.O_RDONLY
@@ -96,6 +98,8 @@ class FileSource:
         self._offset = 0  # in the file being read, number len(self._digests)
         self._hasher: blake3 | None = None
         self._fd = -1
+        self._reading = threading.Lock()
+        self._closed = False
         self._pass_empty_files()
 
     @property
@@ -115,11 +119,12 @@ class FileSource:
             raise ValueError(f"read at {offset}, but the last read ended at {self._position}")
         pieces: list[bytes] = []
         wanted = size
-        while wanted > 0 and len(self._digests) < len(self._files):
-            piece = self._read_from_file(self._files[len(self._digests)], wanted)
-            pieces.append(piece)
-            wanted -= len(piece)
-            self._pass_empty_files()
+        with self._reading:
+            while wanted > 0 and len(self._digests) < len(self._files) and not self._closed:
+                piece = self._read_from_file(self._files[len(self._digests)], wanted)
+                pieces.append(piece)
+                wanted -= len(piece)
+                self._pass_empty_files()
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._position += len(data)
         return data
@@ -130,6 +135,14 @@ class FileSource:
         return self._digests[file_index]
 
     def close(self) -> None:
+        self._closed = True
+        # A descriptor closed under a read could be another file's by the time it is used. A disk that does
+        # not answer keeps it.
+        if self._reading.acquire(timeout=CLOSE_WAIT_S):
+            self._close_file()
+            self._reading.release()
+
+    def _close_file(self) -> None:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             os.close(fd)
@@ -174,7 +187,7 @@ class FileSource:
         try:
             _check_unchanged(self._fd, file)
         finally:
-            self.close()
+            self._close_file()
         self._digests.append(digest)
         self._hasher = None
         self._offset = 0

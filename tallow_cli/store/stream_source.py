@@ -59,7 +59,7 @@ class StreamSource:
             return b""
         try:
             with self._reading:
-                data = self._read_available(size)
+                data = self._read_available(size) if not self._closed else b""
         except OSError as problem:
             raise SourceUnreadable(self._name, reason(problem)) from problem
         self._hasher.update(data)
@@ -82,6 +82,7 @@ class StreamSource:
         if self._reading.acquire(timeout=CLOSE_WAIT_S):
             os.close(self._wake_read)
             os.close(self._wake_write)
+            self._reading.release()
 
     def _read_available(self, size: int) -> bytes:
         """b"" at the end, or when closed."""

@@ -186,6 +186,8 @@ def test_closing_wakes_a_write_that_waits_for_its_reader() -> None:
     writer.join(10)
     sink.close()
     assert len(failures) == 1
+    with pytest.raises(TargetUnwritable, match="it was closed"):  # one that was waiting for its thread
+        sink.take(memoryview(b"x"))
     assert len(os.listdir("/proc/self/fd")) == before
     os.close(read_end)
     os.close(write_end)

@@ -417,6 +417,17 @@ def test_a_descriptor_is_released_after_a_failure(file: Path) -> None:
     assert open_descriptors() == before
 
 
+def test_a_closed_source_gives_nothing_more_and_opens_nothing(file: Path) -> None:
+    before = open_descriptors()
+    source = half_read(file)
+    source.close()
+    source.close()
+    assert open_descriptors() == before
+    assert source.read(5, 5) == b""
+    assert source.files_read == 0
+    assert open_descriptors() == before
+
+
 # Standard input
 
 
@@ -483,6 +494,7 @@ def test_closing_wakes_a_read_that_waits_and_the_stream_is_not_taken_for_ended()
     assert got == [b""]
     assert source.files_read == 0
     source.close()
+    assert source.read(0, 100) == b""  # one that was waiting for its thread
     assert open_descriptors() == before
     os.close(write_end)
     os.close(read_end)
