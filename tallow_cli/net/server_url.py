@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import SplitResult, urlsplit
 
 from signaling.protocol import DEFAULT_PORT
 from tallow_cli.errors import BadOption
 
 MAX_URL_CHARS = 2_000
+_HOST = re.compile(r"\A[a-z0-9._-]*\Z")
 
 
 def normalize_server_url(text: str, option: str = "--server") -> str:
@@ -61,4 +63,7 @@ def _ascii_host(parts: SplitResult) -> str:
     host = parts.hostname or ""
     if ":" in host:
         return f"[{ipaddress.IPv6Address(host)}]"
-    return host.encode("idna").decode("ascii")  # also limits labels to 63 characters
+    ascii_host = host.encode("idna").decode("ascii").lower()  # also limits labels to 63 characters
+    if not _HOST.match(ascii_host):  # normalization can yield spaces and delimiters
+        raise ValueError("not a host name")
+    return ascii_host

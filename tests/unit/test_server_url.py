@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallow_cli.errors import BadOption
@@ -56,6 +56,9 @@ def test_what_people_write_becomes_a_url(text: str, url: str) -> None:
         "ws://host\n:8765",
         "ws://host\x1b[31m",
         "two words",
+        "¯",
+        "host／path",
+        "a℀b",
         "a" * 64 + ".example",
         "a" * 3_000,
     ],
@@ -66,7 +69,8 @@ def test_what_is_no_server_is_a_bad_option(text: str) -> None:
     assert str(caught.value).startswith("--server: ")
 
 
-@given(st.text())
+@settings(max_examples=300)
+@given(st.text() | st.text(min_size=1, max_size=12).map("ws://{}".format))
 def test_any_text_is_a_url_or_a_bad_option(text: str) -> None:
     try:
         url = normalize_server_url(text)
