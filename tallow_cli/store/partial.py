@@ -88,9 +88,11 @@ class PartialFile:
 
     def write(self, offset: int, data: memoryview) -> None:
         """Raises ValueError for a byte that was there already."""
-        self.open()
+        if self._fd < 0:
+            self.open()
         size = len(data)
-        self._refuse_overlap(offset, offset + size)
+        if offset != self._hashed or self._later or self._digest is not None:
+            self._refuse_overlap(offset, offset + size)
         if offset == self._hashed:
             self._write_all(offset, data)
             if size == self.size:  # a small file in one piece
