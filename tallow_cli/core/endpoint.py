@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 from tallow_cli.core.control import ControlLink, Liveness
@@ -16,8 +17,8 @@ PACKETS_BUDGET_BYTES = 1024 * 1024  # of one `packets` call: the shell's loop ge
 Event = TypeVar("Event")
 
 
-class TransferEndpoint(Generic[Event]):
-    """Base of both machines. A subclass answers `_on_frame`, `_on_message`, `_on_channel` and `_over`."""
+class TransferEndpoint(ABC, Generic[Event]):
+    """Base of both machines."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class TransferEndpoint(Generic[Event]):
         if state is previous or self._over:
             return
         self._on_channel(now, channel, state)
+        # Channels open together, so when one was open and none is, none will be.
         if self._any_opened and self._all_closed and not self._over:
             self._on_channels_lost(now)
 
@@ -92,20 +94,25 @@ class TransferEndpoint(Generic[Event]):
     # For the subclass ---------------------------------------------------------------------------------------
 
     @property
+    @abstractmethod
     def _over(self) -> bool:
-        raise NotImplementedError
+        """Whether the state is final."""
 
+    @abstractmethod
     def _enter_failed(self, now: float) -> None:
-        raise NotImplementedError
+        """The final state of every end but success."""
 
+    @abstractmethod
     def _on_channel(self, now: float, channel: int, state: ChannelState) -> None:
-        raise NotImplementedError
+        """A data channel changed its state."""
 
+    @abstractmethod
     def _on_data_frame(self, now: float, channel: int, number: int, frame: Frame) -> None:
-        raise NotImplementedError
+        """Any frame but CONTROL. Raises PeerProtocolError."""
 
+    @abstractmethod
     def _on_message(self, now: float, message: ControlMessage) -> None:
-        raise NotImplementedError
+        """Any control message but Cancel and Failed. Raises PeerProtocolError."""
 
     def _on_packet(self, now: float, channel: int, number: int, frames: list[Frame], size: int) -> None:
         for frame in frames:

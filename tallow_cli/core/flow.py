@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 
 from tallow_cli.errors import PeerProtocolError
 
@@ -20,7 +21,7 @@ class DeliveryRate:
     """Bytes per second the receiver acknowledges: the maximum of recent intervals."""
 
     def __init__(self) -> None:
-        self._since: float | None = None
+        self._since = -inf
         self._bytes = 0
         self._samples: deque[float] = deque(maxlen=RATE_SAMPLES)
 
@@ -31,12 +32,11 @@ class DeliveryRate:
 
     def started(self, now: float) -> None:
         """Data goes out while none was on its way. A long pause before it says nothing about the path."""
-        if self._since is None or now - self._since >= RATE_INTERVAL_S:
+        if now - self._since >= RATE_INTERVAL_S:
             self._since, self._bytes = now, 0
 
     def delivered(self, now: float, size: int, rtt_s: float) -> None:
-        if self._since is None:
-            self._since = now
+        """`size` bytes were acknowledged; `started` was called before they went out."""
         self._bytes += size
         elapsed_s = now - self._since
         early = len(self._samples) < FIRST_RATE_SAMPLES

@@ -272,6 +272,34 @@ def test_an_ack_for_a_dead_channel_goes_over_a_living_one():
     assert (channel, ack.channel) == (2, 1)
 
 
+def test_an_ack_goes_over_the_control_channel_when_no_other_lives():
+    machine, peer = start((100,))
+    peer.send(1, data(0, 100))
+    write_all(machine)
+    machine.channel_state(0.0, 1, ChannelState.CLOSED)
+    machine.channel_state(0.0, 2, ChannelState.CLOSED)
+    assert [(channel, type(frame)) for channel, _, frame in peer.collect()] == [(0, Ack), (0, Credit)]
+
+
+def test_losing_the_control_channel_ends_an_unfinished_transfer():
+    machine, _ = start()
+    machine.channel_state(0.0, 0, ChannelState.CLOSED)
+    assert isinstance(error_of(machine), PeerVanished)
+
+
+def test_after_the_end_the_shells_late_calls_are_harmless():
+    machine, peer = start()
+    peer.send(1, data(0, 100))
+    machine.writes()
+    machine.cancel(0.0)
+    machine.written(0.0, 0, 100)
+    machine.file_verified(0.0, 0)
+    machine.refuse(0.0, "late")
+    machine.handle_timeout(1e9)
+    assert machine.next_timeout() is None
+    assert machine.events() == []
+
+
 def test_losing_every_data_channel_ends_an_unfinished_transfer():
     machine, _peer = start()
     machine.channel_state(0.0, 1, ChannelState.CLOSED)
@@ -331,6 +359,10 @@ def test_accepting_without_an_offer_is_the_shells_mistake():
     machine.cancel(0.0)
     machine.accept(0.0, (10,))
     assert machine.state is ReceiveState.FAILED
+    machine, peer = start(accept=False)
+    peer.say(Offer(1, b""))
+    with pytest.raises(ValueError):
+        machine.accept(0.0, (1 << 40,), [(2 * n, 2 * n + 1) for n in range(65_537)])
 
 
 def test_a_report_of_an_unknown_write_is_the_shells_mistake():

@@ -251,6 +251,41 @@ def test_what_was_outstanding_on_a_dead_channel_goes_over_the_others():
     assert {frame.offset for _, _, frame in again} == gone
 
 
+def test_a_chunk_half_sent_on_a_dead_channel_goes_on_over_another():
+    machine, peer = start(total=1_000_000, channels=2)
+    while not any(channel == 1 and frame.offset >= 240_000 for channel, _, frame in peer.data()):
+        read(machine)
+        if machine.figures.bytes_in_flight > 250_000:
+            break
+    sent_once = machine.figures.bytes_sent
+    assert sent_once % 40_000, "the bound in flight stopped it within a chunk"
+    machine.channel_state(0.0, 1, ChannelState.CLOSED)
+    received = set()
+    for _ in range(200):
+        read(machine, peer.now)
+        sent = peer.collect()
+        received |= {frame.offset for channel, _, frame in sent if isinstance(frame, Data) and channel == 2}
+        numbers = [number for channel, number, _ in peer.frames if channel == 2]
+        peer.send(2, Ack(2, 0, ((0, max(numbers)),)), Credit(0))
+        peer.now += 0.01
+    assert machine.figures.bytes_acked == 1_000_000
+
+
+def test_a_late_ack_takes_the_loss_back():
+    machine, peer = start(total=200_000, channels=1)
+    read(machine)
+    last = peer.data()[-1][1]
+    peer.now = 0.05
+    peer.send(1, Ack(1, 0, ((last, last),)), Credit(0))
+    assert machine.figures.message_loss > 0.2
+    acked = machine.figures.bytes_acked
+    peer.now = 0.06
+    peer.send(1, Ack(1, 0, ((0, last),)), Credit(0))
+    assert machine.figures.message_loss < 0.1
+    assert machine.figures.bytes_acked > acked
+    assert not [frame for _, _, frame in peer.data() if frame.offset < acked], "nothing is sent again"
+
+
 def test_losing_every_channel_ends_the_transfer():
     machine, peer = start()
     machine.channel_state(0.0, 1, ChannelState.CLOSED)
@@ -456,3 +491,20 @@ def test_misuse_by_the_shell_is_a_value_error():
         machine.chunk_read(0.0, 0, b"unasked")
     with pytest.raises(ValueError):
         start(channels=0)
+    with pytest.raises(ValueError):
+        start(accept=False)[0].digests(0.0, 0, [bytes(32)])
+    with pytest.raises(ValueError):
+        SendMachine(bytes(33 * MiB), total_bytes=0, file_count=0, channels=1, chunk_sizer=Chunks(), now=0.0)
+
+
+def test_after_the_end_the_shells_late_calls_are_harmless():
+    machine, _ = start()
+    request = machine.next_read(0.0)
+    machine.cancel(0.0)
+    machine.chunk_read(0.0, request.offset, content(*request))
+    machine.digests(0.0, 0, [bytes(32)])
+    machine.buffered(0.0, 1, 0)
+    machine.channel_state(0.0, 0, ChannelState.CLOSED)
+    machine.channel_state(0.0, 1, ChannelState.CLOSED)
+    machine.abort(0.0, "unexpected", "late")
+    assert machine.events() == []
