@@ -18,7 +18,7 @@ import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 Data = bytes | bytearray | memoryview
 
@@ -153,6 +153,12 @@ class Filesystem:
         path, dir_fd = self.where(directory, name)
         os.symlink(target, path, dir_fd=dir_fd)
 
+    def start_writeback(self, fd: int) -> None:
+        """Have the kernel begin to write what is dirty, so that little is left for sync_file. Only a hint."""
+        sync_file_range = _c_function("sync_file_range")
+        if sync_file_range is not None:
+            sync_file_range(fd, _WHOLE_FILE, _WHOLE_FILE, _SYNC_FILE_RANGE_WRITE)
+
     def sync_file(self, fd: int) -> None:
         os.fsync(fd)
 
@@ -162,7 +168,7 @@ class Filesystem:
 
     def sync_all(self, directory: Directory) -> bool:
         """Sync the whole file system that holds `directory`; False where that is not to be had."""
-        syncfs = _syncfs()
+        syncfs = _c_function("syncfs")
         if syncfs is None or directory.fd < 0:
             return False
         if syncfs(directory.fd) != 0:
@@ -239,6 +245,8 @@ def _free_bytes_by_path(path: str) -> int | None:
         return None
 
 
+_SYNC_FILE_RANGE_WRITE: Final = 2  # linux/fs.h
+_WHOLE_FILE: Final = ctypes.c_int64(0)  # as offset; as length it means "to the end"
 _HAS_PWRITE: Final = hasattr(os, "pwrite")
 _HAS_FD_ATTRIBUTES: Final = hasattr(os, "fchmod") and os.utime in os.supports_fd
 _HAS_DIR_FD: Final = bool(_DIRECTORY and _NOFOLLOW) and {
@@ -247,17 +255,16 @@ _HAS_DIR_FD: Final = bool(_DIRECTORY and _NOFOLLOW) and {
 
 
 @functools.cache
-def _syncfs() -> Callable[[int], int] | None:
-    """Linux's syncfs(2): one call where 10,000 fsyncs would take 40 times as long (docs/spec/manifest.md)."""
+def _c_function(name: str) -> Callable[..., int] | None:
+    """A Linux system call that Python does not offer; None elsewhere."""
     if sys.platform != "linux":
         return None
     try:
-        function = ctypes.CDLL(None, use_errno=True).syncfs
+        function = getattr(ctypes.CDLL(None, use_errno=True), name)
     except (OSError, AttributeError):
         return None
-    function.argtypes = [ctypes.c_int]
     function.restype = ctypes.c_int
-    return function
+    return cast("Callable[..., int]", function)
 
 
 def default_filesystem() -> Filesystem:

@@ -17,6 +17,9 @@ from tallow_cli.store.filesystem import Data
 from tallow_cli.store.receive_root import ReceiveRoot, temporary_name
 
 ALLOCATE_FROM: Final = 256 * 1024  # below, reserving costs a call and saves nothing
+# Without the hint the kernel gathers for up to 30 s, and the fsync at the end waits for all of it: 384 MiB at
+# 150 MB/s left 0.15 s of it, with the hint 0.005 s.
+WRITEBACK_BYTES: Final = 8 * 1024 * 1024
 REREAD_BYTES: Final = 1024 * 1024
 
 
@@ -28,6 +31,7 @@ class PartialFile:
 
     __slots__ = (
         "_digest",
+        "_dirty",
         "_fd",
         "_hashed",
         "_hasher",
@@ -46,6 +50,7 @@ class PartialFile:
         self.temporary: str | None = None  # once it is on the disk
         self.written = 0  # bytes
         self._root = root
+        self._dirty = 0  # written since the kernel was last told to begin
         self._fd = -1
         self._identity = (0, 0)
         self._hasher: blake3 | None = None  # 2 KiB: not kept for a file that is whole
@@ -107,6 +112,10 @@ class PartialFile:
                 self._later = RangeSet()
             self._later.add(offset, offset + size)
         self.written += size
+        self._dirty += size
+        if self._dirty >= WRITEBACK_BYTES:
+            self._root.filesystem.start_writeback(self._fd)
+            self._dirty = 0
         if self._hasher is not None and self.size == self.written:
             self._digest, self._hasher = self._hasher.digest(), None
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -293,12 +294,34 @@ def test_without_syncfs_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.M
     fs = DirFdFilesystem()
     root = fs.open_root(os.fspath(tmp_path))
     assert fs.sync_all(root)
-    monkeypatch.setattr(filesystem, "_syncfs", lambda: None)
+    monkeypatch.setattr(filesystem, "_c_function", lambda name: None)
     assert not fs.sync_all(root)
-    monkeypatch.setattr(filesystem, "_syncfs", lambda: lambda fd: -1)
+    monkeypatch.setattr(filesystem, "_c_function", lambda name: lambda fd: -1)
     with pytest.raises(OSError):
         fs.sync_all(root)
     fs.close_directory(root)
+
+
+def test_writeback_is_a_hint_and_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fs = DirFdFilesystem()
+    root = fs.open_root(os.fspath(tmp_path))
+    fd = fs.create(root, "x")
+    fs.write(fd, 0, b"x" * 100_000)
+    fs.start_writeback(fd)
+    fs.start_writeback(-1)  # fails without a word
+    monkeypatch.setattr(filesystem, "_c_function", lambda name: None)
+    fs.start_writeback(fd)
+    fs.close(fd)
+    fs.close_directory(root)
+    assert (tmp_path / "x").stat().st_size == 100_000
+
+
+def test_functions_that_the_c_library_has_not_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert filesystem._c_function("no_such_function_anywhere") is None
+    filesystem._c_function.cache_clear()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert filesystem._c_function("syncfs") is None
+    filesystem._c_function.cache_clear()
 
 
 def test_the_umask_is_read_without_changing_it(monkeypatch: pytest.MonkeyPatch) -> None:
