@@ -12,8 +12,9 @@ import signal
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+from tallow_cli.cli.terminal import without_control_echo
 from tallow_cli.errors import ExitCode, Interrupted, TallowError, Terminated
 from tallow_cli.session.task_groups import first_error
 
@@ -31,10 +32,16 @@ def drive(session: Session, renderer: Renderer, *, debug: bool = False) -> ExitC
     """Run `session(emit)` with `renderer` showing its events. Returns the exit code; raises nothing."""
     from tallow_cli.session.events import Failed
 
-    with renderer:
+    with without_control_echo(sys.stdin) as restore, renderer:
+
+        def leave_at_once(code: ExitCode) -> NoReturn:
+            renderer.close()
+            restore()
+            os._exit(code)
+
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                runner.run(_supervise(session, renderer))
+                runner.run(_supervise(session, renderer, leave_at_once))
         except TallowError as error:
             renderer.handle(Failed(error))
             return error.exit_code
@@ -78,7 +85,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-async def _supervise(session: Session, renderer: Renderer) -> None:
+async def _supervise(session: Session, renderer: Renderer, leave_at_once: Callable[[ExitCode], None]) -> None:
     """Run the session as a task that signals can cancel. Raises what it raises, or the signal's error."""
     loop = asyncio.get_running_loop()
     causes: list[TallowError] = []
@@ -91,10 +98,10 @@ async def _supervise(session: Session, renderer: Renderer) -> None:
 
     def on_signal(kind: type[Interrupted] | type[Terminated]) -> None:
         if causes:
-            _give_up(causes[0], renderer)
+            leave_at_once(causes[0].exit_code)
         causes.append(kind(peer_told=connected))
         task.cancel()
-        loop.call_later(_CLEANUP_S, _give_up, causes[0], renderer)
+        loop.call_later(_CLEANUP_S, leave_at_once, causes[0].exit_code)
 
     task = asyncio.ensure_future(session(emit))
     with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt instead
@@ -120,8 +127,3 @@ def _endings() -> dict[int, type[Interrupted] | type[Terminated]]:
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
         endings[hangup] = Terminated
     return endings
-
-
-def _give_up(cause: TallowError, renderer: Renderer) -> None:
-    renderer.close()
-    os._exit(cause.exit_code)

@@ -8,14 +8,17 @@ import os
 import threading
 
 from tallow_cli.cli.environment import Environment
-from tallow_cli.errors import InputNeeded
+from tallow_cli.errors import InputNeeded, Interrupted
 
 CODE_OPTIONS = "CODE, --code or TALLOW_CODE"
 _LINE_BYTES = 4096  # the longest line a terminal gives in its canonical mode (N_TTY)
 
 
 def ask_code(environment: Environment) -> str:
-    """Ask for the code until something is typed; Tab completes its words. Raises InputNeeded at the end of input."""
+    """Ask for the code until something is typed; Tab completes its words.
+
+    Raises InputNeeded at the end of input, Interrupted at Ctrl-C.
+    """
     prompt = "Code: "
     if environment.stdout.isatty():
         _complete_words()
@@ -30,6 +33,9 @@ def ask_code(environment: Environment) -> str:
         except EOFError:
             environment.stderr.write("\n")
             raise InputNeeded("The code", CODE_OPTIONS) from None
+        except KeyboardInterrupt:
+            environment.stderr.write("\n")
+            raise Interrupted from None
         if line.strip():
             return line.strip()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 
 from tallow_cli.core.chunking import AdaptiveBitrateController, ChunkMode
@@ -51,7 +53,8 @@ class Sending:
         self._meter: Meter | None = None
         self._patience: Patience | None = None
         manifest = source.manifest
-        self._file_count = len(manifest.file_spans)
+        self._file_ends = [span.end for span in manifest.file_spans]
+        self._file_count = len(self._file_ends)
         self._machine = SendMachine(
             encode_manifest(manifest),
             total_bytes=manifest.total_bytes,
@@ -173,7 +176,7 @@ class Sending:
             limited_by=self._limited_by(),
             chunk_bytes=self._chunks.chunk_size,
             message_bytes=figures.message_bytes,
-            files_done=self._digests_sent,
+            files_done=bisect_right(self._file_ends, figures.bytes_acked),
         )
 
     def _limited_by(self) -> LimitedBy:
@@ -195,4 +198,4 @@ class Sending:
         for span in manifest.file_spans:
             size = self._machine.figures.bytes_acked if manifest.kind == "stream" else span.entry.size
             self._emit(FileFinished(path=span.entry.path, size=size))
-        return self._meter.finish(monotonic(), self._sample())
+        return self._meter.finish(monotonic(), replace(self._sample(), files_done=self._file_count))
