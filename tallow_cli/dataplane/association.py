@@ -40,6 +40,7 @@ from tallow_cli.dataplane.outbound import OutboundMessage
 from tallow_cli.dataplane.packets import (
     COMMON_HEADER_BYTES,
     HEARTBEAT_ACK,
+    PACKET_OVERHEAD_BYTES,
     SACK,
     PacketWriter,
     Sack,
@@ -301,6 +302,12 @@ class Association:
     def buffered_bytes(self, stream_id: int) -> int:
         """Bytes queued on the stream and never yet given to the network."""
         return self._sender.queue.buffered_bytes(stream_id)
+
+    @property
+    def payload_bytes(self) -> int:
+        """User data of a full packet, as of now: a message of a multiple of it leaves no packet half empty, and a
+        message's loss is that of `size / payload_bytes` packets. Changes with the path MTU (`PathMtuChanged`)."""
+        return self._path_mtu.current_bytes - PACKET_OVERHEAD_BYTES
 
     @property
     def total_buffered_bytes(self) -> int:

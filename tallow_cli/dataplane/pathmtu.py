@@ -3,9 +3,9 @@
 A probe is a HEARTBEAT padded to the size under test; its HEARTBEAT ACK confirms the size. No data rides in probes, so
 a lost one costs nothing, and a size is used only once confirmed. Sizes are those of SCTP packets, multiples of 4.
 
-The search starts at the largest size allowed (one round trip on a plain LAN) and then bisects the sizes that real
-links have. Driver: `next_probe(now)` gives a size to send or None; `on_probe_ack`, `on_black_hole` as they happen;
-`next_timeout()` says when to ask again.
+The search opens with two probes at once, Ethernet's size and the largest allowed, so that a LAN and loopback are
+done after one round trip; then it bisects the sizes that real links have. Driver: `next_probe(now)` gives a size to
+send or None; `on_probe_ack`, `on_black_hole` as they happen; `next_timeout()` says when to ask again.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ PROBE_TIMEOUT_RTTS: Final = 3.0
 # Confirmed sizes of common links, as SCTP packets after IP, UDP (8) and a DTLS 1.2 GCM record (37):
 # WireGuard 1420 over IPv6 and IPv4, PPPoE 1492, Ethernet 1500, jumbo 9000 (IPv6, IPv4 each), loopback's one TLS record.
 LADDER: Final = (1332, 1352, 1404, 1424, 1412, 1432, 8912, 8932, 16_320)
+# What nearly every path carries, by the largest of the rungs above that it covers.
+COMMON_BYTES: Final = 1432
 
 
 def usable(size_bytes: int) -> int:
@@ -42,6 +44,9 @@ class PathMtu:
         self._high = len(self._rungs)  # the lowest rung that failed
         self._probing: int | None = None  # the rung under test
         self._attempts = 0
+        self._asked: set[int] = set()
+        common = [rung for rung, size in enumerate(self._rungs) if size <= COMMON_BYTES]
+        self._opening = common[-1] if 0 < common[-1] < len(self._rungs) - 1 else 0
         self._due_at = 0.0
         self._is_resting = False  # searched to the end, waiting for the raise timer
 
@@ -62,6 +67,10 @@ class PathMtu:
         """The size to probe now, or None. What is returned counts as sent."""
         if len(self._rungs) == 1 or now < self._due_at:
             return None
+        if self._opening:
+            rung, self._opening = self._opening, 0
+            self._asked.add(rung)
+            return self._rungs[rung]
         if self._probing is not None and self._attempts >= MAX_PROBES:
             self._high, self._probing = self._probing, None
         if self._probing is None:
@@ -71,6 +80,7 @@ class PathMtu:
                 self._rest(now)
                 return None
             self._probing = self._choose()
+            self._asked.add(self._probing)
             self._attempts = 0
         self._attempts += 1
         self._due_at = now + max(PROBE_TIMEOUT_MIN_S, PROBE_TIMEOUT_RTTS * srtt_s)
@@ -78,10 +88,14 @@ class PathMtu:
 
     def on_probe_ack(self, now: float, size_bytes: int) -> bool:
         """A probe of that size came back. True if packets may now be larger than before."""
-        if self._probing is None or size_bytes != self._rungs[self._probing]:
+        if size_bytes not in self._rungs:
+            return False
+        rung = self._rungs.index(size_bytes)
+        if rung <= self._low or rung not in self._asked:
             return False  # late, or not ours
-        self._low, self._probing = self._probing, None
-        self._due_at = now
+        self._low, self._high = rung, max(self._high, rung + 1)
+        if self._probing is not None and self._probing <= rung:
+            self._probing, self._due_at = None, now
         if not self.is_searching:
             self._rest(now)
         self.current_bytes = self._rungs[self._low]
@@ -96,6 +110,7 @@ class PathMtu:
             return False
         self._high, self._low = self._low, 0
         self._probing = None
+        self._asked.clear()
         self._is_resting = False
         self.current_bytes = self.base_bytes
         self._due_at = now + PROBE_TIMEOUT_MIN_S

@@ -31,6 +31,16 @@ def test_the_search_ends_on_the_largest_size_the_path_carries() -> None:
         assert all(probes.count(size) <= MAX_PROBES for size in probes)
 
 
+def test_the_search_opens_with_the_common_size_and_the_largest_at_once() -> None:
+    mtu = PathMtu(1_191, 16_352)
+    assert [mtu.next_probe(0.0, 0.02) for _ in range(3)] == [1_432, 16_352, None]
+    assert mtu.on_probe_ack(0.02, 1_432)
+    assert mtu.current_bytes == 1_432
+    assert mtu.next_probe(0.02, 0.02) is None, "the answer to the large one may still come"
+    assert mtu.on_probe_ack(0.03, 16_352)
+    assert mtu.current_bytes == 16_352
+
+
 def test_a_single_lost_probe_is_no_verdict() -> None:
     mtu = PathMtu(1_191, 1_435)
     assert mtu.next_probe(0.0, 0.02) == 1_432
@@ -63,7 +73,8 @@ def test_answers_nobody_waits_for_change_nothing() -> None:
     mtu = PathMtu(1_191, 8_932)
     assert not mtu.on_probe_ack(0.0, 8_932)
     mtu.next_probe(0.0, 0.02)
-    assert not mtu.on_probe_ack(0.0, 1_432)
+    assert not mtu.on_probe_ack(0.0, 1_404)
+    assert not mtu.on_probe_ack(0.0, 1_433)
     assert mtu.current_bytes == 1_188
 
 
