@@ -73,8 +73,9 @@ SAME_LOSS = 0.6
 SLOWER = 0.8
 SLOWEST = 0.3
 PROBE_RTT_S = 0.2
-# A higher minimum RTT seen beside company is theirs; after so many probes it may be the path's after all.
-MAX_DOUBTED_RTTS = 5
+# A higher minimum RTT found beside company is probably theirs. Found again and again, the path has become longer.
+SAME_RTT = 0.03
+SAME_RTTS = 2
 # Before any RTT is known: let the initial window leave within a millisecond, as Linux does.
 NOMINAL_RTT_S = 0.001
 
@@ -125,7 +126,8 @@ class Bbr(CongestionController):
         # The loss rate that made us send less, 0.0 if nothing is to be compared; and the round to compare after.
         self._suspect_loss = 0.0
         self._suspect_round = 0
-        self._doubted_rtts = 0
+        self._probed_rtt_s = 0.0
+        self._same_rtts = 0
 
     @property
     def cwnd_bytes(self) -> int:
@@ -324,15 +326,16 @@ class Bbr(CongestionController):
 
     def _end_probe_rtt(self, now: float) -> None:
         model = self.model
+        found_s, previous_s = model.round_min_rtt_s, self._probed_rtt_s
+        self._probed_rtt_s = found_s
+        self._same_rtts = self._same_rtts + 1 if abs(found_s - previous_s) <= SAME_RTT * found_s else 0
+        if self._same_rtts >= SAME_RTTS or (
+            now > model.min_rtt_at + MIN_RTT_WINDOW_S and not self.company.is_here
+        ):
+            model.forget_min_rtt(found_s, now)
         self.company.on_test(now)
-        if now <= model.min_rtt_at + MIN_RTT_WINDOW_S:
-            pass  # it was company's test alone
-        elif self.company.is_here and self._doubted_rtts < MAX_DOUBTED_RTTS:
-            self._doubted_rtts += 1
-            model.min_rtt_at = now
-        else:
-            self._doubted_rtts = 0
-            model.forget_min_rtt(model.round_min_rtt_s, now)
+        if now > model.min_rtt_at + MIN_RTT_WINDOW_S:
+            model.min_rtt_at = now  # doubtful: it may be theirs
         self._enter_cruise(now)
 
     def _enter_cruise(self, now: float) -> None:

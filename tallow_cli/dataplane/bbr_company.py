@@ -56,9 +56,11 @@ class Company:
 
     def on_test(self, now: float) -> None:
         """The round that just ended had next to nothing of ours in the queue."""
+        if self._window is not None:
+            if not self._model.has_standing_queue:
+                self._leave()
+            self._test_interval_s = min(2 * self._test_interval_s, LAST_TEST_S)
         self._test_at = now + self._test_interval_s
-        if self._window is not None and not self._model.has_standing_queue:
-            self._leave()
 
     def on_probe(self) -> None:
         """A probe for bandwidth begins. If the queue is gone, what was learnt about it is out of date."""
@@ -90,9 +92,8 @@ class Company:
         self._window.start_from(max(CUBIC_BETA * share_bytes, model.round_inflight_bytes), share_bytes)
         self._empty_rounds = 0
         alone_s = now - self._test_at
-        self._test_interval_s = (
-            FIRST_TEST_S if alone_s > LAST_TEST_S else min(2 * self._test_interval_s, LAST_TEST_S)
-        )
+        if alone_s > LAST_TEST_S:
+            self._test_interval_s = FIRST_TEST_S
         self._test_at = now + self._test_interval_s
         return False
 

@@ -133,7 +133,7 @@ class DeliveryRateEstimator:
         """
         acked, lost, newest = self._acked_bytes, self._newly_lost_bytes, self._newest
         self.delivered_bytes += acked
-        self.lost_bytes += lost
+        self.lost_bytes += lost - self._spurious_bytes
         sample = AckSample(
             now,
             acked,
