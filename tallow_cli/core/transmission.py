@@ -1,0 +1,278 @@
+"""Data on its way: which bytes go out now, over which channel, and what became of those that went.
+
+The sender's states and messages are in sending.py; this is everything below them: round robin over the
+channels, the bound in flight, credit, the user's limit, acknowledgements, loss, probes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tallow_cli.core.driving import ChannelCounters, ChannelState, OutgoingPacket
+from tallow_cli.core.flow import DeliveryRate, SendCredit, TokenBucket, in_flight_bound
+from tallow_cli.core.frames import (
+    DATA_HEADER_BYTES,
+    FLOOR_BYTES,
+    HEADER_BYTES,
+    SEAL_BYTES,
+    Ack,
+    encode_data,
+    encode_header,
+    encode_ping,
+)
+from tallow_cli.core.messagesize import MessageSizer, even_split
+from tallow_cli.core.recovery import ChannelRecovery, LossEstimator, RttEstimator, SentPacket
+from tallow_cli.core.sendbuffer import Cursor, Piece, SendBuffer
+from tallow_cli.errors import PeerProtocolError
+
+
+class DataChannel:
+    """One data channel: what is outstanding on it and the chunk it is sending."""
+
+    __slots__ = ("counters", "cursor", "index", "pings", "recovery", "state")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.state = ChannelState.CLOSED
+        self.recovery = ChannelRecovery()
+        self.cursor: Cursor | None = None
+        self.counters = ChannelCounters()
+        self.pings = 0  # probes to send
+
+
+class Transmission:
+    """Sends what `buffer` holds over `channels` data channels. With `reliable` nothing is retransmitted."""
+
+    def __init__(
+        self,
+        buffer: SendBuffer,
+        *,
+        channels: int,
+        now: float,
+        sealed: bool,
+        reliable: bool,
+        max_message_bytes: int,
+        preferred_message_bytes: int,
+        memory_bytes: int,
+        limit_bytes_per_s: float | None,
+    ) -> None:
+        self.rtt = RttEstimator()
+        self.loss = LossEstimator()
+        self.rate = DeliveryRate()
+        self.credit = SendCredit()
+        self.in_flight_bytes = 0
+        self.sent_bytes = 0
+        self.first_data_at: float | None = None
+        self.progress_at = now  # the last time data was acknowledged, or began to be in flight
+        self.channels = [DataChannel(index) for index in range(1, channels + 1)]
+        self._buffer = buffer
+        self._sealed = sealed
+        self._reliable = reliable
+        self._memory_bytes = memory_bytes
+        self._seal_bytes = SEAL_BYTES * sealed
+        self._overhead_bytes = HEADER_BYTES + FLOOR_BYTES + DATA_HEADER_BYTES + self._seal_bytes
+        self.sizer = MessageSizer(
+            max_message_bytes=max_message_bytes,
+            preferred_message_bytes=preferred_message_bytes,
+            overhead_bytes=self._overhead_bytes,
+        )
+        self._turn = 0  # whose turn it is in the round robin
+        self._bucket = TokenBucket(limit_bytes_per_s, now) if limit_bytes_per_s else None
+        self._bucket_ready_at: float | None = None  # sending waits for the user's limit until then
+
+    # Inputs -------------------------------------------------------------------------------------------------
+
+    def channel_state(self, index: int, state: ChannelState) -> None:
+        channel = self.channels[index - 1]
+        channel.state = state
+        if state is not ChannelState.CLOSED:
+            return
+        for packet in channel.recovery.abandon():
+            self._send_again(packet)
+        if channel.cursor is not None:
+            self._buffer.put_back(channel.cursor)
+            channel.cursor = None
+
+    def on_ack(self, now: float, ack: Ack) -> int:
+        """Returns how many bytes it is the first news of. Raises PeerProtocolError."""
+        if ack.channel > len(self.channels):
+            raise PeerProtocolError("an ACK of a channel that does not exist")
+        channel = self.channels[ack.channel - 1]
+        acked, late, rtt_sample_s = channel.recovery.on_ack(now, ack)
+        if rtt_sample_s is not None:
+            self.rtt.update(rtt_sample_s, ack.delay_us / 1e6)
+        news = 0
+        for packet in acked:
+            self.in_flight_bytes -= packet.message_bytes
+            if packet.piece is not None:
+                self.loss.record(packet.message_bytes, lost=False)
+                news += self._buffer.acked(packet.piece)
+        for packet in late:
+            if packet.piece is not None:
+                self.loss.undo_loss()
+                news += self._buffer.acked(packet.piece)
+        if acked or late:
+            self.progress_at = now
+        if news:
+            self.rate.delivered(now, news, self.rtt.smoothed_s or 0.0)
+        if not self._reliable:
+            self._detect_lost(now, channel)
+        self.sizer.update(self.loss.packet_loss, self.rate.bytes_per_s)
+        return news
+
+    def handle_timeout(self, now: float) -> None:
+        if self._reliable:
+            return
+        for channel in self.channels:
+            self._detect_lost(now, channel)
+            if channel.recovery.probe_due(now, self.rtt):
+                channel.pings = 1
+
+    def deadlines(self) -> Iterable[float]:
+        """When `handle_timeout` or `packets` has something to do."""
+        if self._bucket_ready_at is not None:
+            yield self._bucket_ready_at
+        if not self._reliable:
+            for channel in self.channels:
+                deadline = channel.recovery.deadline(self.rtt)
+                if deadline is not None:
+                    yield deadline
+
+    def settle(self) -> None:
+        """The receiver has reported everything complete: nothing is on its way any more."""
+        self._buffer.acked_all()
+        for channel in self.channels:
+            channel.recovery.abandon()
+        self.in_flight_bytes = 0
+
+    def _detect_lost(self, now: float, channel: DataChannel) -> None:
+        for packet in channel.recovery.detect_lost(now, self.rtt):
+            if packet.piece is not None:
+                channel.counters.messages_lost += 1
+                self.loss.record(packet.message_bytes, lost=True)
+            self._send_again(packet)
+
+    def _send_again(self, packet: SentPacket) -> None:
+        self.in_flight_bytes -= packet.message_bytes
+        if packet.piece is not None:
+            self._buffer.lost(packet.piece)
+
+    # Outputs ------------------------------------------------------------------------------------------------
+
+    def packets(self, now: float, budget_bytes: int) -> list[OutgoingPacket]:
+        """What may go out now: probes, then lost data, then new data, about `budget_bytes` at most."""
+        packets: list[OutgoingPacket] = []
+        self._append_probes(now, packets)
+        self._append_data(now, packets, budget_bytes)
+        if self.rtt.smoothed_s is None:
+            self._append_first_pings(now, packets)
+        return packets
+
+    def _append_probes(self, now: float, packets: list[OutgoingPacket]) -> None:
+        """RFC 9002 section 6.2.4. A PING is one network packet, so it survives where a message may not; at
+        the end of the stream the oldest message goes along, which saves a round trip if it was lost."""
+        for channel in self.channels:
+            if not channel.pings or channel.state is not ChannelState.OPEN:
+                continue
+            channel.pings = 0
+            tail = self._oldest_missing(channel) if self._buffer.idle else None
+            packets.append(self._ping(now, channel))
+            if tail is not None:
+                packets.append(self._data(now, channel, tail))
+
+    def _oldest_missing(self, channel: DataChannel) -> Piece | None:
+        for packet in channel.recovery.outstanding():
+            if packet.piece is not None:
+                missing = self._buffer.missing(packet.piece, self.sizer.payload_bytes)
+                if missing is not None:
+                    return missing
+        return None
+
+    def _append_first_pings(self, now: float, packets: list[OutgoingPacket]) -> None:
+        """Until a round trip is known a PING follows each batch: it arrives where a message may not, so the
+        first loss is found after a round trip and not after the initial probe timeout of a second."""
+        for index in sorted({packet.channel for packet in packets}):
+            packets.append(self._ping(now, self.channels[index - 1]))
+
+    def _append_data(self, now: float, packets: list[OutgoingPacket], budget_bytes: int) -> None:
+        self._bucket_ready_at = None
+        bound_bytes = min(
+            in_flight_bound(self.rate.bytes_per_s, self.rtt.min_s, self.sizer.message_bytes),
+            self._memory_bytes,
+        )
+        while budget_bytes > 0 and self.in_flight_bytes < bound_bytes:
+            if self._bucket is not None and (ready_at := self._bucket.ready_at(now)) > now:
+                self._bucket_ready_at = ready_at
+                return
+            taken = self._take_lost() or self._take_new()
+            if taken is None:
+                return
+            channel, piece = taken
+            packets.append(self._data(now, channel, piece))
+            budget_bytes -= piece.size
+
+    def _take_lost(self) -> tuple[DataChannel, Piece] | None:
+        if not self._buffer.has_lost:
+            return None
+        piece = self._buffer.peek_lost(self.sizer.payload_bytes)
+        if piece is None:
+            return None
+        for channel in self._round():
+            self._buffer.take_lost(piece)
+            self._turn = channel.index % len(self.channels)
+            return channel, piece
+        return None
+
+    def _take_new(self) -> tuple[DataChannel, Piece] | None:
+        """A chunk goes whole over one channel; the next chunk over the next channel."""
+        for channel in self._round():
+            cursor = channel.cursor = channel.cursor or self._buffer.next_cursor()
+            if cursor is None:
+                continue
+            size = even_split(cursor.chunk.end - cursor.position, self.sizer.payload_bytes)
+            if size > self.credit.left:
+                # A window smaller than a message must not stop everything; otherwise a moment's wait is
+                # better than a small message.
+                if self.in_flight_bytes or self.credit.left <= 0:
+                    return None
+                size = self.credit.left
+            piece = self._buffer.take_new(cursor, size)
+            self.credit.used += piece.size
+            if cursor.finished:
+                channel.cursor = None
+                channel.counters.chunks_sent += 1
+                self._turn = channel.index % len(self.channels)
+            return channel, piece
+        return None
+
+    def _round(self) -> list[DataChannel]:
+        """The channels that take data now, beginning with the one whose turn it is."""
+        order = self.channels[self._turn :] + self.channels[: self._turn]
+        return [channel for channel in order if channel.state is ChannelState.OPEN]
+
+    def _data(self, now: float, channel: DataChannel, piece: Piece) -> OutgoingPacket:
+        recovery = channel.recovery
+        payload = encode_data(recovery.floor, piece.start, piece.data, end_of_chunk=piece.ends_chunk)
+        if self.first_data_at is None:
+            self.first_data_at = now
+        if self.in_flight_bytes == 0:
+            self.progress_at = now
+            self.rate.started(now)
+        packet = recovery.handed(now, self._overhead_bytes + piece.size, piece)
+        self.in_flight_bytes += packet.message_bytes
+        self.sent_bytes += piece.size
+        channel.counters.messages_sent += 1
+        channel.counters.bytes_sent += piece.size
+        if self._bucket is not None:
+            self._bucket.spend(now, piece.size)
+        return self._packet(channel, packet, payload)
+
+    def _ping(self, now: float, channel: DataChannel) -> OutgoingPacket:
+        payload = encode_ping()
+        packet = channel.recovery.handed(now, HEADER_BYTES + len(payload) + self._seal_bytes, None)
+        self.in_flight_bytes += packet.message_bytes
+        return self._packet(channel, packet, payload)
+
+    def _packet(self, channel: DataChannel, packet: SentPacket, payload: bytes) -> OutgoingPacket:
+        header = encode_header(self._sealed, channel.index, packet.number)
+        return OutgoingPacket(channel.index, packet.number, header, payload)
