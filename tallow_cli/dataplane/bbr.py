@@ -363,7 +363,10 @@ class Bbr(CongestionController):
         if not self._pipe_is_full:
             # The first samples are of a window, not of the path.
             bandwidth = max(bandwidth, self._initial_cwnd / self.model.min_rtt_s)
-        self._pacing_rate = rate = self._state.pacing_gain * bandwidth * PACING_MARGIN
+        gain = self._state.pacing_gain
+        if self.company.is_here and self._state is State.CRUISE:
+            gain = UP_GAIN  # the window decides, as theirs does; pacing at the rate would only ever lose share
+        self._pacing_rate = rate = gain * bandwidth * PACING_MARGIN
         self._quantum = quantum_bytes(rate, self.mtu_bytes, self._config.max_quantum_bytes)
 
     def _set_window(self, sample: AckSample) -> None:
