@@ -23,12 +23,18 @@ class DeliveryRate:
     def __init__(self) -> None:
         self._since = -inf
         self._bytes = 0
+        self._early_bytes = 0
         self._samples: deque[float] = deque(maxlen=RATE_SAMPLES)
 
     @property
     def bytes_per_s(self) -> float:
         """0 before the first sample."""
         return max(self._samples, default=0.0)
+
+    @property
+    def early_bytes(self) -> int | None:
+        """Until there are a few samples, what was delivered so far; then None."""
+        return self._early_bytes if len(self._samples) < FIRST_RATE_SAMPLES else None
 
     def started(self, now: float) -> None:
         """Data goes out while none was on its way. A long pause before it says nothing about the path."""
@@ -38,22 +44,26 @@ class DeliveryRate:
     def delivered(self, now: float, size: int, rtt_s: float) -> None:
         """`size` bytes were acknowledged; `started` was called before they went out."""
         self._bytes += size
+        self._early_bytes += size
         elapsed_s = now - self._since
-        early = len(self._samples) < FIRST_RATE_SAMPLES
-        if elapsed_s >= max(FIRST_RATE_INTERVAL_S if early else RATE_INTERVAL_S, rtt_s):
+        interval_s = RATE_INTERVAL_S if self.early_bytes is None else FIRST_RATE_INTERVAL_S
+        if elapsed_s >= max(interval_s, rtt_s):
             self._samples.append(self._bytes / elapsed_s)
             self._since, self._bytes = now, 0
 
 
-def in_flight_bound(rate_bytes_per_s: float, min_rtt_s: float | None, message_bytes: int) -> int:
+def in_flight_bound(rate: DeliveryRate, min_rtt_s: float | None, message_bytes: int) -> int:
     """How many bytes may be handed over and not yet acknowledged.
 
     What the path takes in the smallest round trip seen, and the queue target on top. The minimum and not the
-    mean: the mean contains our own queue, and a bound that grows with its own queue has no bound.
+    mean: the mean contains our own queue, and a bound that grows with its own queue has no bound. The first
+    samples of the rate contain the wait for the first ACK: meanwhile every byte delivered adds one, as in TCP's
+    slow start.
     """
-    if rate_bytes_per_s <= 0 or min_rtt_s is None:
-        return max(INITIAL_IN_FLIGHT_BYTES, 2 * message_bytes)
-    return max(int(rate_bytes_per_s * (min_rtt_s + QUEUE_TARGET_S)), MIN_IN_FLIGHT_BYTES, 2 * message_bytes)
+    path_bytes = int(rate.bytes_per_s * ((min_rtt_s or 0.0) + QUEUE_TARGET_S))
+    early_bytes = rate.early_bytes
+    least_bytes = MIN_IN_FLIGHT_BYTES if early_bytes is None else INITIAL_IN_FLIGHT_BYTES + early_bytes
+    return max(path_bytes, least_bytes, 2 * message_bytes)
 
 
 class SendCredit:

@@ -197,7 +197,7 @@ class Transmission:
     def _append_data(self, now: float, packets: list[OutgoingPacket], budget_bytes: int) -> None:
         self._bucket_ready_at = None
         bound_bytes = min(
-            in_flight_bound(self.rate.bytes_per_s, self.rtt.min_s, self.sizer.message_bytes),
+            in_flight_bound(self.rate, self.rtt.min_s, self.sizer.message_bytes),
             self._memory_bytes,
         )
         while budget_bytes > 0 and self.in_flight_bytes < bound_bytes:
