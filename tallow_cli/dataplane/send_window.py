@@ -12,7 +12,7 @@ and may not be; not before.
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Sequence
 from operator import attrgetter
@@ -400,7 +400,10 @@ class SendWindow:
         message.abandoned = True
         self.abandoned.append(message)
         self._abandoned_count += 1
-        self._lost = [run for run in self._lost if run.message is not message]
+        if self._lost:
+            # A message's TSNs are consecutive, so its runs stand together.
+            low = bisect_left(self._lost, message.first_tsn, key=_run_first)
+            del self._lost[low : bisect_left(self._lost, message.end_tsn, key=_run_first)]
         if not message.is_complete:
             # A TSN that is never sent stands for the rest, so that the FORWARD-TSN reaches beyond every fragment
             # the peer holds; otherwise one that lacks only the unsent rest would wait in its reassembly for ever.

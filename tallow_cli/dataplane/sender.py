@@ -272,6 +272,8 @@ class Sender:
         window = self.window
         if not self.has_something_to_send:
             self._probe_due = False
+            if window.inflight_bytes < self.controller.cwnd_bytes and not self._estimator.is_app_limited:
+                self._estimator.mark_app_limited(window.inflight_bytes)
             return
         allowed = min(self.controller.cwnd_bytes - window.inflight_bytes, self.pacer.budget(now))
         if self._probe_due:
