@@ -5,6 +5,7 @@ Commands live in modules of their own and are imported when run: `tallow --help`
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -15,9 +16,9 @@ import typer
 from tallow_cli import __version__
 from tallow_cli.cli import bench, recv, send, serve
 from tallow_cli.cli.config import load_defaults
-from tallow_cli.cli.environment import Environment
+from tallow_cli.cli.environment import Environment, open_standard_streams
 from tallow_cli.cli.help import Command, Group
-from tallow_cli.errors import ExitCode, Interrupted, TallowError, UsageError
+from tallow_cli.errors import ExitCode, Interrupted, TallowError, TargetUnwritable, UsageError
 
 app = typer.Typer(
     name="tallow",
@@ -55,26 +56,36 @@ def _root(
 
 
 def run(arguments: Sequence[str], environment: Environment | None = None) -> int:
-    """Run one command line. Returns the exit code; usage errors end with one sentence and 2."""
-    environment = environment or Environment()
-    wants_json = "--json" in arguments
+    """Run one command line. Returns the exit code; whatever goes wrong ends with one sentence."""
+    if environment is None:
+        open_standard_streams()
+        environment = Environment()
     try:
-        defaults = load_defaults(environment.config_path, _option_names())
-        # `tallow` alone gets the help, and the exit code of somebody who has not said what to do.
-        result = app(
-            args=list(arguments) or ["--help"],
-            standalone_mode=False,
-            default_map=defaults,
-            prog_name="tallow",
-        )
-    except typer.TyperException as error:
-        return _fail(environment, UsageError(error.format_message()), wants_json=wants_json)
+        return _run(arguments, environment)
     except TallowError as error:
-        return _fail(environment, error, wants_json=wants_json)
+        return _fail(environment, error, arguments)
+    except typer.TyperException as error:
+        return _fail(environment, UsageError(error.format_message()), arguments)
+    except OSError as error:  # the help cannot be written
+        return _fail(
+            environment, TargetUnwritable("standard output", error.strerror or str(error)), arguments
+        )
     except (typer.Abort, KeyboardInterrupt):
-        if environment.stderr.isatty():
-            environment.stderr.write("\n")  # after the terminal's ^C
-        return _fail(environment, Interrupted(), wants_json=wants_json)
+        return _fail(environment, Interrupted(), arguments)
+    except Exception as error:  # the last line of defence, as in drive
+        from tallow_cli.cli.drive import debugging, unexpected
+
+        if debugging():
+            raise
+        return _fail(environment, unexpected(error), arguments)
+
+
+def _run(arguments: Sequence[str], environment: Environment) -> int:
+    defaults = load_defaults(environment.config_path, _option_names())
+    # `tallow` alone gets the help, and the exit code of somebody who has not said what to do.
+    result = app(
+        args=list(arguments) or ["--help"], standalone_mode=False, default_map=defaults, prog_name="tallow"
+    )
     if not arguments:
         return ExitCode.USAGE
     return result if isinstance(result, int) else ExitCode.DONE
@@ -86,9 +97,12 @@ def _option_names() -> dict[str, list[str]]:
     return {name: [parameter.name for parameter in c.params] for name, c in commands.items()}
 
 
-def _fail(environment: Environment, error: TallowError, *, wants_json: bool) -> int:
-    """Say an error that came before any renderer was chosen: the user's own words, so nothing to sanitize."""
-    if wants_json:
+def _fail(environment: Environment, error: TallowError, arguments: Sequence[str]) -> int:
+    """Say an error that came before any renderer was chosen."""
+    from tallow_cli.ui.output import Output
+    from tallow_cli.ui.sanitize import one_line
+
+    if "--json" in arguments:
         event = {
             "v": 1,
             "t": time.time(),
@@ -98,7 +112,8 @@ def _fail(environment: Environment, error: TallowError, *, wants_json: bool) -> 
             "exit_code": int(error.exit_code),
             "retryable": error.retryable,
         }
-        environment.stdout.write(json.dumps(event) + "\n")
-        environment.stdout.flush()
-    environment.stderr.write(f"tallow: {error.sentence}\n")
+        with contextlib.suppress(OSError):
+            Output(environment.stdout).line(json.dumps(event))
+    with contextlib.suppress(OSError):
+        Output(environment.stderr).line(f"tallow: {one_line(error.sentence)}")
     return error.exit_code

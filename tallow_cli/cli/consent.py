@@ -86,10 +86,10 @@ class Consent:
         if policy is not OnConflict.OVERWRITE:
             return sink
         try:
-            below = set(await asyncio.to_thread(sink.conflicts, manifest)).difference(shown)
+            replaced = _replaced(await asyncio.to_thread(sink.conflicts, manifest))
+            below = [path for path in replaced if path not in _replaced(shown)]
             if below:
-                paths = sorted(conflict.path for conflict in below)
-                self._list("would be replaced", paths, most=None)
+                self._list("would be replaced", below, most=None)
                 await self._confirm(f"Replace {'these' if len(below) > 1 else 'this'} too? [y/N] ")
         except BaseException:
             sink.close()
@@ -103,7 +103,7 @@ class Consent:
             raise InputNeeded("Your consent to receive this", "--yes")
         self._point_out(manifest)
         if self._on_conflict is OnConflict.OVERWRITE:
-            self._list("would be replaced", [conflict.path for conflict in conflicts], most=None)
+            self._list("would be replaced", _replaced(conflicts), most=None)
         await self._confirm("Receive this? [y/N] ")
 
     async def _ask_about(self, manifest: Manifest, conflicts: Sequence[Conflict]) -> OnConflict:
@@ -143,6 +143,11 @@ class Consent:
                 return answers[answer]
             if answer in ("", "n", "no", "nothing"):
                 return None
+
+
+def _replaced(conflicts: Iterable[Conflict]) -> list[str]:
+    """What overwriting would replace, each once. A directory is merged into, and no file takes its place."""
+    return list(dict.fromkeys(c.path for c in conflicts if c.existing_kind != "directory"))
 
 
 def _hidden(manifest: Manifest) -> list[str]:

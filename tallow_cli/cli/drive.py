@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from tallow_cli.cli.terminal import without_control_echo
-from tallow_cli.errors import ExitCode, Interrupted, TallowError, Terminated
+from tallow_cli.errors import ExitCode, Interrupted, TallowError, TargetUnwritable, Terminated
 from tallow_cli.session.task_groups import first_error
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ _CLEANUP_S = 5.0  # a cancelled session that has not finished by then is left be
 
 def drive(session: Session, renderer: Renderer, *, debug: bool = False) -> ExitCode:
     """Run `session(emit)` with `renderer` showing its events. Returns the exit code; raises nothing."""
-    from tallow_cli.session.events import Failed
-
     with without_control_echo(sys.stdin) as restore, renderer:
 
         def leave_at_once(code: ExitCode) -> NoReturn:
@@ -43,17 +41,26 @@ def drive(session: Session, renderer: Renderer, *, debug: bool = False) -> ExitC
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 runner.run(_supervise(session, renderer, leave_at_once))
         except TallowError as error:
-            renderer.handle(Failed(error))
-            return error.exit_code
+            failure = error
         except KeyboardInterrupt:  # where the loop has no signal handlers
-            renderer.handle(Failed(Interrupted()))
-            return ExitCode.INTERRUPTED
+            failure = Interrupted()
         except Exception as error:  # noqa: BLE001 - the last line of defence: a sentence, never a traceback
             if debug:
                 traceback.print_exc(file=sys.stderr)
-            renderer.handle(Failed(unexpected(error)))
-            return ExitCode.UNEXPECTED
-    return ExitCode.DONE
+            failure = unexpected(error)
+        else:
+            return ExitCode.DONE
+        _show_failure(renderer, failure)
+    return failure.exit_code
+
+
+def _show_failure(renderer: Renderer, failure: TallowError) -> None:
+    """On every stream that can still be written: the failure may be that one cannot."""
+    from tallow_cli.session.events import Failed
+
+    for sink in renderer.sinks:
+        with contextlib.suppress(OSError):
+            sink.handle(Failed(failure))
 
 
 def debugging() -> bool:
@@ -94,7 +101,10 @@ async def _supervise(session: Session, renderer: Renderer, leave_at_once: Callab
     def emit(event: SessionEvent) -> None:
         nonlocal connected
         connected = connected or event.event == "connected"
-        renderer.handle(event)
+        try:
+            renderer.handle(event)
+        except OSError as error:
+            raise TargetUnwritable("standard output", error.strerror or str(error)) from error
 
     def on_signal(kind: type[Interrupted] | type[Terminated]) -> None:
         if causes:

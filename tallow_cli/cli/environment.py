@@ -32,3 +32,17 @@ class Environment:
             return Path(named)
         base = self.variables.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
         return Path(base) / "tallow-transfer" / "config.toml"
+
+
+def open_standard_streams() -> None:
+    """Open on nothing what the caller closed (`tallow … >&-`).
+
+    Otherwise Python has None there, and the first socket would get the descriptor that messages are written to.
+    """
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            if nothing != descriptor:
+                os.dup2(nothing, descriptor)
+                os.close(nothing)
+            setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for good

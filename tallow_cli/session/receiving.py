@@ -223,7 +223,8 @@ class Receiving:
             self._machine.written(now, offset, size)
         for file in result.published:
             self._files_published += 1
-            self._emit(FileFinished(path=file.path, size=file.size, saved_as=file.saved_as))
+            if not isinstance(self._sink, TextSink):
+                self._emit(FileFinished(path=file.path, size=file.size, saved_as=file.saved_as))
             self._machine.file_verified(now, file.file_index)
         self._pump.wake()
 

@@ -195,7 +195,7 @@ class Sending:
         if self._meter is None:
             raise RuntimeError("the transfer finished before it was accepted")
         manifest = self._source.manifest
-        for span in manifest.file_spans:
+        for span in () if manifest.kind == "text" else manifest.file_spans:
             size = self._machine.figures.bytes_acked if manifest.kind == "stream" else span.entry.size
             self._emit(FileFinished(path=span.entry.path, size=size))
         return self._meter.finish(monotonic(), replace(self._sample(), files_done=self._file_count))
