@@ -66,6 +66,7 @@ class DirectorySink:
         self._made_root = False
         self._completed = False
         self._notices: list[str] = []
+        self._attributes_kept = True
         self._umask = current_umask()
 
     @property
@@ -90,6 +91,7 @@ class DirectorySink:
         with _sentences(displayable(self._path)):
             self._paths = place(root, manifest, paths, self.on_conflict)
             root.check_room(disk_bytes(manifest))
+            root.check_writable(self._paths)
             self._manifest = manifest
             self._tree = ReceivedTree(root, manifest.entries, self._paths)
             self._tree.make_directories(merge=self._overwrites)
@@ -138,7 +140,11 @@ class DirectorySink:
         published = self._publish_pending()
         with _sentences(displayable(self._path)):
             self._notices += self._tree.make_links(replace=self._overwrites)
-            self._tree.settle(self._umask)
+            self._attributes_kept &= self._tree.settle(self._umask)
+        if not self._attributes_kept:
+            self._notices.append(
+                f"{displayable(self._path)} does not keep modes and times, so some were lost"
+            )
         self._completed = True
         return published
 
@@ -228,7 +234,7 @@ class DirectorySink:
     def _settle(self, span: FileSpan, partial: PartialFile) -> None:
         """No byte will be written any more: set mode and time."""
         mode = (span.entry.mode & PERMISSION_BITS & ~self._umask) | OWNER_BITS
-        partial.set_attributes(mode, span.entry.mtime_ns)
+        self._attributes_kept &= partial.set_attributes(mode, span.entry.mtime_ns)
         if partial.written < KEEP_OPEN_FROM:
             self._open_files.pop(span.index, None)
             partial.close()

@@ -29,11 +29,10 @@ _CREATE_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _COMMON
 _REOPEN_FLAGS: Final = os.O_RDWR | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | _COMMON
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | _DIRECTORY | _NOFOLLOW | _COMMON
 
-# What link(2) says where the file system has no hard links (FAT, exFAT, some network mounts, Android's
-# sdcardfs).
-NO_HARD_LINKS: Final = frozenset(
-    {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
-)
+# What the kernel says to what a file system does not have: modes and times (FAT, some network mounts) …
+NOT_SUPPORTED: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
+# … and to link(2) where there are no hard links (FAT, exFAT, Android's sdcardfs).
+NO_HARD_LINKS: Final = NOT_SUPPORTED | {errno.EMLINK, errno.EXDEV}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,17 +120,19 @@ class Filesystem:
                     raise
 
     def set_file_attributes(self, directory: Directory, name: str, fd: int, mode: int, mtime_ns: int) -> None:
+        """EPERM and its like (see NOT_SUPPORTED) where the file system keeps no such thing."""
         if _HAS_FD_ATTRIBUTES:
-            os.fchmod(fd, mode)
             os.utime(fd, ns=(mtime_ns, mtime_ns))
+            os.fchmod(fd, mode)
         else:
             path, _ = self.where(directory, name)
             os.utime(path, ns=(mtime_ns, mtime_ns))
 
     def set_directory_attributes(self, directory: Directory, mode: int, mtime_ns: int) -> None:
+        """As set_file_attributes."""
         target: int | str = directory.fd if directory.fd >= 0 else self._checked_path(directory)
-        os.chmod(target, mode)
         os.utime(target, ns=(mtime_ns, mtime_ns))
+        os.chmod(target, mode)
 
     def link(self, directory: Directory, name: str, new_name: str) -> None:
         """Give a file a second name; EEXIST for anything under it."""
@@ -175,6 +176,15 @@ class Filesystem:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
         return True
+
+    def longest_name(self, directory: Directory) -> int | None:
+        """Bytes that a name may have here; None where it cannot be told."""
+        if directory.fd < 0 or not hasattr(os, "fpathconf"):
+            return None
+        try:
+            return os.fpathconf(directory.fd, "PC_NAME_MAX")
+        except OSError:
+            return None
 
     def free_bytes(self, directory: Directory) -> int | None:
         """What an unprivileged user may still write; None where it cannot be told."""
@@ -265,6 +275,14 @@ def _c_function(name: str) -> Callable[..., int] | None:
         return None
     function.restype = ctypes.c_int
     return cast("Callable[..., int]", function)
+
+
+def use_bytes(fd: int) -> None:
+    """Have a standard descriptor pass bytes as they are; Windows opens them for text."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.setmode(fd, os.O_BINARY)
 
 
 def default_filesystem() -> Filesystem:

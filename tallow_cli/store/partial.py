@@ -13,7 +13,7 @@ from blake3 import blake3
 
 from tallow_cli.core.names import SafePath
 from tallow_cli.core.ranges import RangeSet
-from tallow_cli.store.filesystem import Data
+from tallow_cli.store.filesystem import NOT_SUPPORTED, Data
 from tallow_cli.store.receive_root import ReceiveRoot, temporary_name
 
 ALLOCATE_FROM: Final = 256 * 1024  # below, reserving costs a call and saves nothing
@@ -158,12 +158,21 @@ class PartialFile:
             return self._digest
         return (self._hasher or blake3()).digest()
 
-    def set_attributes(self, mode: int, mtime_ns: int) -> None:
-        """To be called after the last write, which would change the time again."""
+    def set_attributes(self, mode: int, mtime_ns: int) -> bool:
+        """To be called after the last write, which would change the time again. False if they are not kept
+        here.
+        """
         self.open()
-        if self.temporary is not None:
-            directory = self._root.parent(self.path)
+        if self.temporary is None:
+            return False
+        directory = self._root.parent(self.path)
+        try:
             self._root.filesystem.set_file_attributes(directory, self.temporary, self._fd, mode, mtime_ns)
+        except OSError as problem:
+            if problem.errno not in NOT_SUPPORTED:
+                raise
+            return False
+        return True
 
     def sync(self) -> None:
         self.open()

@@ -13,15 +13,17 @@ import os
 import secrets
 import stat
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 from tallow_cli.core.names import SafePath
-from tallow_cli.errors import DiskFull, TargetNotDirectory
+from tallow_cli.errors import DiskFull, TargetNotDirectory, TargetUnwritable
 from tallow_cli.store.failures import displayable, target_error
 from tallow_cli.store.filesystem import NO_HARD_LINKS, Directory, Filesystem
 
 MAX_OPEN_DIRECTORIES: Final = 64  # beside as many files; the usual descriptor limit is 1024, on macOS 256
 TEMPORARY_PREFIX: Final = ".tallow-"
+_NOT_EVERYWHERE: Final = frozenset('<>"|?*')  # FAT, exFAT and NTFS refuse them
 ROOM_TO_SPARE: Final = 1024 * 1024  # for directories and names themselves
 
 
@@ -95,19 +97,40 @@ class ReceiveRoot:
         return kind_of(status) if status is not None else None
 
     def check_room(self, needed: int) -> None:
-        """Raises DiskFull if the disk cannot hold `needed` more bytes, TargetUnwritable if we may not write.
+        """Raises DiskFull if the disk cannot hold `needed` more bytes; OSError."""
+        free = self.filesystem.free_bytes(self._root)
+        if free is not None and needed + ROOM_TO_SPARE > free:
+            raise DiskFull(displayable(self.path), needed + ROOM_TO_SPARE - free)
 
-        The latter is found out by making a file, the only test that knows of every permission and mount flag.
+    def check_writable(self, paths: Sequence[SafePath]) -> None:
+        """Raises TargetUnwritable if we may not write here, or the file system does not take these names;
+        OSError.
+
+        Found out by making a file, the only test that knows of every permission and mount flag. It is better
+        to know before hours of transfer that a USB stick takes no question marks.
         """
-        try:
-            free = self.filesystem.free_bytes(self._root)
-            if free is not None and needed + ROOM_TO_SPARE > free:
-                raise DiskFull(displayable(self.path), needed + ROOM_TO_SPARE - free)
-            name = temporary_name()
-            self.filesystem.close(self.filesystem.create(self._root, name))
-            self.filesystem.unlink(self._root, name)
-        except OSError as problem:
-            raise target_error(problem, displayable(self.path)) from problem
+        longest = self.filesystem.longest_name(self._root)
+        unusual: set[str] = set()
+        for path in paths:
+            for name in path.components:
+                if longest is not None and len(name) * 4 > longest and len(name.encode()) > longest:
+                    raise TargetUnwritable(
+                        self.shown(path), f"its file system takes {longest} bytes for a name"
+                    )
+            unusual.update(_NOT_EVERYWHERE.intersection(path.name))
+        self._probe(temporary_name())
+        if unusual:
+            characters = "".join(sorted(unusual))
+            try:
+                self._probe(temporary_name() + characters)
+            except OSError as problem:
+                shown = displayable(self.path)
+                why = f"its file system does not take all of {' '.join(characters)} in names"
+                raise TargetUnwritable(shown, why) from problem
+
+    def _probe(self, name: str) -> None:
+        self.filesystem.close(self.filesystem.create(self._root, name))
+        self.filesystem.unlink(self._root, name)
 
     def publish(self, path: SafePath, temporary: str, *, replace: bool) -> None:
         """Give a finished temporary its final name, atomically. Raises FileExistsError unless `replace`.

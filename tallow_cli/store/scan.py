@@ -98,8 +98,14 @@ class _Scanner:
             below = []
             for item in _listing(directory):
                 offered = f"{prefix}/{item.name}"
-                status = _status(item)
-                if item.is_symlink():
+                try:
+                    status = os.lstat(item.path)  # not item.stat(): on Windows that has no inode
+                except FileNotFoundError:
+                    self.found.notices.append(f"{displayable(item.path)} was left out: it vanished")
+                    continue
+                except OSError as problem:
+                    raise source_error(problem, displayable(item.path)) from None
+                if stat.S_ISLNK(status.st_mode):
                     self._add_link(item.path, offered, status)
                 elif stat.S_ISDIR(status.st_mode):
                     self._add(item.path, _entry(offered, EntryKind.DIRECTORY, status))
@@ -175,13 +181,6 @@ def _listing(directory: str) -> Sequence[os.DirEntry[str]]:
             return sorted(items, key=lambda item: item.name)
     except OSError as problem:
         raise source_error(problem, displayable(directory)) from None
-
-
-def _status(item: os.DirEntry[str]) -> os.stat_result:
-    try:
-        return os.lstat(item.path)  # not item.stat(): on Windows that has no inode
-    except OSError as problem:
-        raise source_error(problem, displayable(item.path)) from None
 
 
 def _special_kind(mode: int) -> str:

@@ -20,7 +20,7 @@ from tallow_cli.core.manifest import EntryKind, Manifest
 from tallow_cli.core.names import check_manifest_names
 from tallow_cli.errors import BadOption, DigestMismatch, PeerProtocolError, TargetUnwritable
 from tallow_cli.store.failures import target_error
-from tallow_cli.store.filesystem import Data
+from tallow_cli.store.filesystem import Data, use_bytes
 from tallow_cli.store.ordering import InOrder
 from tallow_cli.store.partial import as_view
 from tallow_cli.store.sink import Conflict, Published
@@ -155,6 +155,7 @@ class StdoutSink(SequentialSink):
     def __init__(self, fd: int = 1) -> None:
         super().__init__()
         self._fd = fd
+        use_bytes(fd)
         self._closed = False
         self._writing = threading.Lock()
         self._wake_read, self._wake_write = os.pipe()

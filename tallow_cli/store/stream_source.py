@@ -15,6 +15,7 @@ from blake3 import blake3
 from tallow_cli.core.manifest import Entry, EntryKind, Manifest
 from tallow_cli.errors import SourceUnreadable
 from tallow_cli.store.failures import reason
+from tallow_cli.store.filesystem import use_bytes
 
 PIPE_BYTES: Final = 1024 * 1024  # the most an unprivileged process may ask for (fs.pipe-max-size)
 CLOSE_WAIT_S: Final = 1.0
@@ -38,6 +39,7 @@ class StreamSource:
         self._closed = False
         self._reading = threading.Lock()
         self._wake_read, self._wake_write = os.pipe()
+        use_bytes(fd)
         _widen_pipe(fd)
 
     @property

@@ -5,18 +5,17 @@ away.
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections.abc import Sequence
 from typing import Final
 
 from tallow_cli.core.manifest import PERMISSION_BITS, Entry, EntryKind
 from tallow_cli.core.names import SafePath
 from tallow_cli.errors import TargetExists
+from tallow_cli.store.filesystem import NOT_SUPPORTED
 from tallow_cli.store.receive_root import ReceiveRoot, temporary_name
 from tallow_cli.store.syncing import sync_directories
 
 OWNER_BITS: Final = 0o700  # whatever the peer says, the owner can look into a directory and clear it away
-_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
 
 
 class ReceivedTree:
@@ -69,7 +68,7 @@ class ReceivedTree:
             except FileExistsError:
                 raise TargetExists(self._root.shown(path)) from None
             except (OSError, NotImplementedError) as problem:
-                if isinstance(problem, OSError) and problem.errno not in _NO_LINKS:
+                if isinstance(problem, OSError) and problem.errno not in NOT_SUPPORTED:
                     raise
                 notices.append(f"{self._root.shown(path)} was not made: symbolic links cannot be made here")
                 continue
@@ -81,13 +80,25 @@ class ReceivedTree:
                     raise
         return notices
 
-    def settle(self, umask: int) -> None:
-        """Give the directories that we made their modes and times, and sync every directory that changed."""
+    def settle(self, umask: int) -> bool:
+        """Give the directories that we made their modes and times, and sync every directory that changed.
+
+        Returns False if this file system does not keep them.
+        """
+        kept = True
         for entry, path in reversed(self._directories):  # a name made in a directory changes its time
             if path in self._made:
                 mode = (entry.mode & PERMISSION_BITS & ~umask) | OWNER_BITS
-                self._root.filesystem.set_directory_attributes(self._root.itself(path), mode, entry.mtime_ns)
+                try:
+                    self._root.filesystem.set_directory_attributes(
+                        self._root.itself(path), mode, entry.mtime_ns
+                    )
+                except OSError as problem:
+                    if problem.errno not in NOT_SUPPORTED:
+                        raise
+                    kept = False
         sync_directories(self._root, self._needed)
+        return kept
 
     def clear(self) -> None:
         """Remove the directories that we made and that are empty. Never raises for what cannot be removed."""

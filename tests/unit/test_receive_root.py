@@ -202,8 +202,9 @@ def test_a_failure_to_link_that_is_not_the_file_systems_nature_is_not_worked_aro
 def test_a_root_that_cannot_be_written_is_known_at_once(tmp_path: Path) -> None:
     for code in (errno.EROFS, errno.EACCES):
         root = ReceiveRoot(tmp_path, FailingFilesystem(code, "create"))
-        with pytest.raises(TargetUnwritable):
-            root.check_room(1)
+        with pytest.raises(OSError) as raised:
+            root.check_writable([])
+        assert raised.value.errno == code
         root.close()
     assert os.listdir(tmp_path) == []
 
@@ -216,6 +217,21 @@ def test_room_is_checked_where_it_can_be_told(tmp_path: Path) -> None:
     blind = ReceiveRoot(tmp_path, FullDisk(10, tells=False))
     blind.check_room(11)
     blind.close()
+
+
+def test_the_longest_name_is_asked_where_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = PathFilesystem()
+    assert plain.longest_name(plain.open_root(os.fspath(tmp_path))) is None
+    fs = DirFdFilesystem()
+    root = fs.open_root(os.fspath(tmp_path))
+    assert fs.longest_name(root) == os.pathconf(tmp_path, "PC_NAME_MAX")
+
+    def unknown(fd: int, name: str) -> int:
+        raise OSError
+
+    monkeypatch.setattr(os, "fpathconf", unknown)
+    assert fs.longest_name(root) is None
+    fs.close_directory(root)
 
 
 def test_the_root_must_be_a_directory_that_can_be_opened(tmp_path: Path, fs: Filesystem) -> None:

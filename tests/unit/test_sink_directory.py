@@ -23,7 +23,7 @@ from tallow_cli.errors import (
 )
 from tallow_cli.store import directory_sink
 from tallow_cli.store.directory_sink import DirectorySink, FileSink
-from tallow_cli.store.filesystem import DirFdFilesystem, Filesystem, PathFilesystem
+from tallow_cli.store.filesystem import Directory, DirFdFilesystem, Filesystem, PathFilesystem
 from tallow_cli.store.memory_source import RandomSource
 from tallow_cli.store.sink import OnConflict, Published, Sink
 from tallow_cli.store.source import FileSource
@@ -556,6 +556,48 @@ def test_a_file_sink_takes_one_file_under_the_users_name(
 def test_a_file_sink_needs_a_file_name(target: Path, name: str) -> None:
     with pytest.raises(BadOption):
         FileSink(os.path.join(target, name) if name else name)
+
+
+# File systems that are not like ours
+
+
+def test_names_that_the_file_system_does_not_take_are_known_before_the_transfer(target: Path) -> None:
+    class Fat(NoHardLinks):
+        def create(self, directory: Directory, name: str) -> int:
+            if set(name) & set('<>"|?*'):
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            return super().create(directory, name)
+
+    sink = DirectorySink(target, filesystem=Fat())
+    with pytest.raises(TargetUnwritable, match=r"does not take all of \* \?"):
+        sink.open(files(file_entry("d/what?", 1), file_entry("d/*", 1)))
+    sink.close()
+    assert tree(target) == {}
+    receive(DirectorySink(target, filesystem=Fat()), files(file_entry("plain", 1)), b"x")
+    receive(DirectorySink(target), files(file_entry("d/what?", 1)), b"x")
+    assert tree(target) == {"plain": b"x", "d": None, "d/what?": b"x"}
+
+
+def test_names_longer_than_the_file_system_takes_are_known_before_the_transfer(target: Path) -> None:
+    class Ecryptfs(DirFdFilesystem):
+        def longest_name(self, directory: Directory) -> int | None:
+            return 143
+
+    manifest = files(file_entry("d/" + "é" * 80, 1))
+    sink = DirectorySink(target, filesystem=Ecryptfs())
+    with pytest.raises(TargetUnwritable, match="143 bytes"):
+        sink.open(manifest)
+    sink.close()
+    receive(DirectorySink(target, filesystem=Ecryptfs()), files(file_entry("x" * 143, 1)), b"x")
+
+
+def test_modes_and_times_that_are_not_kept_are_told_and_the_files_arrive(target: Path) -> None:
+    for operation in ("set_file_attributes", "set_directory_attributes"):
+        sink = DirectorySink(target, OnConflict.RENAME, filesystem=FailingFilesystem(errno.EPERM, operation))
+        receive(sink, files(directory_entry("d"), file_entry("d/x", 1), file_entry("d/y", 1)), b"xy")
+        assert len(sink.notices) == 1
+        assert "does not keep modes and times" in sink.notices[0]
+    assert len(tree(target)) == 6
 
 
 # Giving up

@@ -146,6 +146,23 @@ def test_a_special_file_as_an_argument_is_an_error(tmp_path: Path) -> None:
         FileSource([tmp_path / "pipe"])
 
 
+def test_a_file_that_vanishes_during_the_scan_is_left_out_and_told(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lstat = os.lstat
+
+    def vanish(path: str) -> os.stat_result:
+        if os.fspath(path).endswith("a.txt"):
+            raise FileNotFoundError(2, "gone")
+        return lstat(path)
+
+    monkeypatch.setattr(os, "lstat", vanish)
+    source = FileSource([tree])
+    assert "tree/a.txt" not in {name for name, _, _ in listing(source)}
+    assert len(source.notices) == 1
+    assert source.notices[0].endswith("it vanished")
+
+
 # What cannot be sent
 
 
