@@ -12,6 +12,7 @@ from tallow_cli.core.names import (
     ForbiddenName,
     NameRule,
     SafePath,
+    check_component,
     check_manifest_names,
     fold,
     local_name,
@@ -93,6 +94,11 @@ def test_nobody_else_can_make_a_safe_path_or_change_one() -> None:
         safe.components = ("..",)
     with pytest.raises(TypeError):
         type("Mine", (SafePath,), {})(("..",), None)
+
+
+def test_a_component_is_no_path() -> None:
+    with pytest.raises(ForbiddenName, match="absolute"):
+        check_component("a/b")
 
 
 def test_a_safe_path_knows_its_parts() -> None:

@@ -139,6 +139,19 @@ def test_without_hard_links_a_name_taken_in_between_is_not_replaced_either(targe
     assert tree(target) == {"a.txt": b"theirs"}
 
 
+def test_a_link_whose_name_was_taken_during_the_transfer_replaces_nothing(target: Path) -> None:
+    def take(operation: str) -> None:
+        if operation == "symlink":
+            (target / "d" / "l").write_bytes(b"theirs")
+
+    manifest = files(directory_entry("d"), link_entry("d/l", "x"), file_entry("d/x", 1))
+    sink = DirectorySink(target, filesystem=TraceFilesystem(take))
+    with pytest.raises(TargetExists, match="d/l exists"):
+        receive(sink, manifest, b"1")
+    sink.close()
+    assert tree(target) == {"d": None, "d/l": b"theirs", "d/x": b"1"}
+
+
 # Rename
 
 
@@ -254,6 +267,19 @@ def test_overwriting_replaces_files_by_links_and_links_by_links(target: Path, fi
     )
     receive(DirectorySink(target, OnConflict.OVERWRITE, filesystem=filesystem), manifest, b"1")
     assert tree(target) == {"d": None, "d/l": "x", "d/m": "x", "d/x": b"1"}
+
+
+def test_a_link_that_cannot_replace_what_came_meanwhile_leaves_no_temporary(target: Path) -> None:
+    def take(operation: str) -> None:
+        if operation == "symlink":
+            (target / "d" / "l").mkdir()
+
+    manifest = files(directory_entry("d"), link_entry("d/l", "x"), file_entry("d/x", 1))
+    sink = DirectorySink(target, OnConflict.OVERWRITE, filesystem=TraceFilesystem(take))
+    with pytest.raises(TargetUnwritable):
+        receive(sink, manifest, b"1")
+    sink.close()
+    assert tree(target) == {"d": None, "d/l": None, "d/x": b"1"}
 
 
 @pytest.mark.parametrize(

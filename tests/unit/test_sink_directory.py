@@ -496,6 +496,18 @@ def test_a_disk_that_will_not_hold_the_offer_whatever_it_says(target: Path) -> N
     sink.close()
 
 
+def test_a_temporary_cut_short_by_somebody_is_not_hashed_as_if_it_were_whole(target: Path) -> None:
+    sink = DirectorySink(target)
+    sink.open(files(file_entry("a", 6)))
+    sink.write(3, b"def")
+    (name,) = temporaries(target)
+    os.truncate(target / name, 0)
+    os.truncate(target / name, 3)
+    with pytest.raises(TargetUnwritable, match="cut short"):
+        sink.write(0, b"abc")
+    sink.close()
+
+
 # Where it goes
 
 
