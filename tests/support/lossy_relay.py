@@ -13,7 +13,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -58,9 +58,8 @@ class _End(asyncio.DatagramProtocol):
         self.transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.DatagramTransport):
-            self.transport = transport
-            grow_buffers(transport.get_extra_info("socket"))
+        self.transport = cast(asyncio.DatagramTransport, transport)
+        grow_buffers(transport.get_extra_info("socket"))
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         if self.other is not None and self.peer is not None and addr[:2] == self.peer[:2]:

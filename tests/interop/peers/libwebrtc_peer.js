@@ -7,8 +7,7 @@ const readline = require("readline");
 const modules = process.argv[2]; // the directory that holds node_modules
 const { RTCPeerConnection } = require(require.resolve("@roamhq/wrtc", { paths: [modules] }));
 
-const HIGH_WATER_BYTES = 4 * 1024 * 1024;
-// libwebrtc closes a channel whose queue passes 16 MiB.
+const HIGH_WATER_BYTES = 4 * 1024 * 1024; // libwebrtc refuses what would make its queue pass 16 MiB
 
 const emit = (event, fields = {}) => process.stdout.write(JSON.stringify({ event, ...fields }) + "\n");
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -24,9 +23,11 @@ function adopt(channel) {
   const { label } = channel;
   channels.set(label, channel);
   channel.binaryType = "arraybuffer";
-  const opened = () =>
-    emit("open", { label, protocol: channel.protocol, ordered: channel.ordered, id: channel.id });
-  channel.onopen = opened;
+  let told = false; // a channel the other side opened may be open before it is ours, and then say so again
+  channel.onopen = () => {
+    if (!told) emit("open", { label, protocol: channel.protocol, ordered: channel.ordered, id: channel.id });
+    told = true;
+  };
   channel.onclose = () => emit("closed", { label });
   channel.onmessage = ({ data }) => {
     const sink = sinks.get(label);
