@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import struct
 from typing import Any
@@ -26,6 +27,8 @@ from tallow_cli.dataplane.receiver import Receiver
 from tallow_cli.errors import PeerProtocolError
 from tests.sim.associations import make_configs
 
+# Longer: TALLOW_FUZZ=50 pytest tests/property
+EFFORT = int(os.environ.get("TALLOW_FUZZ", "1"))
 FIRST = 2**32 - 20
 TAG = 77
 RWND = 50_000
@@ -103,7 +106,7 @@ fragment = st.tuples(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400 * EFFORT, deadline=None)
 @given(st.lists(fragment, max_size=40), st.integers(1, 12))
 def test_the_hot_loop_does_what_the_plain_road_does_with_nearly_ordinary_fragments(
     fragments: list[tuple[int, int, int, int, int, bool]], batch_size: int
@@ -118,7 +121,7 @@ def test_the_hot_loop_does_what_the_plain_road_does_with_nearly_ordinary_fragmen
     compare_roads([packets[at : at + batch_size] for at in range(0, len(packets), batch_size)])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200 * EFFORT, deadline=None)
 @given(st.lists(st.lists(anything, max_size=8), max_size=8))
 def test_the_hot_loop_does_what_the_plain_road_does_with_anything(batches: list[list[bytes]]) -> None:
     compare_roads(batches)
@@ -141,7 +144,7 @@ def compare_roads(batches: list[list[bytes]]) -> None:
     assert fast.dropped_packets == plain.dropped_packets
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300 * EFFORT, deadline=None)
 @given(st.lists(st.lists(anything, max_size=8), max_size=8), st.integers(0, 2**32))
 def test_hostile_packets_neither_crash_an_association_nor_fill_its_memory(
     batches: list[list[bytes]], seed: int
@@ -170,7 +173,7 @@ def test_hostile_packets_neither_crash_an_association_nor_fill_its_memory(
         now = max(now + 0.001, min(at if at is not None else now, now + 1.0))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200 * EFFORT, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 80), st.integers(1, 12)), max_size=40), st.integers(1, 20))
 def test_received_tsns_agree_with_a_set(stretches: list[tuple[int, int]], ack_every: int) -> None:
     tsns, model = ReceivedTsns(FIRST, ack_every), set(range(FIRST - 10, FIRST))
@@ -198,7 +201,7 @@ def test_received_tsns_agree_with_a_set(stretches: list[tuple[int, int]], ack_ev
     assert reported == {tsn for tsn in model if tsn >= cumulative_end}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150 * EFFORT, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 6_000), st.booleans(), st.integers(0, 2)), min_size=1, max_size=12),
     st.randoms(use_true_random=False),
