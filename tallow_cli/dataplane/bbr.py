@@ -22,7 +22,7 @@ from __future__ import annotations
 from enum import Enum
 
 from tallow_cli.dataplane.bbr_company import Company
-from tallow_cli.dataplane.bbr_model import MIN_RTT_WINDOW_S, QUEUE_FLOOR_S, PathModel
+from tallow_cli.dataplane.bbr_model import LEAST_ROUND_S, MIN_RTT_WINDOW_S, QUEUE_FLOOR_S, PathModel
 from tallow_cli.dataplane.congestion import (
     INITIAL_WINDOW_PACKETS,
     MIN_WINDOW_PACKETS,
@@ -55,7 +55,7 @@ PROBE_WAIT_MAX_S = 1.5
 UP_GROWTH = 1.05
 UP_FLAT_ROUNDS = 2
 # DOWN and DRAIN end at the latest then: what remains of the queue is not ours, or the clock is too coarse to see.
-DOWN_MAX_ROUNDS = 4
+DOWN_MAX_TRIPS = 4
 # How the bound on what is in flight rises in UP: slowly at first, since shallow queues overflow by as much.
 BOUND_STEP = 0.02
 BOUND_STEP_MAX = 0.25
@@ -108,7 +108,7 @@ class Bbr(CongestionController):
         self.model = PathModel(config.mtu_bytes)
         self.company = Company(config, self.model)
         self._state = State.STARTUP
-        self._state_round = 0
+        self._state_trip = 0
         self._state_since = 0.0
         self._initial_cwnd = INITIAL_WINDOW_PACKETS * config.mtu_bytes
         self._cwnd = float(self._initial_cwnd)
@@ -226,6 +226,7 @@ class Bbr(CongestionController):
                 self._pipe_is_full = self._flat_rounds >= (1 if has_queue else FULL_ROUNDS)
         if self._pipe_is_full:
             model.forget_extra_acked()
+            model.least_round_s = LEAST_ROUND_S
             self._enter(State.DRAIN, now)
 
     def _judge_probe(self, now: float) -> None:
@@ -275,26 +276,26 @@ class Bbr(CongestionController):
         if is_stale and state is not State.PROBE_RTT and self._pipe_is_full:
             self._enter(State.PROBE_RTT, now)
             return
-        rounds = model.round_count - self._state_round
+        trips = model.trip_count - self._state_trip
         if state is State.CRUISE:
             if now >= self._probe_at and not self.company.is_here:
                 model.forget_lower_bound()
                 self.company.on_probe()
                 self._enter(State.REFILL, now)
         elif state is State.REFILL:
-            if rounds >= 1:
+            if trips >= 1:
                 self._start_probe(now)
         elif state is State.UP:
-            if rounds >= 1:
+            if trips >= 1:
                 self._watch_probe(sample)
         elif state is State.DOWN or state is State.DRAIN:
             is_shrinking = model.latest_queue_s < model.queue_s
-            is_late = rounds > DOWN_MAX_ROUNDS and not is_shrinking
+            is_late = trips > DOWN_MAX_TRIPS and not is_shrinking
             if is_late or sample.inflight_bytes <= self._drained_bytes():
                 self._enter_cruise(now)
         elif (
             state is State.PROBE_RTT
-            and rounds >= 1
+            and trips >= 1
             and model.round_ended
             and now >= self._state_since + PROBE_RTT_S
         ):
@@ -348,7 +349,7 @@ class Bbr(CongestionController):
             self._feedback_until_round = self.model.round_count + FEEDBACK_ROUNDS
         self._state = state
         self._state_since = now
-        self._state_round = self.model.round_count
+        self._state_trip = self.model.trip_count
 
     # -- outputs ---------------------------------------------------------------------------------------------------
 
@@ -365,7 +366,9 @@ class Bbr(CongestionController):
             bandwidth = max(bandwidth, self._initial_cwnd / self.model.min_rtt_s)
         gain = self._state.pacing_gain
         if self.company.is_here and self._state is State.CRUISE:
-            gain = UP_GAIN  # the window decides, as theirs does; pacing at the rate would only ever lose share
+            gain = (
+                UP_GAIN  # the window decides, as theirs does; pacing at the rate would only ever lose share
+            )
         self._pacing_rate = rate = gain * bandwidth * PACING_MARGIN
         self._quantum = quantum_bytes(rate, self.mtu_bytes, self._config.max_quantum_bytes)
 

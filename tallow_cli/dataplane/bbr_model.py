@@ -15,6 +15,9 @@ MIN_RTT_WINDOW_S = 10.0
 MIN_RTT_RENEWAL = 1.05
 # After silence, how long the first round trips have to renew the minimum before ProbeRTT does.
 RESTART_GRACE_S = 1.0
+# A rate measured over a few milliseconds is mostly the rhythm of acknowledgements and timers, and a maximum of such
+# rates is always too high. Once the pipe is full, rounds of short paths are stretched to this and measured whole.
+LEAST_ROUND_S = 0.02
 # Queues shorter than this say more about timers and schedulers than about the path.
 QUEUE_FLOOR_S = 0.003
 # A queue stands when the least round trip of a round is this much above the minimum: alone, CRUISE has none.
@@ -54,8 +57,11 @@ class PathModel:
         self.inflight_hi_bytes = float("inf")
         # How far acknowledgements ran ahead of the rate lately: what must be in flight on top of the BDP.
         self.extra_acked_bytes = 0.0
+        # Packet-timed round trips, and rounds: one or more trips, at least `least_round_s` long.
+        self.trip_count = 0
         self.round_count = 0
         self.round_ended = False
+        self.least_round_s = 0.0
         # Of the round that just ended, or of this one until it does.
         self.round_min_rtt_s = float("inf")
         self.round_rate: BytesPerSecond = 0.0
@@ -68,7 +74,10 @@ class PathModel:
         self.baseline_loss = 0.0
         self._bandwidth_lo: BytesPerSecond = float("inf")
         self._bandwidth_filter = TwoBucketMax()
-        self._round_ends_at_bytes = 0
+        self._trip_ends_at_bytes = 0
+        self._trip_min_s = self._last_trip_min_s = float("inf")
+        self._round_began_at = 0.0
+        self._round_began_bytes = 0
         self._is_fresh_round = True
         self._lost_bytes = 0
         self._lost_holes = 0
@@ -90,7 +99,12 @@ class PathModel:
 
     @property
     def latest_queue_s(self) -> float:
-        """The queue the newest acknowledged packet met, in time."""
+        """The queue the newest acknowledged packet met, in time.
+
+        On a short path that is mostly how long the acknowledgement was held back: there, the least of the last trip.
+        """
+        if self.min_rtt_s < self.least_round_s:
+            return self._last_trip_min_s - self.min_rtt_s
         return self.latest_rtt_s - self.min_rtt_s
 
     @property
@@ -172,7 +186,7 @@ class PathModel:
         self.baseline_loss = min(max(loss_rate, self.baseline_loss), HARD_LOSS)
 
     def update(self, sample: AckSample) -> None:
-        """Take a sample in. Afterwards `round_ended` tells whether a packet-timed round trip ended with it."""
+        """Take a sample in. Afterwards `round_ended` tells whether a round ended with it."""
         self._lost_bytes += sample.lost_bytes - sample.spurious_bytes
         self._lost_holes += sample.lost_ranges
         self.round_ended = False
@@ -182,22 +196,37 @@ class PathModel:
             self._begin_round()
         self._delivered_bytes += sample.acked_bytes
         self._update_round_trip(sample)
-        rate = sample.delivery_rate
-        if rate > self.round_rate:
-            self.round_rate = rate
         if sample.is_app_limited:
             self.round_is_app_limited = True
-        if rate > self.max_bandwidth or not sample.is_app_limited:
-            self._bandwidth_filter.update(rate)
+        if self.min_rtt_s >= self.least_round_s:
+            self._take_rate(sample.delivery_rate, is_app_limited=sample.is_app_limited)
         if sample.sent_inflight_bytes > self.round_inflight_bytes:
             self.round_inflight_bytes = sample.sent_inflight_bytes
-        if sample.prior_delivered_bytes >= self._round_ends_at_bytes:
-            self._round_ends_at_bytes = sample.delivered_bytes
-            self.round_count += 1
-            self.round_ended = self._is_fresh_round = True
-            self._judge_losses()
+        if sample.prior_delivered_bytes >= self._trip_ends_at_bytes:
+            self._trip_ends_at_bytes = sample.delivered_bytes
+            self.trip_count += 1
+            self._last_trip_min_s, self._trip_min_s = self._trip_min_s, float("inf")
+            if sample.now >= self._round_began_at + self.least_round_s:
+                self._end_round(sample)
         self._refresh()
         self._update_extra_acked(sample)
+
+    def _end_round(self, sample: AckSample) -> None:
+        elapsed_s = sample.now - self._round_began_at
+        if self.min_rtt_s < self.least_round_s and elapsed_s > 0.0:
+            rate = (sample.delivered_bytes - self._round_began_bytes) / elapsed_s
+            self._take_rate(rate, is_app_limited=self.round_is_app_limited)
+        self._round_began_at = sample.now
+        self._round_began_bytes = sample.delivered_bytes
+        self.round_count += 1
+        self.round_ended = self._is_fresh_round = True
+        self._judge_losses()
+
+    def _take_rate(self, rate: BytesPerSecond, *, is_app_limited: bool) -> None:
+        if rate > self.round_rate:
+            self.round_rate = rate
+        if rate > self.max_bandwidth or not is_app_limited:
+            self._bandwidth_filter.update(rate)
 
     def _refresh(self) -> None:
         best = self._bandwidth_filter.value
@@ -217,6 +246,8 @@ class PathModel:
         if rtt_s is None:
             return
         self.latest_rtt_s = rtt_s
+        if rtt_s < self._trip_min_s:
+            self._trip_min_s = rtt_s
         if rtt_s < self.round_min_rtt_s:
             self.round_min_rtt_s = rtt_s
         if rtt_s < self.min_rtt_s or self.min_rtt_s == 0.0:
@@ -238,7 +269,7 @@ class PathModel:
         """Draft, BBRUpdateACKAggregation, with a window that is not shorter than what schedulers do."""
         now = sample.now
         # The newest rate counts too: while probing, more arrives because more was sent.
-        rate = sample.delivery_rate if sample.delivery_rate > self.bandwidth else self.bandwidth
+        rate = self.round_rate if self.round_rate > self.bandwidth else self.bandwidth
         expected = rate * (now - self._extra_epoch_at)
         if self._extra_epoch_bytes <= expected:
             self._extra_epoch_at = now

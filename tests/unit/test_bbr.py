@@ -154,7 +154,7 @@ def test_an_application_limited_rate_does_not_lower_the_estimate() -> None:
 
 def lossy_round(model: PathModel, lost_packets: int, holes: int, rtt_s: float, *, packets: int = 200) -> None:
     """One packet-timed round of `packets`, some of them lost."""
-    before = model._round_ends_at_bytes
+    before = model._trip_ends_at_bytes
     model.update(
         AckSample(
             model.min_rtt_at + 0.05,
