@@ -40,7 +40,6 @@ from tallow_cli.dataplane.outbound import OutboundMessage
 from tallow_cli.dataplane.packets import (
     COMMON_HEADER_BYTES,
     HEARTBEAT_ACK,
-    PACKET_OVERHEAD_BYTES,
     SACK,
     PacketWriter,
     Sack,
@@ -304,14 +303,16 @@ class Association:
         return self._sender.queue.buffered_bytes(stream_id)
 
     @property
-    def payload_bytes(self) -> int:
-        """User data of a full packet, as of now: a message of a multiple of it leaves no packet half empty, and a
-        message's loss is that of `size / payload_bytes` packets. Changes with the path MTU (`PathMtuChanged`)."""
-        return self._path_mtu.current_bytes - PACKET_OVERHEAD_BYTES
-
-    @property
     def total_buffered_bytes(self) -> int:
         return self._sender.queue.total_bytes
+
+    @property
+    def fragment_bytes(self) -> int:
+        """How much of a message one packet carries now; rises and falls with the path MTU (`PathMtuChanged`).
+
+        A message of a multiple of it leaves no packet half empty.
+        """
+        return self._sender.fragment_bytes
 
     @property
     def is_flushed(self) -> bool:

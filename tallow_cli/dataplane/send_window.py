@@ -18,10 +18,11 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final
 
-from tallow_cli.dataplane.delivery_rate import DeliveryRateEstimator, SendStamp
+from tallow_cli.dataplane.delivery_rate import DeliveryRateEstimator
 from tallow_cli.dataplane.outbound import OutboundMessage
-from tallow_cli.dataplane.packets import PACKET_OVERHEAD_BYTES, Sack
+from tallow_cli.dataplane.packets import Sack
 from tallow_cli.dataplane.rack import Rack
+from tallow_cli.dataplane.runs import Run, whole_runs
 from tallow_cli.dataplane.serial import unwrap_tsn
 
 # Gap block offsets have 16 bits: a TSN further ahead of the cumulative ack could not be reported.
@@ -35,62 +36,6 @@ MAX_FORWARD_TSN_STREAMS: Final = 256
 
 _run_first = attrgetter("first")
 _run_end = attrgetter("end")
-
-
-class Run:
-    """Fragments [first, end) of `message`, from byte `offset`, all of `fragment_bytes` but the last."""
-
-    __slots__ = (
-        "cost_bytes",  # what the run adds to `inflight_bytes`: user data and SCTP headers
-        "end",
-        "first",
-        "fragment_bytes",
-        "last_bytes",
-        "message",
-        "offset",
-        "stamp",
-        "transmissions",
-    )
-
-    stamp: SendStamp
-
-    def __init__(
-        self,
-        message: OutboundMessage,
-        first: int,
-        end: int,
-        offset: int,
-        fragment_bytes: int,
-        last_bytes: int,
-        transmissions: int,
-    ) -> None:
-        self.message = message
-        self.first = first
-        self.end = end
-        self.offset = offset
-        self.fragment_bytes = fragment_bytes
-        self.last_bytes = last_bytes
-        self.transmissions = transmissions
-        self.cost_bytes = self.cost_of(first, end)
-
-    def cost_of(self, first: int, end: int) -> int:
-        """The cost of a part of the run."""
-        cost = (end - first) * (self.fragment_bytes + PACKET_OVERHEAD_BYTES)
-        return cost - self.fragment_bytes + self.last_bytes if end == self.end else cost
-
-    def part(self, first: int, end: int) -> Run:
-        """The same transmission, cut down to [first, end)."""
-        run = Run(
-            self.message,
-            first,
-            end,
-            self.offset + (first - self.first) * self.fragment_bytes,
-            self.fragment_bytes,
-            self.last_bytes if end == self.end else self.fragment_bytes,
-            self.transmissions,
-        )
-        run.stamp = self.stamp
-        return run
 
 
 class SendWindow:
@@ -353,22 +298,13 @@ class SendWindow:
             if message.abandoned:
                 continue
             message.unacked_tsns = 0
-            for run in self._layout_runs(message):
+            for run in whole_runs(message):
                 first = max(run.first, self.cumulative_end)
                 if first < run.end:
                     run.stamp = stamp
                     self._lost.append(run.part(first, run.end))
                     message.unacked_tsns += run.end - first
         self._settled = 0
-
-    @staticmethod
-    def _layout_runs(message: OutboundMessage) -> list[Run]:
-        ends = [first for first, _, _ in message.layout[1:]] + [message.end_tsn]
-        runs = []
-        for (first, offset, fragment_bytes), end in zip(message.layout, ends, strict=True):
-            left = message.size - offset - (end - first - 1) * fragment_bytes
-            runs.append(Run(message, first, end, offset, fragment_bytes, min(left, fragment_bytes), 2))
-        return runs
 
     def _mark_lost(self, run: Run, now: float) -> None:
         cost = run.cost_bytes

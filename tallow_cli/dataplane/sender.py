@@ -22,7 +22,8 @@ from tallow_cli.dataplane.packets import (
     encode_forward_tsn,
 )
 from tallow_cli.dataplane.rack import RTO_MAX_S, Rack, RttEstimator
-from tallow_cli.dataplane.send_window import Run, SendWindow
+from tallow_cli.dataplane.runs import Run
+from tallow_cli.dataplane.send_window import SendWindow
 from tallow_cli.dataplane.serial import TSN_MASK
 
 # Gap-acked data is kept until the cumulative ack passes it; a peer that never moves it must not fill our memory.
@@ -101,6 +102,11 @@ class Sender:
         """Its next ordered message has SSN 0, and no FORWARD-TSN names it any more."""
         self.queue.reset_stream(stream_id)
         self.window.reset_stream(stream_id)
+
+    @property
+    def fragment_bytes(self) -> int:
+        """How much of a message one packet carries now."""
+        return self._fragment_bytes
 
     @property
     def is_black_holed(self) -> bool:

@@ -4,7 +4,8 @@ from tallow_cli.dataplane.delivery_rate import DeliveryRateEstimator
 from tallow_cli.dataplane.outbound import OutboundMessage
 from tallow_cli.dataplane.packets import Sack
 from tallow_cli.dataplane.rack import Rack, RttEstimator
-from tallow_cli.dataplane.send_window import Run, SendWindow
+from tallow_cli.dataplane.runs import Run
+from tallow_cli.dataplane.send_window import SendWindow
 
 FIRST = 2**32 - 3  # most tests cross the wrap
 COST = 100 + 28
