@@ -160,6 +160,7 @@ class Sending:
             await asyncio.sleep(TICK_S)
             if self._meter is None:
                 continue
+            self._machine.network_packet(self._connection.link.network_packet_bytes)
             figures = self._machine.figures
             if figures.latest_rtt_s is not None:
                 self._chunks.report_metrics(

@@ -25,6 +25,7 @@ DEFAULT_WAIT_S = 600.0  # a person has to read the code to another and be unders
 DEFAULT_FIND_S = 20.0  # the sender may be starting only now; after that its number is more likely mistyped
 DEFAULT_IDLE_S = 30.0  # as long as ICE consent takes to expire (RFC 7675 section 5.1)
 DEFAULT_CONNECT_S = 30.0
+MAX_WAIT_S = 30 * 24 * 3600  # event loops take no infinite timers
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,9 @@ class Waits:
     idle_s: float = DEFAULT_IDLE_S
 
     def __post_init__(self) -> None:
-        if min(self.peer_s, self.find_s, self.connect_s, self.idle_s) <= 0:
-            raise BadOption("--timeout", "it must be more than 0 seconds")
+        for wait_s in (self.peer_s, self.find_s, self.connect_s, self.idle_s):
+            if not 0 < wait_s <= MAX_WAIT_S:  # so that NaN is neither
+                raise BadOption("--timeout", f"it must be more than 0 and at most {MAX_WAIT_S:,} seconds")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,164 @@
+"""cli.app: from an argument vector to an exit code, with one sentence for whatever goes wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tallow_cli import __version__
+from tallow_cli.cli import app as app_module
+from tallow_cli.cli.app import app, run
+from tallow_cli.cli.environment import Environment
+from tallow_cli.errors import ExitCode
+from tests.support.streams import BrokenPipe, Stream
+
+COMMANDS = ("send", "recv", "bench", "serve")
+
+
+def surroundings(tmp_path: Path, *, config: str | None = None) -> Environment:
+    path = tmp_path / "config.toml"
+    if config is not None:
+        path.write_text(config)
+    return Environment(Stream(), Stream(), Stream(), {"TALLOW_CONFIG": str(path)})
+
+
+def said(environment: Environment) -> str:
+    assert isinstance(environment.stderr, Stream)
+    return environment.stderr.getvalue()
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run(["--version"], surroundings(tmp_path)) == 0
+    assert capsys.readouterr().out == f"tallow {__version__}\n"
+
+
+def test_alone_it_shows_its_commands_and_ends_as_a_mistake(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run([], surroundings(tmp_path)) == ExitCode.USAGE
+    out = capsys.readouterr().out
+    assert all(f"  {name} " in out for name in COMMANDS)
+    assert "receive" not in out.split("Commands:")[1].split("Options:")[0].replace("Receive", "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_every_command_explains_itself_within_80_columns(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, flag: str
+) -> None:
+    assert run([command, flag], surroundings(tmp_path)) == 0
+    out = capsys.readouterr().out
+    assert f"Usage: tallow {command}" in out
+    assert "Examples:" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "<bool>" not in out
+    assert "None" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["sned"], "Did you mean 'send'?"),
+        (["send", "--chanels", "3", "."], "--channels"),
+        (["send", "--channels"], "--channels"),
+        (["send", "--channels", "many", "."], "--channels"),
+        (["recv", "one", "two"], "two"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_a_hint(tmp_path: Path, arguments: list[str], word: str) -> None:
+    environment = surroundings(tmp_path)
+    assert run(arguments, environment) == ExitCode.USAGE
+    assert said(environment).startswith("tallow: ")
+    assert said(environment).count("\n") == 1
+    assert word in said(environment)
+
+
+def test_with_json_a_mistake_is_an_event_too(tmp_path: Path) -> None:
+    environment = surroundings(tmp_path)
+    assert run(["send", "--nonsense", "--json"], environment) == ExitCode.USAGE
+    assert isinstance(environment.stdout, Stream)
+    event = json.loads(environment.stdout.getvalue())
+    assert (event["event"], event["kind"], event["exit_code"]) == ("error", "usage", 2)
+
+
+def test_a_mistake_in_the_config_file_is_named(tmp_path: Path) -> None:
+    environment = surroundings(tmp_path, config="colour = true\n")
+    assert run(["send", "."], environment) == ExitCode.USAGE
+    assert "colour" in said(environment)
+
+
+def test_a_default_of_the_config_file_is_below_the_flag(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment = surroundings(tmp_path, config='[send]\nchannels = 9\nmode = "aggressive"\n')
+    assert run(["send", "--channels", "8", "."], environment) == ExitCode.USAGE
+    shown = capsys.readouterr()
+    assert "8 is not between 2 and 4" in said(environment) + shown.err
+
+
+def test_file_names_in_errors_do_not_reach_the_terminal_raw(tmp_path: Path) -> None:
+    environment = surroundings(tmp_path)
+    assert run(["send", str(tmp_path / "no\x1b[2Jsuch")], environment) == ExitCode.LOCAL_FILE
+    assert "\x1b" not in said(environment)
+    assert "\\x1b[2J" in said(environment)
+
+
+def test_an_unforeseen_error_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_arguments: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(app_module, "load_defaults", broken)
+    monkeypatch.delenv("TALLOW_DEBUG", raising=False)
+    environment = surroundings(tmp_path)
+    assert run(["send", "."], environment) == ExitCode.UNEXPECTED
+    assert "ZeroDivisionError: oops" in said(environment)
+    monkeypatch.setenv("TALLOW_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        run(["send", "."], environment)
+
+
+def test_ctrl_c_before_the_session_is_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app_module, "load_defaults", interrupted)
+    environment = surroundings(tmp_path)
+    assert run(["send", "."], environment) == ExitCode.INTERRUPTED
+    assert said(environment) == "tallow: Interrupted.\n"
+
+
+def test_a_reader_that_has_gone_is_no_reason_to_fail_otherwise(tmp_path: Path) -> None:
+    environment = Environment(BrokenPipe(), BrokenPipe(), BrokenPipe(), {"TALLOW_CONFIG": str(tmp_path)})
+    assert run(["send", "--nonsense", "--json"], environment) == ExitCode.USAGE
+
+
+def test_help_pays_for_neither_webrtc_nor_websockets_nor_rich() -> None:
+    heavy = ("aiortc", "aioice", "websockets", "zeroconf", "cryptography", "rich", "asyncio")
+    script = (
+        "import sys; from tallow_cli.cli.app import run; run(['--help']); "
+        f"print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stderr.strip() == "[]"
+
+
+def test_the_shell_completes_commands_options_and_the_words_of_a_code(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def complete(line: str, position: int) -> list[str]:
+        monkeypatch.setenv("_TALLOW_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(position))
+        with pytest.raises(SystemExit):
+            app(args=[], standalone_mode=False, prog_name="tallow")
+        return capsys.readouterr().out.split()
+
+    assert complete("tallow se", 1) == ["send", "serve"]
+    assert complete("tallow send --mo", 2) == ["--mode"]
+    assert complete("tallow recv 12-acorn-ble", 2) == ["12-acorn-bleak", "12-acorn-blend", "12-acorn-bless"]

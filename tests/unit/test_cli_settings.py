@@ -1,0 +1,57 @@
+"""cli.settings: the same options become the same settings for every command."""
+
+from __future__ import annotations
+
+import pytest
+
+from tallow_cli.cli.environment import Environment
+from tallow_cli.cli.settings import link_settings, show
+from tallow_cli.errors import BadOption
+from tallow_cli.net.engines import DEFAULT_ENGINE
+from tallow_cli.session.settings import LinkSettings
+from tests.support.streams import Stream
+
+DEFAULTS = {
+    "engine": None,
+    "channels": 3,
+    "mode": "balanced",
+    "reliable": False,
+    "buffer_high": "16MiB",
+    "buffer_low": "4MiB",
+    "limit": None,
+    "no_encrypt": False,
+}
+
+
+def surroundings() -> Environment:
+    return Environment(Stream(), Stream(), Stream(), {})
+
+
+def test_the_defaults_of_the_options_are_those_of_the_settings() -> None:
+    assert link_settings(**DEFAULTS) == LinkSettings(engine=DEFAULT_ENGINE)  # type: ignore[arg-type]
+
+
+def test_what_is_given_arrives() -> None:
+    settings = link_settings(**{**DEFAULTS, "limit": "8Mbit", "no_encrypt": True, "engine": "aiortc"})  # type: ignore[arg-type]
+    assert settings.limit_bytes_per_s == 1_000_000
+    assert settings.encrypt is False
+
+
+@pytest.mark.parametrize(
+    "mistake", [{"engine": "steam"}, {"channels": 9}, {"mode": "x"}, {"limit": "fast"}, {"buffer_low": "1GiB"}]
+)
+def test_a_mistake_is_a_bad_option(mistake: dict[str, object]) -> None:
+    with pytest.raises(BadOption):
+        link_settings(**{**DEFAULTS, **mistake})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"json": False, "quiet": True, "verbose": True},
+        {"json": True, "quiet": False, "verbose": False, "stdout_is_data": True},
+    ],
+)
+def test_flags_that_contradict_each_other_are_refused(flags: dict[str, bool]) -> None:
+    with pytest.raises(BadOption):
+        show(surroundings(), **flags)

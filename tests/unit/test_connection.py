@@ -1,0 +1,98 @@
+"""session.connection: nothing is believed before the other end has proved that the code's keys are its own."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tallow_cli.crypto.keys import Role
+from tallow_cli.errors import NoPathError, PeerProtocolError, PeerVanished
+from tallow_cli.net.link import LinkRole
+from tallow_cli.session.connection import connect
+from tallow_cli.session.events import Connected, SessionEvent
+from tallow_cli.session.settings import LinkSettings, Waits
+from tests.support.fake_link import FakeNetwork
+from tests.support.sessions import agree, as_peer_link, connections
+
+
+@pytest.fixture
+def network() -> FakeNetwork:
+    return FakeNetwork()
+
+
+async def outcomes(network: FakeNetwork, waits: Waits | None = None) -> list[object]:
+    return list(
+        await asyncio.gather(connections(network, waits=waits), return_exceptions=True)
+    )
+
+
+async def test_both_ends_are_told_how_they_are_connected(network: FakeNetwork) -> None:
+    host, joiner = await network.pair()
+    ours, theirs = agree(host, joiner)
+    events: list[SessionEvent] = []
+    await asyncio.gather(
+        connect(as_peer_link(host), Role.HOST, ours, LinkSettings(), Waits(), events.append),
+        connect(as_peer_link(joiner), Role.JOINER, theirs, LinkSettings(), Waits(), events.append),
+    )
+    assert [type(event) for event in events] == [Connected, Connected]
+    assert events[0] == events[1]
+
+
+@pytest.mark.parametrize("liar", ["host", "joiner"])
+async def test_an_end_that_cannot_prove_the_code_is_left(network: FakeNetwork, liar: LinkRole) -> None:
+    def forge(role: LinkRole, index: int, message: bytes) -> list[bytes]:
+        return [bytes(len(message))] if role == liar and index == 0 else [message]
+
+    network.tamper = forge
+    assert isinstance((await outcomes(network))[0], PeerProtocolError)
+
+
+async def test_a_proof_reflected_to_its_maker_does_not_count(network: FakeNetwork) -> None:
+    seen: dict[LinkRole, bytes] = {}
+
+    def reflect(role: LinkRole, index: int, message: bytes) -> list[bytes]:
+        seen[role] = message
+        mirrored = seen.get("joiner" if role == "host" else "host")
+        return [mirrored] if mirrored is not None else [message]
+
+    network.tamper = reflect
+    assert isinstance((await outcomes(network))[0], PeerProtocolError)
+
+
+async def test_silence_after_the_connection_is_a_path_that_does_not_carry(network: FakeNetwork) -> None:
+    network.tamper = lambda _role, _index, _message: []
+    assert isinstance((await outcomes(network, Waits(connect_s=0.1)))[0], NoPathError)
+
+
+async def test_a_peer_that_closes_meanwhile_has_vanished(network: FakeNetwork) -> None:
+    host, joiner = await network.pair()
+    ours, _theirs = agree(host, joiner)
+
+    async def close() -> None:
+        await joiner.connect(host.description, 5)
+        await joiner.close()
+
+    results = await asyncio.gather(
+        connect(as_peer_link(host), Role.HOST, ours, LinkSettings(), Waits(), lambda _: None),
+        close(),
+        return_exceptions=True,
+    )
+    assert isinstance(results[0], PeerVanished)
+
+
+async def test_what_comes_right_behind_the_proof_is_kept_for_later(network: FakeNetwork) -> None:
+    def eager(role: LinkRole, index: int, message: bytes) -> list[bytes]:
+        return [message, b"first", b"second"] if role == "host" and index == 0 else [message]
+
+    network.tamper = eager
+    _host, joiner = await connections(network)
+    assert joiner.early == [b"first", b"second"]
+
+
+async def test_what_comes_before_the_proof_is_taken_for_it_and_fails(network: FakeNetwork) -> None:
+    def hasty(role: LinkRole, index: int, message: bytes) -> list[bytes]:
+        return [b"offer", message] if role == "host" and index == 0 else [message]
+
+    network.tamper = hasty
+    assert isinstance((await outcomes(network))[0], PeerProtocolError)

@@ -1,0 +1,236 @@
+"""session.pump: the loop between a machine and its channels keeps the contract of core.driving."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from tallow_cli.core.driving import CONTROL_CHANNEL, ChannelState, OutgoingPacket
+from tallow_cli.core.frames import encode_header
+from tallow_cli.errors import PeerProtocolError
+from tallow_cli.session.connection import Connection
+from tallow_cli.session.pump import Pump
+from tests.support.fake_link import FakeLink, FakeNetwork
+from tests.support.sessions import connections
+
+
+class Machine:
+    """Does what it is told, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+        self.outgoing: list[list[OutgoingPacket]] = []
+        self.timeout: float | None = None
+        self.on_receive: Callable[[], None] = lambda: None
+
+    def channel_state(self, now: float, channel: int, state: ChannelState) -> None:
+        self.calls.append(("state", channel, state))
+
+    def receive(self, now: float, channel: int, number: int, payload: bytes | memoryview) -> None:
+        self.calls.append(("receive", channel, number, bytes(payload)))
+        self.on_receive()
+
+    def packets(self, now: float) -> list[OutgoingPacket]:
+        return self.outgoing.pop(0) if self.outgoing else []
+
+    def next_timeout(self) -> float | None:
+        timeout, self.timeout = self.timeout, None
+        return timeout
+
+    def handle_timeout(self, now: float) -> None:
+        self.calls.append(("timeout",))
+
+    def cancel(self, now: float) -> None:
+        self.calls.append(("cancel",))
+
+    def abort(self, now: float, kind: str, sentence: str) -> None:
+        self.calls.append(("abort", kind))
+
+
+class End:
+    """A machine, its pump, and the end of a connection."""
+
+    def __init__(self, connection: Connection, on_turn: Callable[[float], None] | None = None) -> None:
+        self.connection = connection
+        self.machine = Machine()
+        self.turns = 0
+        self.pump = Pump(self.machine, connection, on_turn or self._turn)
+
+    def _turn(self, now: float) -> None:
+        self.turns += 1
+
+    def packet(self, channel: int, number: int, payload: bytes = b"payload") -> OutgoingPacket:
+        header = encode_header(self.connection.sealed, channel, number)
+        return OutgoingPacket(channel, number, header, payload)
+
+    def say(self, *packets: OutgoingPacket) -> None:
+        self.machine.outgoing.append(list(packets))
+        self.pump.wake()
+
+    @property
+    def received(self) -> list[tuple[object, ...]]:
+        return [call for call in self.machine.calls if call[0] == "receive"]
+
+
+@pytest.fixture
+def network() -> FakeNetwork:
+    return FakeNetwork()
+
+
+@pytest.fixture
+async def ends(network: FakeNetwork) -> tuple[End, End]:
+    host, joiner = await connections(network)
+    return End(host), End(joiner)
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def link_of(end: End) -> FakeLink:
+    link: object = end.connection.link
+    assert isinstance(link, FakeLink)
+    return link
+
+
+@pytest.mark.parametrize("clear", [False, True], ids=["sealed", "clear"])
+async def test_a_packet_arrives_as_it_was_given(network: FakeNetwork, clear: bool) -> None:
+    host, joiner = await connections(network, clear=clear)
+    ours, theirs = End(host), End(joiner)
+    ours.say(ours.packet(0, 0, b"control"), ours.packet(2, 7, b"data"))
+    await settle()
+    assert theirs.received == [("receive", 0, 0, b"control"), ("receive", 2, 7, b"data")]
+
+
+async def test_every_channel_is_reported_open_at_the_start_and_what_came_early_follows(
+    ends: tuple[End, End],
+) -> None:
+    ours, theirs = ends
+    early: list[bytes] = []
+    theirs.connection.control.on_message = early.append
+    ours.say(ours.packet(0, 0, b"offer"))
+    await settle()
+    theirs.connection.early.extend(early)
+    theirs.pump.start()
+    states = [call for call in theirs.machine.calls if call[0] == "state"]
+    assert states == [("state", channel, ChannelState.OPEN) for channel in (0, 1, 2, 3)]
+    assert theirs.received == [("receive", 0, 0, b"offer")]
+
+
+async def test_a_changed_byte_ends_it_and_the_peer_is_told(ends: tuple[End, End], network: FakeNetwork) -> None:
+    ours, theirs = ends
+    network.tamper = lambda _role, _index, message: [message[:-1] + bytes([message[-1] ^ 1])]
+    ours.say(ours.packet(1, 0))
+    await settle()
+    assert theirs.machine.calls == [("abort", "protocol")]
+    with pytest.raises(PeerProtocolError):
+        await theirs.pump.outcome
+
+
+async def test_a_packet_on_another_channel_than_its_own_breaks_the_protocol(
+    ends: tuple[End, End],
+) -> None:
+    ours, theirs = ends
+    packet = ours.packet(1, 0)
+    message = ours.connection.sealer.seal_packet(1, 0, packet.header, packet.payload)
+    ours.connection.data.send(2, message)
+    await settle()
+    with pytest.raises(PeerProtocolError, match="channel 1 on channel 2"):
+        await theirs.pump.outcome
+
+
+async def test_a_packet_played_again_is_not_the_pumps_to_refuse(
+    ends: tuple[End, End], network: FakeNetwork
+) -> None:
+    """Numbers are the machine's business: it sees both."""
+    ours, theirs = ends
+    network.tamper = lambda _role, _index, message: [message, message]
+    ours.say(ours.packet(1, 5))
+    await settle()
+    assert [call[2] for call in theirs.received] == [5, 5]
+
+
+async def test_wake_ups_in_one_moment_are_one_turn(ends: tuple[End, End]) -> None:
+    ours, _ = ends
+    for _ in range(50):
+        ours.pump.wake()
+    await settle()
+    assert ours.turns == 1
+
+
+async def test_a_full_channel_is_reported_paused_once_and_open_when_it_has_drained(
+    ends: tuple[End, End],
+) -> None:
+    ours, _ = ends
+    channel = link_of(ours).data[0]
+    channel.buffered_amount = 64 * 1024 * 1024
+    ours.say(ours.packet(1, 0), ours.packet(1, 1))
+    await settle()
+    assert ours.machine.calls == [("state", 1, ChannelState.PAUSED)]
+    channel.buffered_amount = 0
+    assert channel.on_low is not None
+    channel.on_low()
+    assert ours.machine.calls[1:] == [("state", 1, ChannelState.OPEN)]
+
+
+async def test_a_closed_channel_is_reported_and_sending_on_it_is_no_error(ends: tuple[End, End]) -> None:
+    ours, _ = ends
+    link_of(ours).data[0].lost()
+    ours.say(ours.packet(1, 0))
+    await settle()
+    assert ours.machine.calls == [("state", 1, ChannelState.CLOSED)] * 2
+    link_of(ours).control.lost()
+    assert ours.machine.calls[-1] == ("state", CONTROL_CHANNEL, ChannelState.CLOSED)
+    assert not ours.pump.outcome.done()
+
+
+async def test_the_machine_is_called_when_its_time_has_come(ends: tuple[End, End]) -> None:
+    ours, _ = ends
+    ours.machine.timeout = 0.0  # long ago
+    ours.pump.wake()
+    await asyncio.sleep(0.02)
+    assert ("timeout",) in ours.machine.calls
+
+
+async def test_an_error_in_a_turn_ends_the_session(network: FakeNetwork) -> None:
+    host, _joiner = await connections(network)
+
+    def broken(_now: float) -> None:
+        raise ZeroDivisionError
+
+    end = End(host, broken)
+    end.pump.wake()
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(end.pump.outcome, 1)
+
+
+async def test_a_watched_task_that_fails_ends_the_session(ends: tuple[End, End]) -> None:
+    ours, _ = ends
+
+    async def fails() -> None:
+        raise ZeroDivisionError
+
+    ours.pump.watch(asyncio.create_task(fails()))
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(ours.pump.outcome, 1)
+
+
+async def test_nothing_moves_after_stop(ends: tuple[End, End]) -> None:
+    ours, theirs = ends
+    theirs.pump.stop()
+    theirs.pump.wake()
+    ours.say(ours.packet(1, 0))
+    await settle()
+    assert theirs.machine.calls == []
+    assert theirs.turns == 0
+    assert theirs.pump.outcome.cancelled()
+
+
+async def test_the_last_words_are_sent_before_the_goodbye_is_over(ends: tuple[End, End]) -> None:
+    ours, theirs = ends
+    ours.machine.outgoing.append([ours.packet(0, 0, b"cancel")])
+    await ours.pump.say_goodbye(1.0)
+    assert theirs.received == [("receive", 0, 0, b"cancel")]

@@ -1,0 +1,42 @@
+"""session.settings: defaults as documented, and nothing out of range."""
+
+from __future__ import annotations
+
+import pytest
+
+from tallow_cli.cli import options
+from tallow_cli.errors import BadOption
+from tallow_cli.net.channels import MAX_CHANNELS
+from tallow_cli.session.settings import DEFAULT_FIND_S, DEFAULT_WAIT_S, MODES, LinkSettings, Waits
+
+
+@pytest.mark.parametrize(
+    ("settings", "option"),
+    [
+        ({"channels": 1}, "--channels"),
+        ({"channels": 5}, "--channels"),
+        ({"mode": "reckless"}, "--mode"),
+        ({"buffer_low": 0}, "--buffer-low"),
+        ({"buffer_high": 1, "buffer_low": 1}, "--buffer-high"),
+    ],
+    ids=str,
+)
+def test_a_value_out_of_range_is_named(settings: dict[str, object], option: str) -> None:
+    with pytest.raises(BadOption) as caught:
+        LinkSettings(**settings)  # type: ignore[arg-type]
+    assert caught.value.option == option
+
+
+@pytest.mark.parametrize("field", ["peer_s", "find_s", "connect_s", "idle_s"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+def test_a_wait_has_some_length_and_an_end(field: str, value: float) -> None:
+    with pytest.raises(BadOption):
+        Waits(**{field: value})
+
+
+def test_the_options_repeat_the_defaults() -> None:
+    assert options.DEFAULT_TIMEOUT == DEFAULT_WAIT_S == Waits().peer_s
+    assert options.DEFAULT_FIND == DEFAULT_FIND_S == Waits().find_s
+    assert options.DEFAULT_CHANNELS == LinkSettings().channels
+    assert options.MAX_CHANNELS == MAX_CHANNELS
+    assert tuple(options.ModeChoice) == MODES
