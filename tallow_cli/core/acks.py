@@ -10,6 +10,8 @@ from tallow_cli.errors import PeerProtocolError
 ACK_EVERY_PACKETS = 8  # an ACK costs as much work as a data message: on a LAN one for eight
 EARLY_PACKETS = 32  # of a channel: acknowledged by twos, since the sender starts with little in flight
 EARLY_ACK_EVERY_PACKETS = 2
+# Gaps travel as 32 bits. No sender skips numbers; a real gap is what was lost in flight, thousands at most.
+MAX_NUMBERS_SKIPPED = 1 << 31
 ACK_EVERY_BYTES = 1024 * 1024  # large messages are acknowledged sooner, or the sender would starve
 
 
@@ -43,7 +45,12 @@ class AckTracker:
             self._received.remove(0, floor)
 
     def arrived(self, now: float, number: int, size: int, *, at_once: bool) -> None:
-        """Packet `number` wants an ACK; `at_once` for a probe or the end of the stream."""
+        """Packet `number` wants an ACK; `at_once` for a probe or the end of the stream.
+
+        Raises PeerProtocolError for a number no honest sender could have reached.
+        """
+        if number - self._next_expected >= MAX_NUMBERS_SKIPPED:
+            raise PeerProtocolError("a packet number far ahead of all before it")
         if number >= self._next_expected:
             at_once = at_once or number > self._next_expected  # a gap: news the sender waits for
             self._next_expected = number + 1

@@ -23,6 +23,10 @@ MAX_NAME_BYTES: Final = 255  # ext4, APFS, NTFS (in UTF-16 units) and exFAT all 
 MAX_DEPTH: Final = 32  # components of a path; deeper trees exist only to exhaust whoever walks them
 MAX_PATH_BYTES: Final = 3072  # PATH_MAX is 4096 and counts the receiver's own directory too
 
+# Directories that names imply without listing them; each costs the receiver memory and a directory to make, and an
+# offer of 40,000 deep names could imply a million.
+MAX_DIRECTORIES: Final = 100_000
+
 
 class EntryKind(StrEnum):
     FILE = "file"
@@ -49,6 +53,7 @@ class NameRule(StrEnum):
     COLLISION = "collision"
     FILE_AS_DIRECTORY = "file-versus-directory"
     LINK_TARGET = "symlink-target"
+    DIRECTORIES = "too-many-directories"
 
     @property
     def explanation(self) -> str:
@@ -72,6 +77,7 @@ _EXPLANATIONS: Final = {
     NameRule.DUPLICATE: "the name occurs twice",
     NameRule.COLLISION: "another name differs from it only in case or Unicode form, one would replace the other",
     NameRule.FILE_AS_DIRECTORY: "the same name is both a file and a directory",
+    NameRule.DIRECTORIES: f"there are more than {MAX_DIRECTORIES:,} directories",
     NameRule.LINK_TARGET: "the symbolic link leads out of the directory that is sent",
 }
 
@@ -275,6 +281,8 @@ class NameChecker:
         check_component(name)
         folded = f"{folded_parent}/{fold(name)}"
         self._take(folded, path, EntryKind.DIRECTORY, listed=False)
+        if len(self._directories) > MAX_DIRECTORIES:
+            raise ForbiddenName(NameRule.DIRECTORIES, path)
         self._directories[path] = folded
         return folded
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tallow_cli.core.frames import Ack
-from tallow_cli.core.messagesize import INITIAL_MESSAGE_BYTES, network_packets
+from tallow_cli.core.messagesize import INITIAL_MESSAGE_BYTES, NETWORK_PACKET_BYTES, network_packets
 from tallow_cli.core.sendbuffer import Piece
 from tallow_cli.errors import PeerProtocolError
 
@@ -24,7 +24,8 @@ MAX_PTO_S = 3.0  # unlike QUIC we go on probing at this pace: the idle timeout e
 REMEMBER_LOST_PTOS = 3.0  # how long a lost message may still be acknowledged
 POLL_DEPARTURES_S = 0.025  # how often the shell is woken to report what has left, if nothing else wakes it
 PRIOR_MESSAGES = 4
-LOSS_MEMORY_MESSAGES = 64  # the estimate forgets at this pace: 4 MiB of 64 KiB messages
+LOSS_MEMORY_PACKETS = 2000  # the estimate forgets at this pace: a quarter of a second at 100 Mbit/s
+SHORTEST_LOSS_MEMORY = 0.9  # what remains after one message, however large: ten of them are a memory
 
 
 class RttEstimator:
@@ -71,15 +72,17 @@ class LossEstimator:
     """The recent loss of messages, and from their sizes that of network packets. Old messages fade."""
 
     def __init__(self) -> None:
+        self.packet_bytes = NETWORK_PACKET_BYTES  # how much of a message one network packet carries
         # A few good messages of the first size to begin with: one early loss is not yet a loss of 100 %.
         self._messages = float(PRIOR_MESSAGES)
         self._packets = float(PRIOR_MESSAGES * network_packets(INITIAL_MESSAGE_BYTES))
         self._lost = 0.0
 
     def record(self, message_bytes: int, *, lost: bool) -> None:
-        keep = 1 - 1 / LOSS_MEMORY_MESSAGES
+        packets = network_packets(message_bytes, self.packet_bytes)
+        keep = max(SHORTEST_LOSS_MEMORY, 1 - packets / LOSS_MEMORY_PACKETS)
         self._messages = self._messages * keep + 1
-        self._packets = self._packets * keep + network_packets(message_bytes)
+        self._packets = self._packets * keep + packets
         self._lost = self._lost * keep + (1 if lost else 0)
 
     def undo_loss(self) -> None:

@@ -204,6 +204,10 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
             raise ValueError(f"no channel {channel}")
         self._way.channels[channel - 1].recovery.buffered(now, size_bytes)
 
+    def network_packet(self, payload_bytes: int) -> None:
+        """The path takes network packets that carry this much of a message; a hint, at any time."""
+        self._way.set_packet_bytes(payload_bytes)
+
     def packets(self, now: float) -> list[OutgoingPacket]:
         """What to send now, in order; at most about 1 MiB. Call again until it is empty."""
         packets = self._control.packets(PACKETS_BUDGET_BYTES)

@@ -80,6 +80,11 @@ class Transmission:
         self._bucket = TokenBucket(limit_bytes_per_s, now) if limit_bytes_per_s else None
         self._bucket_ready_at: float | None = None  # sending waits for the user's limit until then
 
+    def set_packet_bytes(self, packet_bytes: int) -> None:
+        """The path takes network packets that carry this much of a message."""
+        self.sizer.set_packet_bytes(packet_bytes)
+        self.loss.packet_bytes = self.sizer.packet_bytes
+
     # Inputs -------------------------------------------------------------------------------------------------
 
     def channel_state(self, index: int, state: ChannelState) -> None:

@@ -210,6 +210,11 @@ class PeerLink:
         return min(self._engine.max_message_size, _present(self._peer).max_message_size)
 
     @property
+    def network_packet_bytes(self) -> int:
+        """How much of a message one network packet carries now: what is lost, or not, as a whole."""
+        return self._engine.network_packet_bytes
+
+    @property
     def seal_payload(self) -> bool:
         """Whether payload is sealed under the code's key: it is unless both sides asked for it not to be."""
         return self.description.seal_payload or _present(self._peer).seal_payload

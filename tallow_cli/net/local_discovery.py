@@ -84,7 +84,7 @@ class LocalDirectories:
         """The loopback port of the live sender with this nameplate. Unreadable files are nobody."""
         name = _name_of(nameplate)
         for directory in self.paths:
-            with suppress(OSError, msgspec.DecodeError):
+            with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
                 _check_private(directory)
                 if (port := _read_live(directory / name)) is not None:
                     return port

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # What aiortc announces. Its reassembly is quadratic in message size, so a larger figure only slows it.
 STOCK_MAX_MESSAGE_SIZE: Final = 262144
 
-_MAX_UNHEARD: Final = 16  # a peer says one or two things before we listen; a flood is not kept
+STOCK_PACKET_BYTES: Final = 1160  # aiortc 1.16: USERDATA_MAX_LENGTH
 # A peer whose side is open first may talk at once. A Tallow peer says one message before it is answered.
 MAX_EARLY_MESSAGES: Final = 64
 MAX_EARLY_BYTES: Final = 8 * 1024 * 1024
@@ -30,6 +30,7 @@ class StockEngine:
     name = "aiortc"
     loss_reason: str | None = None
     capabilities: tuple[str, ...] = ()
+    network_packet_bytes = STOCK_PACKET_BYTES
     max_message_size = STOCK_MAX_MESSAGE_SIZE
 
     def __init__(self, *, notes: tuple[str, ...] = ()) -> None:
@@ -58,13 +59,11 @@ class StockChannel:
 
     def __init__(self, rtc_channel: RTCDataChannel) -> None:
         self._on_message: Callable[[bytes], None] | None = None
-        self._unheard: list[bytes] = []
+        self._early: list[bytes] = []
         self.on_low: Callable[[], None] | None = None
         self.on_close: Callable[[], None] | None = None
         self._rtc = rtc_channel
         self._gone = False
-        self._handler: Callable[[bytes], None] | None = None
-        self._early: list[bytes] = []
         self._early_bytes = 0
         rtc_channel.on("message", self._received)
         rtc_channel.on("bufferedamountlow", self._drained)
@@ -79,8 +78,8 @@ class StockChannel:
         """What came before anyone listened is delivered first: the peer may be a moment ahead of us."""
         self._on_message = listener
         if listener is not None:
-            unheard, self._unheard = self._unheard, []
-            for message in unheard:
+            early, self._early = self._early, []
+            for message in early:
                 listener(message)
 
     @property
@@ -128,8 +127,9 @@ class StockChannel:
         data = message if isinstance(message, bytes) else message.encode()
         if self._on_message is not None:
             self._on_message(data)
-        elif len(self._unheard) < _MAX_UNHEARD:
-            self._unheard.append(data)
+        elif len(self._early) < MAX_EARLY_MESSAGES and self._early_bytes + len(data) <= MAX_EARLY_BYTES:
+            self._early.append(data)
+            self._early_bytes += len(data)
 
     def _drained(self) -> None:
         if self.on_low is not None and not self._gone:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 from aiortc import RTCCertificate, RTCDataChannel, RTCDtlsTransport, RTCIceTransport, RTCSctpTransport
 
 from tallow_cli.net.dtls_batch import BatchDtlsTransport
-from tallow_cli.net.stock_engine import StockChannel
+from tallow_cli.net.stock_engine import STOCK_PACKET_BYTES, StockChannel
 from tallow_cli.net.turbo_sctp import TURBO_MAX_MESSAGE_SIZE, TurboSctpTransport
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ class TurboEngine:
         if missing and self._offload:
             return (f"This system or route has no UDP {' and '.join(missing)}; datagrams go one by one.",)
         return ()
+
+    @property
+    def network_packet_bytes(self) -> int:
+        return STOCK_PACKET_BYTES if self._sctp is None else self._sctp.network_packet_bytes
 
     @property
     def loss_reason(self) -> str | None:

@@ -46,6 +46,7 @@ from tallow_cli.dataplane.association import (
 from tallow_cli.dataplane.congestion import DEFAULT_CONTROLLER
 from tallow_cli.dataplane.packets import checksum
 from tallow_cli.net.dtls_batch import BatchDtlsTransport
+from tallow_cli.net.stock_engine import STOCK_PACKET_BYTES
 
 MIB: Final = 1024 * 1024
 # A whole 4 MiB chunk with its header and seal fits one message.
@@ -121,6 +122,12 @@ class TurboSctpTransport(RTCSctpTransport):
         """The peer has, or we gave up, everything any channel was given."""
         association = self._association
         return not self._data_channel_queue and (association is None or association.is_flushed)
+
+    @property
+    def network_packet_bytes(self) -> int:
+        """How much of a message one network packet carries now."""
+        association = self._association
+        return STOCK_PACKET_BYTES if association is None else association.fragment_bytes
 
     @property
     def dataplane_stats(self) -> AssociationStats | None:

@@ -89,3 +89,8 @@ def test_a_flood_of_gaps_costs_bounded_memory():
         tracker.arrived(0.0, number, 100, at_once=False)
     assert len(tracker._received) <= MAX_ACK_RANGES
     assert acknowledged(tracker).largest == 99_998
+
+
+def test_a_packet_number_no_sender_could_have_reached_breaks_the_protocol(tracker):
+    with pytest.raises(PeerProtocolError, match="far ahead"):
+        tracker.arrived(1.0, 2**40, 100, at_once=False)

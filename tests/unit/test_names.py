@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tallow_cli.core.manifest import Entry, EntryKind
+from tallow_cli.core import names
+from tallow_cli.core.manifest import Entry, EntryKind, Manifest
 from tallow_cli.core.names import (
     MAX_NAME_BYTES,
     ForbiddenName,
@@ -44,7 +45,10 @@ def test_a_hostile_name_is_refused_by_its_rule(case: dict[str, Any]) -> None:
 
 def test_there_are_at_least_sixty_hostile_names_and_every_rule_but_encoding_has_one() -> None:
     assert len(REFUSED) >= 60
-    assert {case["rule"] for case in REFUSED} == {rule.value for rule in NameRule} - {"not-utf-8"}
+    assert {case["rule"] for case in REFUSED} == {rule.value for rule in NameRule} - {
+        "not-utf-8",
+        "too-many-directories",
+    }
 
 
 def test_a_lone_surrogate_is_not_utf_8() -> None:
@@ -155,3 +159,10 @@ def test_folding_is_stable() -> None:
     for case in REFUSED:
         for path in case["paths"]:
             assert fold(fold(path)) == fold(path)
+
+
+def test_names_may_not_imply_directories_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "MAX_DIRECTORIES", 50)
+    entries = tuple(Entry(f"{number}/a/b/c/file", EntryKind.FILE) for number in range(20))
+    with pytest.raises(PeerProtocolError, match="directories"):
+        check_manifest_names(Manifest("files", entries))
