@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from tallow_cli.dataplane.packets import PACKET_OVERHEAD_BYTES
 from tests.sim.associations import DTLS_BYTES, End, make_configs
 from tests.sim.channels import CONTROL
 from tests.sim.link import IP_UDP_OVERHEAD_BYTES, PRESETS, Link, PathPreset
@@ -117,6 +118,15 @@ class WholeStack(Simulation):
         )
         self.there = SctpWire(self.pair, 0)  # type: ignore[assignment]  # the same interface
         self.back = SctpWire(self.pair, 1)  # type: ignore[assignment]
+        self._packet_bytes = 0
+
+    def _feed(self) -> None:
+        super()._feed()
+        packet_bytes = self.pair.ends[0].association.stats.packet_bytes
+        if packet_bytes != self._packet_bytes:
+            self._packet_bytes = packet_bytes
+            # As the session does with `link.network_packet_bytes`: whole fragments, on a 4-byte boundary.
+            self.sender.network_packet((packet_bytes & ~3) - PACKET_OVERHEAD_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
