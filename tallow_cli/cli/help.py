@@ -12,9 +12,16 @@ from typer.core import TyperCommand, TyperGroup
 from tallow_cli.cli.options import ARGUMENTS
 
 if TYPE_CHECKING:
-    from typer._click import Context, HelpFormatter
+    from typer._click import Context, HelpFormatter, Parameter
 
-_OTHER = "Other"
+_OTHER = "Options"
+
+
+def section_of(parameter: Parameter) -> str:
+    """The heading that a parameter stands under."""
+    if parameter.param_type_name == "argument":
+        return ARGUMENTS
+    return getattr(parameter, "rich_help_panel", None) or _OTHER
 
 
 class Command(TyperCommand):
@@ -23,14 +30,11 @@ class Command(TyperCommand):
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
             if parameter.param_type_name == "argument":
-                row = str(parameter.metavar or parameter.name), str(getattr(parameter, "help", ""))
-                sections.setdefault(ARGUMENTS, []).append(row)
-            elif (record := parameter.get_help_record(ctx)) is not None:
-                heading = getattr(parameter, "rich_help_panel", None) or _OTHER
-                sections.setdefault(heading, []).append(record)
-        if _OTHER in sections:
-            sections[_OTHER] = sections.pop(_OTHER)
+                record = str(parameter.metavar or parameter.name), str(getattr(parameter, "help", ""))
+            if record is not None:
+                sections.setdefault(section_of(parameter), []).append(record)
         for heading, rows in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(rows)

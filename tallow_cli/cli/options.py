@@ -9,6 +9,7 @@ import typer
 
 from tallow_cli.core.quantities import parse_rate, parse_size
 from tallow_cli.errors import BadOption
+from tallow_cli.net.engines import DEFAULT_ENGINE, ENGINES
 
 ARGUMENTS = "Arguments"
 RENDEZVOUS = "Finding each other"
@@ -105,7 +106,12 @@ NoEncrypt = Annotated[
 ]
 Engine = Annotated[
     str | None,
-    typer.Option("--engine", metavar="NAME", help="Data plane to use.", rich_help_panel=SPEED),
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help=f"Data plane: {' or '.join(sorted(ENGINES))}; {DEFAULT_ENGINE} unless given.",
+        rich_help_panel=SPEED,
+    ),
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="One JSON object per line on standard output.", rich_help_panel=OUTPUT)

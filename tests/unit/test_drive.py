@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -13,6 +15,7 @@ from tallow_cli.cli.drive import drive
 from tallow_cli.errors import ExitCode, NoPathError, WrongCodeError
 from tallow_cli.session.events import Failed, Notice, SessionEvent
 from tallow_cli.ui.renderer import Renderer
+from tests.support.events import CONNECTED
 
 Emit = Callable[[SessionEvent], None]
 
@@ -99,3 +102,90 @@ def test_a_signal_cancels_the_session_which_may_clean_up(number: int, expected: 
 
     assert run(session)[0] == expected
     assert cleaned == [True]
+
+
+def test_a_signal_before_the_connection_claims_to_have_told_nobody() -> None:
+    async def session(_emit: Emit) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(30)
+
+    failed = run(session)[1].events[0]
+    assert isinstance(failed, Failed)
+    assert failed.error.sentence == "Interrupted."
+
+
+def test_a_signal_after_it_says_that_the_other_side_was_told() -> None:
+    async def session(emit: Emit) -> None:
+        emit(CONNECTED)
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(30)
+
+    failed = run(session)[1].events[-1]
+    assert isinstance(failed, Failed)
+    assert "The other side was told" in failed.error.sentence
+
+
+def test_an_output_that_cannot_be_written_ends_the_session_and_is_told_where_it_can_be() -> None:
+    class Full(Recorder):
+        def handle(self, event: SessionEvent) -> None:
+            raise OSError(28, "No space left on device")
+
+    async def session(emit: Emit) -> None:
+        emit(Notice("hello"))
+        raise AssertionError("went on")
+
+    full, people = Full(), Recorder()
+    assert drive(session, Renderer([full, people])) == ExitCode.LOCAL_FILE
+    assert [type(event) for event in people.events] == [Failed]
+
+
+STUBBORN = """
+import asyncio, os, signal, sys
+from tallow_cli.cli import drive as module
+from tallow_cli.ui.renderer import Renderer
+
+module._CLEANUP_S = float(sys.argv[1])
+
+async def session(emit):
+    print("ready", flush=True)
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            print("cancelled", flush=True)
+
+sys.exit(module.drive(session, Renderer([])))
+"""
+
+
+@pytest.mark.parametrize(
+    ("cleanup_s", "signals", "expected"),
+    [("60", [signal.SIGINT, signal.SIGINT], 130), ("0.05", [signal.SIGTERM], 143)],
+    ids=["the second Ctrl-C", "a cleanup that hangs"],
+)
+def test_a_session_that_does_not_end_is_left_behind(
+    cleanup_s: str, signals: list[signal.Signals], expected: int
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STUBBORN, cleanup_s], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        for each in signals:
+            process.send_signal(each)
+            process.stdout.readline()  # "cancelled", or the end
+        assert process.wait(10) == expected
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal")
+def test_a_terminal_that_goes_away_ends_the_session_unless_nohup_wants_it_to_go_on() -> None:
+    async def session(_emit: Emit) -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0.2)
+
+    assert run(session)[0] == ExitCode.TERMINATED
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run(session)[0] == ExitCode.DONE
+    finally:
+        signal.signal(signal.SIGHUP, before)
