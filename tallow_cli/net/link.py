@@ -315,9 +315,8 @@ class PeerLink:
 
         if self._dtls is not None and self._dtls.state in ("closed", "failed"):
             silent = self._ice is not None and ice_is_lost(self._ice)
-            self._fail(
-                "the other side no longer answers" if silent else "the other side closed the connection"
-            )
+            usual = "the other side no longer answers" if silent else "the other side closed the connection"
+            self._fail(self._engine.loss_reason or usual)
 
     def _fail(self, reason: str) -> None:
         if self._lost is not None or self._closing:

@@ -13,6 +13,7 @@ import pytest
 from tallow_cli.errors import BadOption, NoPathError, PeerProtocolError, PeerVanished
 from tallow_cli.net.channels import Channel
 from tallow_cli.net.description import decode_untrusted, encode
+from tallow_cli.net.dtls_batch import BatchDtlsTransport
 from tallow_cli.net.engines import ENGINES
 from tallow_cli.net.link import CONTROL_LABEL, DATA_LABEL, IceServer, LinkOptions, PeerLink
 
@@ -181,6 +182,22 @@ async def test_closing_with_a_full_queue_is_quick_and_quiet(options: LinkOptions
         started = time.perf_counter()
         await a.close()
         assert time.perf_counter() - started < 0.2
+
+
+async def test_a_killed_peer_is_noticed_within_seconds_and_called_gone() -> None:
+    options = LinkOptions(engine="turbo")
+    async with two_links(options, options) as (a, b):
+        assert isinstance(a._dtls, BatchDtlsTransport)
+        assert isinstance(b._dtls, BatchDtlsTransport)
+        if not a._dtls.sockets[0].reads_errors:
+            pytest.skip("no ICMP errors here")
+        closed, reason = waiter()
+        a.on_closed = closed
+        for sock in b._dtls.sockets:
+            sock.close()  # what the kernel does for a killed process
+        a.control.send(b"anybody there?")
+        assert "gone" in await reason()
+        assert a.control.state == "closed"
 
 
 async def test_the_side_that_closes_is_not_told_that_it_closed(options: LinkOptions) -> None:
