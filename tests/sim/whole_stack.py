@@ -131,12 +131,16 @@ class WholeStack(Simulation):
 
 @dataclass(frozen=True, slots=True)
 class TransferMeasurement:
-    """One file through the whole stack: payload rate from the first data to the verified end."""
+    """One file through the whole stack: payload rate from the first data to the verified end.
+
+    `sent_share`: bytes on the wire for each byte of the file: headers of all layers and what was sent again.
+    """
 
     name: str
+    size_bytes: int
     goodput_mbps: float
     seconds: float
-    sent_payload_share: float
+    sent_share: float
     mean_queue_ms: float
     most_retained_bytes: int
 
@@ -144,10 +148,7 @@ class TransferMeasurement:
 def measure_transfer(
     name: str, size_bytes: int, *, seed: int = 1, chunk_bytes: int = 131_072, congestion: str = "bbr"
 ) -> TransferMeasurement:
-    """Send `size_bytes` over the preset; raises AssertionError unless every byte arrives where it belongs.
-
-    `sent_payload_share`: bytes sent for each byte of the file, retransmissions included.
-    """
+    """Send `size_bytes` over the preset; raises AssertionError unless every byte arrives where it belongs."""
     scenario = Scenario(files=(size_bytes,), seed=seed, chunk_bytes=chunk_bytes)
     stack = WholeStack(PRESETS[name], scenario, congestion=congestion)
     outcome = stack.run()
@@ -157,6 +158,7 @@ def measure_transfer(
     link = stack.pair.links[0].stats
     return TransferMeasurement(
         name,
+        size_bytes,
         size_bytes * 8 / outcome.seconds / 1e6,
         outcome.seconds,
         link.sent_bytes / size_bytes,
