@@ -178,3 +178,6 @@ class ReceiveFigures:
     files_verified: int
     missing_packets: int  # gaps seen in the packet numbers, not yet filled
     first_data_at: float | None
+    rtt_s: float | None = None  # these three as the sender reported them last; it alone can measure them
+    jitter_s: float | None = None
+    packet_loss: float | None = None

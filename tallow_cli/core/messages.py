@@ -26,6 +26,7 @@ MAX_SENTENCE = 1000  # characters of a text meant for the peer's user
 CONTROL_FRAGMENT_BYTES = 16_384  # one CONTROL frame: small beside data, so that control is never far behind
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_OFFSET)]
+_Micros = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
 _Sentence = Annotated[str, msgspec.Meta(max_length=MAX_SENTENCE)]
 _Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 
@@ -65,6 +66,14 @@ class StreamEnd(_Message, frozen=True, tag="stream-end"):
     total: _Count
 
 
+class PathReport(_Message, frozen=True, tag="path-report"):
+    """Sender: what I measure of the path just now, for the receiver's user. It decides nothing."""
+
+    rtt_us: _Micros
+    jitter_us: _Micros
+    loss_ppm: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]  # of network packets
+
+
 class Complete(_Message, frozen=True, tag="complete"):
     """Receiver: every file is verified, synced and under its name."""
 
@@ -87,7 +96,7 @@ class Cancel(_Message, frozen=True, tag="cancel"):
     """Either: my user stopped it."""
 
 
-ControlMessage = Offer | Accept | Refuse | Digests | StreamEnd | Complete | Bye | Failed | Cancel
+ControlMessage = Offer | Accept | Refuse | Digests | StreamEnd | PathReport | Complete | Bye | Failed | Cancel
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[ControlMessage] = msgspec.msgpack.Decoder(ControlMessage)

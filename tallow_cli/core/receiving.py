@@ -39,6 +39,7 @@ from tallow_cli.core.messages import (
     ControlMessage,
     Digests,
     Offer,
+    PathReport,
     Refuse,
     StreamEnd,
     bounded_sentence,
@@ -59,9 +60,9 @@ class ReceiveState(Enum):
 # What the sender may say in which state; everything else breaks the protocol.
 _EXPECTED: dict[ReceiveState, tuple[type, ...]] = {
     ReceiveState.WAITING_OFFER: (Offer,),
-    ReceiveState.RECEIVING: (Digests, StreamEnd),
-    ReceiveState.VERIFYING: (Digests,),
-    ReceiveState.REPORTED: (Bye,),
+    ReceiveState.RECEIVING: (Digests, StreamEnd, PathReport),
+    ReceiveState.VERIFYING: (Digests, PathReport),
+    ReceiveState.REPORTED: (Bye, PathReport),  # a report may be on its way while we complete
 }
 _ACCEPTED = (ReceiveState.RECEIVING, ReceiveState.VERIFYING, ReceiveState.REPORTED)
 
@@ -97,6 +98,7 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Finished]):
         self._counters = {index: ChannelCounters() for index in range(1, channels + 1)}
         self._next_numbers = dict.fromkeys(range(1, channels + 1), 0)
         self._first_data_at: float | None = None
+        self._path_report: PathReport | None = None
         self._bye_deadline = 0.0
 
     # For people -----------------------------------------------------------------------------------------------
@@ -112,6 +114,7 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Finished]):
 
     @property
     def figures(self) -> ReceiveFigures:
+        report = self._path_report
         return ReceiveFigures(
             bytes_received=self._intake.received_bytes,
             bytes_written=self._files.written_bytes,
@@ -121,6 +124,9 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Finished]):
             files_verified=self._files.verified,
             missing_packets=sum(tracker.missing_packets for tracker in self._trackers.values()),
             first_data_at=self._first_data_at,
+            rtt_s=None if report is None else report.rtt_us / 1e6,
+            jitter_s=None if report is None else report.jitter_us / 1e6,
+            packet_loss=None if report is None else report.loss_ppm / 1e6,
         )
 
     # Consent --------------------------------------------------------------------------------------------------
@@ -252,6 +258,8 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Finished]):
             self._intake.end_untrusted(message.total)
             self._files.end(message.total)
             self._advance(now)
+        elif isinstance(message, PathReport):
+            self._path_report = message
         elif isinstance(message, Bye):
             self._finish()
 

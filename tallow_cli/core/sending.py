@@ -36,6 +36,7 @@ from tallow_cli.core.messages import (
     ControlMessage,
     Digests,
     Offer,
+    PathReport,
     Refuse,
     StreamEnd,
 )
@@ -207,6 +208,17 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
     def network_packet(self, payload_bytes: int) -> None:
         """The path takes network packets that carry this much of a message; a hint, at any time."""
         self._way.set_packet_bytes(payload_bytes)
+
+    def report_path(self, now: float) -> None:
+        """Tell the receiver's user what this side measures of the path; call it about once a second."""
+        if self._state is SendState.SENDING and self._way.rtt.latest_s is not None:
+            self._control.send(
+                PathReport(
+                    rtt_us=min(int(self._way.rtt.latest_s * 1e6), 0xFFFF_FFFF),
+                    jitter_us=min(int(self._way.rtt.jitter_s * 1e6), 0xFFFF_FFFF),
+                    loss_ppm=min(int(self._way.loss.packet_loss * 1e6), 1_000_000),
+                )
+            )
 
     def packets(self, now: float) -> list[OutgoingPacket]:
         """What to send now, in order; at most about 1 MiB. Call again until it is empty."""

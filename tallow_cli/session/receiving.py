@@ -237,7 +237,13 @@ class Receiving:
                 self._meter.tick(monotonic(), self._sample(), self._machine.counters)
 
     def _sample(self) -> Sample:
-        return Sample(bytes_done=self._machine.figures.bytes_written, files_done=self._files_published)
+        figures = self._machine.figures
+        return Sample(
+            bytes_done=figures.bytes_written,
+            rtt_s=figures.rtt_s,
+            loss=figures.packet_loss,
+            files_done=self._files_published,
+        )
 
     def _finish(self) -> Done:
         if self._meter is None or self._sink is None:

@@ -6,6 +6,7 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from time import monotonic
 
 from tallow_cli.core.chunking import AdaptiveBitrateController, ChunkMode
@@ -25,6 +26,7 @@ from tallow_cli.session.worker import Worker
 from tallow_cli.store.source import Source
 
 _GOODBYE_S = 2.0  # for the last words to leave a slow link
+_REPORT_TICKS = 5  # the receiver's user is told the sender's measurements once a second
 _READS_AHEAD = 4  # chunks asked of the disk at once, so that it is never waited for
 
 
@@ -156,7 +158,7 @@ class Sending:
     # What people see
 
     async def _tick(self) -> None:
-        while True:
+        for tick in count(1):
             await asyncio.sleep(TICK_S)
             if self._meter is None:
                 continue
@@ -167,6 +169,9 @@ class Sending:
                     figures.rate_bytes_per_s, figures.latest_rtt_s, figures.packet_loss
                 )
             self._meter.tick(monotonic(), self._sample(), self._machine.counters)
+            if tick % _REPORT_TICKS == 0:
+                self._machine.report_path(monotonic())
+                self._pump.wake()
 
     def _sample(self) -> Sample:
         figures = self._machine.figures

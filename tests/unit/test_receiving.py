@@ -11,6 +11,7 @@ from tallow_cli.core.messages import (
     Complete,
     Digests,
     Offer,
+    PathReport,
     Refuse,
     StreamEnd,
 )
@@ -384,3 +385,21 @@ def test_the_figures_follow_the_bytes():
     write_all(machine)
     assert machine.figures.bytes_written == 8_000
     assert machine.figures.backlog_bytes == 0
+
+
+def test_the_senders_report_of_the_path_reaches_the_figures_and_nothing_else():
+    machine, peer = start()
+    assert machine.figures.rtt_s is None
+    peer.say(PathReport(8_500, 2_300, 2_000))
+    assert (machine.figures.rtt_s, machine.figures.jitter_s, machine.figures.packet_loss) == (
+        0.0085,
+        0.0023,
+        0.002,
+    )
+    assert machine.events() == []
+
+
+def test_a_report_of_the_path_before_consent_is_a_protocol_error():
+    machine, peer = start(accept=False)
+    peer.say(PathReport(1, 1, 1))
+    assert isinstance(error_of(machine), PeerProtocolError)
