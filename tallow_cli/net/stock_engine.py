@@ -78,7 +78,7 @@ class StockChannel:
         """What came before anyone listened is delivered first: the peer may be a moment ahead of us."""
         self._on_message = listener
         if listener is not None:
-            early, self._early = self._early, []
+            early, self._early, self._early_bytes = self._early, [], 0
             for message in early:
                 listener(message)
 
