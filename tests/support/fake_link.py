@@ -80,6 +80,7 @@ class FakeLink:
     engine = "fake"
     notes: tuple[str, ...] = ()
     max_message_size = 65_536
+    network_packet_bytes = 1160
 
     def __init__(self, network: FakeNetwork, role: LinkRole, options: LinkOptions, number: int) -> None:
         self.role = role
