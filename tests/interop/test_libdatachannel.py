@@ -1,4 +1,4 @@
-"""The turbo engine against libdatachannel."""
+"""The turbo engine against libdatachannel (usrsctp): PyPI `aiolibdatachannel`."""
 
 from __future__ import annotations
 

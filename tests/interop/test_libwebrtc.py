@@ -1,4 +1,4 @@
-"""The turbo engine against libwebrtc."""
+"""The turbo engine against libwebrtc, Chrome's stack: npm `@roamhq/wrtc`, run by node."""
 
 from __future__ import annotations
 
@@ -10,3 +10,5 @@ from tests.interop.suite import PeerSuite
 @pytest.mark.interop
 class TestLibwebrtc(PeerSuite):
     peer = "libwebrtc"
+    # dcSCTP throws away the messages it has not begun to send when their stream is to be reset.
+    sends_before_closing = False

@@ -79,7 +79,9 @@ const commands = {
     const options = { ordered, protocol };
     if (max_retransmits !== null) options.maxRetransmits = max_retransmits;
     if (id !== null) Object.assign(options, { negotiated: true, id });
-    adopt(connection.createDataChannel(label, options));
+    const channel = connection.createDataChannel(label, options);
+    adopt(channel);
+    if (channel.readyState === "open") channel.onopen(); // on a running connection it is, without an event
   },
   async offer() {
     await connection.setLocalDescription(await connection.createOffer());
