@@ -159,7 +159,10 @@ class Bbr(CongestionController):
             self._cwnd_before_rto = 0.0
         if model.round_ended:
             self._end_round(sample.now)
+        had_company = self.company.is_here
         self.company.on_ack(sample)
+        if had_company and not self.company.is_here:
+            self._probe_at = sample.now  # take what they left
         self._step(sample)
         self._set_rate()
         self._set_window(sample)

@@ -15,13 +15,16 @@ MIN_RTT_WINDOW_S = 10.0
 MIN_RTT_RENEWAL = 1.05
 # After silence, how long the first round trips have to renew the minimum before ProbeRTT does.
 RESTART_GRACE_S = 1.0
-# A rate measured over a few milliseconds is mostly the rhythm of acknowledgements and timers, and a maximum of such
-# rates is always too high. Once the pipe is full, rounds of short paths are stretched to this and measured whole.
+# Samples carry the jitter of acknowledgements, timers and schedulers, and a maximum of hundreds of them is always too
+# high. Once the pipe is full, rounds are measured whole, and those of short paths are stretched to this.
 LEAST_ROUND_S = 0.02
 # Queues shorter than this say more about timers and schedulers than about the path.
 QUEUE_FLOOR_S = 0.003
 # A queue stands when the least round trip of a round is this much above the minimum: alone, CRUISE has none.
 QUEUE_FRACTION = 0.2
+# How recent the least round trip is that tells the present queue: a share of the round trip, at least some ms.
+RECENT_SHARE = 1 / 8
+RECENT_S = 0.004
 # Losses are judged over at least this many packets: one of eight lost is not 12 %.
 LOSS_WINDOW_PACKETS = 100
 # Draft, LossThresh. Here it counts on top of what the path loses anyway, and needs several holes: otherwise Wi-Fi
@@ -33,6 +36,8 @@ BASELINE_LOSS_WEIGHT = 1 / 16
 # Fewer holes than this are a fading radio's bursts, not an overflowing queue, which drops a bit of every batch.
 # Chromium's BBR asks for two a round, v3's Startup for six.
 CONGESTION_HOLES = 3
+# How far a round may exceed the path's own loss by chance: in 400 packets at 1 % by another percent, often.
+CHANCE_SIGMAS = 2.0
 # The lower bound stays a little above what arrived: pacing below the estimate would turn it into a ratchet.
 LOWER_BOUND_SLACK = 1.02
 # Acknowledgement aggregation is remembered for so many rounds, and no shorter than this.
@@ -71,11 +76,13 @@ class PathModel:
         self.has_loss_verdict = False
         self.loss_rate = 0.0
         self.loss_holes = 0
+        self.judged_packets = 1.0
         self.baseline_loss = 0.0
         self._bandwidth_lo: BytesPerSecond = float("inf")
         self._bandwidth_filter = TwoBucketMax()
         self._trip_ends_at_bytes = 0
-        self._trip_min_s = self._last_trip_min_s = float("inf")
+        self._recent_rtt_s = self._recent_rtt_before_s = float("inf")
+        self._recent_until = 0.0
         self._round_began_at = 0.0
         self._round_began_bytes = 0
         self._is_fresh_round = True
@@ -99,13 +106,9 @@ class PathModel:
 
     @property
     def latest_queue_s(self) -> float:
-        """The queue the newest acknowledged packet met, in time.
-
-        On a short path that is mostly how long the acknowledgement was held back: there, the least of the last trip.
-        """
-        if self.min_rtt_s < self.least_round_s:
-            return self._last_trip_min_s - self.min_rtt_s
-        return self.latest_rtt_s - self.min_rtt_s
+        """The queue the newest packets met, in time. The least of a few milliseconds, since acknowledgements and
+        schedulers are late by that much; never early."""
+        return min(self._recent_rtt_s, self._recent_rtt_before_s) - self.min_rtt_s
 
     @property
     def has_standing_queue(self) -> bool:
@@ -127,12 +130,11 @@ class PathModel:
         return self.has_excess_loss and (self.has_standing_queue or self.loss_rate > HARD_LOSS)
 
     def has_loss_beyond(self, excess: float) -> bool:
-        """The last round lost that much more than the path loses anyway, and in several places."""
-        return (
-            self.has_loss_verdict
-            and self.loss_holes >= CONGESTION_HOLES
-            and self.loss_rate > min(excess + self.baseline_loss, HARD_LOSS)
-        )
+        """The last round lost that much more than the path loses anyway, beyond chance, and in several places."""
+        if not self.has_loss_verdict or self.loss_holes < CONGESTION_HOLES:
+            return False
+        chance = CHANCE_SIGMAS * (self.baseline_loss / self.judged_packets) ** 0.5
+        return self.loss_rate > min(self.baseline_loss + excess + chance, HARD_LOSS)
 
     def has_excess_loss_in_flight(self, sample: AckSample) -> bool:
         """The same of the newest flight alone, before its round is over (draft, IsInflightTooHigh)."""
@@ -198,14 +200,13 @@ class PathModel:
         self._update_round_trip(sample)
         if sample.is_app_limited:
             self.round_is_app_limited = True
-        if self.min_rtt_s >= self.least_round_s:
+        if not self.least_round_s:
             self._take_rate(sample.delivery_rate, is_app_limited=sample.is_app_limited)
         if sample.sent_inflight_bytes > self.round_inflight_bytes:
             self.round_inflight_bytes = sample.sent_inflight_bytes
         if sample.prior_delivered_bytes >= self._trip_ends_at_bytes:
             self._trip_ends_at_bytes = sample.delivered_bytes
             self.trip_count += 1
-            self._last_trip_min_s, self._trip_min_s = self._trip_min_s, float("inf")
             if sample.now >= self._round_began_at + self.least_round_s:
                 self._end_round(sample)
         self._refresh()
@@ -213,7 +214,7 @@ class PathModel:
 
     def _end_round(self, sample: AckSample) -> None:
         elapsed_s = sample.now - self._round_began_at
-        if self.min_rtt_s < self.least_round_s and elapsed_s > 0.0:
+        if self.least_round_s and elapsed_s > 0.0:
             rate = (sample.delivered_bytes - self._round_began_bytes) / elapsed_s
             self._take_rate(rate, is_app_limited=self.round_is_app_limited)
         self._round_began_at = sample.now
@@ -246,8 +247,11 @@ class PathModel:
         if rtt_s is None:
             return
         self.latest_rtt_s = rtt_s
-        if rtt_s < self._trip_min_s:
-            self._trip_min_s = rtt_s
+        if sample.now >= self._recent_until:
+            self._recent_rtt_before_s, self._recent_rtt_s = self._recent_rtt_s, rtt_s
+            self._recent_until = sample.now + max(RECENT_SHARE * self.min_rtt_s, RECENT_S)
+        elif rtt_s < self._recent_rtt_s:
+            self._recent_rtt_s = rtt_s
         if rtt_s < self.round_min_rtt_s:
             self.round_min_rtt_s = rtt_s
         if rtt_s < self.min_rtt_s or self.min_rtt_s == 0.0:
@@ -263,6 +267,7 @@ class PathModel:
             return
         self.loss_rate = lost / (lost + delivered)
         self.loss_holes = self._lost_holes
+        self.judged_packets = (lost + delivered) / self.mtu_bytes
         self._lost_bytes = self._lost_holes = self._delivered_bytes = 0
 
     def _update_extra_acked(self, sample: AckSample) -> None:
