@@ -102,7 +102,7 @@ def _turbo(options: EngineOptions) -> Engine:
 
 
 ENGINES: Final[dict[str, Callable[[EngineOptions], Engine]]] = {"aiortc": _aiortc, "turbo": _turbo}
-DEFAULT_ENGINE: Final = "aiortc"
+DEFAULT_ENGINE: Final = "turbo"
 
 
 def make_engine(name: str, options: EngineOptions | None = None) -> Engine:
