@@ -32,6 +32,9 @@ from tallow_cli.store.sequential_sink import StdoutSink, TextSink
 from tallow_cli.store.sink import Published, Sink
 
 _GOODBYE_S = 2.0
+# A hop between threads costs as much as writing and hashing half a megabyte: data gathers first, but not for long.
+_BATCH_BYTES = 1024 * 1024
+_GATHER_S = 0.005
 
 # Asked with the validated offer; returns where to put it, or raises the TallowError that refuses it.
 Decide = Callable[[Manifest], Awaitable[Sink]]
@@ -44,6 +47,7 @@ class _Batch:
     writes: list[tuple[int, memoryview]] = field(default_factory=list)
     files: list[FileReady] = field(default_factory=list)
     complete: bool = False
+    size: int = 0  # bytes in `writes`
 
 
 @dataclass(slots=True)
@@ -79,6 +83,8 @@ class Receiving:
         self._files_published = 0
         self._files_finished = 0
         self._busy = False
+        self._gathering: asyncio.TimerHandle | None = None
+        self._gathered = False  # long enough: what there is goes to the disk
         self._next = _Batch()
         self._held_back: list[tuple[int, int]] = []  # heap of ranges an in-order sink has not passed on
         self._passed_on = 0
@@ -114,6 +120,8 @@ class Receiving:
             raise
         finally:
             self._patience.end()
+            if self._gathering is not None:
+                self._gathering.cancel()
             ticker.cancel()
             self._pump.stop()
             await self._let_go()
@@ -147,7 +155,9 @@ class Receiving:
                     self._pump.finish()
                 case Failed(error=error):
                     self._pump.fail(error)
-        self._next.writes.extend(self._machine.writes())
+        for offset, data in self._machine.writes():
+            self._next.writes.append((offset, data))
+            self._next.size += len(data)
         self._feed_disk()
 
     async def _consider(self, encoded: bytes) -> None:
@@ -186,11 +196,21 @@ class Receiving:
         batch, sink = self._next, self._sink
         if self._busy or sink is None or not (batch.writes or batch.files):
             return
+        if not batch.files and batch.size < _BATCH_BYTES and not self._gathered:
+            if self._gathering is None:
+                self._gathering = self._loop.call_later(_GATHER_S, self._gather_no_more)
+            return
+        self._gathered = False
         self._files_finished += len(batch.files)
         batch.complete = self._files_finished == self._file_count
         self._next = _Batch()
         self._busy = True
         self._worker.submit(lambda: self._work(sink, batch), self._worked, self._pump.fail)
+
+    def _gather_no_more(self) -> None:
+        self._gathering = None
+        self._gathered = True
+        self._feed_disk()
 
     def _work(self, sink: Sink, batch: _Batch) -> _Result:
         """Runs in the worker's thread; nothing else touches the sink or the ranges held back meanwhile."""
