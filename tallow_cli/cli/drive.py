@@ -12,7 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tallow_cli.cli.terminal import without_control_echo
 from tallow_cli.errors import ExitCode, Interrupted, TallowError, TargetUnwritable, Terminated
@@ -113,6 +113,8 @@ async def _supervise(session: Session, renderer: Renderer, leave_at_once: Callab
         task.cancel()
         loop.call_later(_CLEANUP_S, leave_at_once, causes[0].exit_code)
 
+    if not debugging():
+        loop.set_exception_handler(_pass_over(emit))
     task = asyncio.ensure_future(session(emit))
     with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt instead
         for number, kind in _endings().items():
@@ -125,6 +127,26 @@ async def _supervise(session: Session, renderer: Renderer, leave_at_once: Callab
         raise
     except BaseExceptionGroup as group:
         raise (causes[0] if causes else first_error(group)) from group
+
+
+def _pass_over(emit: Emit) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+    """What the event loop does with an error in a callback: a defect, said once of each kind, and not the end.
+
+    The idle timeouts end what it broke for good; a datagram of a stranger that caused it must not end anything.
+    """
+    from tallow_cli.session.events import Notice
+
+    said: set[str] = set()
+
+    def handle(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        kind = type(error).__name__
+        if kind not in said:
+            said.add(kind)
+            with contextlib.suppress(TallowError):
+                emit(Notice(f"An internal error was passed over ({kind}: {error}).", detail=True))
+
+    return handle
 
 
 def _endings() -> dict[int, type[Interrupted] | type[Terminated]]:

@@ -189,3 +189,21 @@ def test_a_terminal_that_goes_away_ends_the_session_unless_nohup_wants_it_to_go_
         assert run(session)[0] == ExitCode.DONE
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_an_error_in_a_callback_is_a_notice_and_neither_the_end_nor_a_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TALLOW_DEBUG", raising=False)
+
+    async def session(_emit: Emit) -> None:
+        asyncio.get_running_loop().call_soon(lambda: 1 // 0)
+        await asyncio.sleep(0.01)
+
+    code, recorder = run(session)
+    assert code == ExitCode.DONE
+    [notice] = recorder.events
+    assert isinstance(notice, Notice)
+    assert notice.detail
+    assert "ZeroDivisionError" in notice.message
+    assert capsys.readouterr().err == ""
