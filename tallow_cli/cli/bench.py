@@ -12,6 +12,7 @@ import typer
 from tallow_cli.cli import options
 from tallow_cli.cli.environment import Environment
 from tallow_cli.errors import BadOption
+from tallow_cli.ui.output import Output
 
 if TYPE_CHECKING:
     from tallow_cli.bench.report import Report
@@ -143,6 +144,7 @@ class _Output:
 
     def __init__(self, environment: Environment, *, json: bool, quiet: bool) -> None:
         self._environment = environment
+        self._results, self._people = Output(environment.stdout), Output(environment.stderr)
         self._json = json
         self._quiet = quiet
 
@@ -168,10 +170,8 @@ class _Output:
             self._line(line)
 
     def _line(self, text: str) -> None:
-        self._environment.stderr.write(text + "\n")
-        self._environment.stderr.flush()
+        self._people.line(text)
 
     def _object(self, event: str, fields: dict[str, Any]) -> None:
         document = {"v": 1, "t": round(time.time(), 3), "event": event, **fields}
-        self._environment.stdout.write(json_module.dumps(document) + "\n")
-        self._environment.stdout.flush()
+        self._results.line(json_module.dumps(document))

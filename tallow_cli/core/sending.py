@@ -70,7 +70,7 @@ class SendOptions:
     reliable: bool = False  # the data channels are ordered and reliable: nothing is retransmitted here
     max_message_bytes: int = 262_144  # the peer's negotiated maximum for one DataChannel message
     preferred_message_bytes: int = 131_072  # what the engine carries best
-    memory_bytes: int = 32 * 1024 * 1024  # bound of data read and not yet acknowledged
+    memory_bytes: int = 24 * 1024 * 1024  # bound of data read and not yet acknowledged: a process of 150 MiB
     limit_bytes_per_s: float | None = None  # --limit
     idle_timeout_s: float = 30.0  # silence of the peer after which it is gone
 
