@@ -35,7 +35,9 @@ def _data(tsn: int, sequence: int, flags: int, data: bytes) -> DataChunk:
 
 
 @pytest.mark.interop
-async def test_aiortc_still_stalls_an_ordered_stream_when_a_whole_message_lay_behind_an_abandoned_one() -> None:
+async def test_aiortc_still_stalls_an_ordered_stream_when_a_whole_message_lay_behind_an_abandoned_one() -> (
+    None
+):
     """The reason for `survives_ordered_forward_tsn`; when this fails aiortc was mended, and that can go.
 
     aiortc 1.16 delivers before it prunes, stopping at the remains of the abandoned message, and then prunes up

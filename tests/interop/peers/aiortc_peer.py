@@ -116,9 +116,7 @@ class AiortcPeer:
         channel.on("close", lambda: emit("closed", label=label))
 
     def _opened(self, channel: RTCDataChannel) -> None:
-        emit(
-            "open", label=channel.label, protocol=channel.protocol, ordered=channel.ordered, id=channel.id
-        )
+        emit("open", label=channel.label, protocol=channel.protocol, ordered=channel.ordered, id=channel.id)
 
 
 async def main() -> None:

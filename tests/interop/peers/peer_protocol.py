@@ -81,7 +81,7 @@ async def serve(handle: Callable[[Command], Awaitable[None]]) -> None:
         command: Command = json.loads(line) if line else {"do": "quit"}
         try:
             await handle(command)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, the test is told
             traceback.print_exc()
             emit("error", message=f"{command['do']}: {type(error).__name__}: {error}")
         if command["do"] == "quit":
