@@ -25,6 +25,10 @@ from tallow_cli.core.recovery import ChannelRecovery, LossEstimator, RttEstimato
 from tallow_cli.core.sendbuffer import Cursor, Piece, SendBuffer
 from tallow_cli.errors import PeerProtocolError
 
+# Of three parts of the memory for data two may be in flight: each byte in flight is held twice, here and sealed in
+# the stack below, and a third part is being read ahead.
+IN_FLIGHT_SHARE = 2
+
 
 class DataChannel:
     """One data channel: what is outstanding on it and the chunk it is sending."""
@@ -203,7 +207,7 @@ class Transmission:
         self._bucket_ready_at = None
         bound_bytes = min(
             in_flight_bound(self.rate, self.rtt.min_s, self.sizer.message_bytes),
-            self._memory_bytes,
+            self._memory_bytes * IN_FLIGHT_SHARE // 3,
         )
         while budget_bytes > 0 and self.in_flight_bytes < bound_bytes:
             if self._bucket is not None and (ready_at := self._bucket.ready_at(now)) > now:
