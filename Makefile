@@ -4,9 +4,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 SIZE   ?= 256MiB
+SEEDS  ?= 2000
+FUZZ   ?= 50
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format sim bench lock clean
+.PHONY: help venv demo test check format sim fuzz bench bench-lab docs lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,11 +36,21 @@ format: venv  ## rewrite the code in house style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-sim: venv  ## the seeded virtual-time simulations alone
-	$(BIN)/python -m pytest -m sim
+sim: venv  ## simulate in virtual time: the seeded tests (SEEDS=2000), then the table of profiles
+	TALLOW_SEEDS=$(SEEDS) $(BIN)/python -m pytest -m sim
+	$(BIN)/python -m tests.sim.table
+
+fuzz: venv  ## hostile input for longer: FUZZ=50 times the examples of the tests
+	TALLOW_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/property
 
 bench: venv  ## file-to-file rate beside a bare aiortc script, in one run
 	$(BIN)/tallow bench --disk --runs 3 --compare bare
+
+bench-lab: venv  ## over emulated networks in namespaces, beside iperf3 (root; iproute2, ethtool, iperf3, cc)
+	$(BIN)/python -m tests.lab.bench_lab --runs 3
+
+docs: venv  ## write the generated pages anew
+	$(BIN)/python -m tests.support.cli_reference
 
 lock: venv  ## renew requirements.lock from what is installed
 	@{ sed -n '/^#/p' requirements.lock; $(BIN)/python -m pip freeze --exclude-editable; } > requirements.lock.new
