@@ -46,9 +46,11 @@ FULL_QUEUE = 0.5
 # Draft, Beta and Headroom: what to keep after congestion, and how far below the bound to cruise.
 BETA = 0.7
 HEADROOM = 0.85
+AGGREGATION_SHARE = 0.5
 # Rounds and seconds between probes for more bandwidth. v3 waits 2-3 s; a transfer gains from asking more often,
 # and asks for a round or two only.
 PROBE_WAIT_ROUNDS = 20
+SLOWED_WAIT_ROUNDS = 6
 PROBE_WAIT_MIN_S = 0.2
 PROBE_WAIT_MAX_S = 1.5
 # UP ends when two rounds brought nothing on top; the first of them still shows the rate before.
@@ -72,7 +74,9 @@ SAME_LOSS = 0.6
 # A round that delivers less than this share of the estimate over a standing queue, and how far to follow at once.
 SLOWER = 0.8
 SLOWEST = 0.3
+# Draft, ProbeRTTDuration; on short paths ten round trips show as much.
 PROBE_RTT_S = 0.2
+PROBE_RTT_TRIPS = 10
 # A higher minimum RTT found beside company is probably theirs. Found again and again, the path has become longer.
 SAME_RTT = 0.03
 SAME_RTTS = 2
@@ -122,7 +126,11 @@ class Bbr(CongestionController):
         self._feedback_until_round = 0
         self._drain_until_round = 0
         self._bound_step = BOUND_STEP
+        # How long the queue was when it overflowed, and the longest of the present probe or of the last.
         self._overflow_queue_s = float("inf")
+        self._peak_queue_s = 0.0
+        self._is_bound = False
+        self._has_slowed = False
         # The loss rate that made us send less, 0.0 if nothing is to be compared; and the round to compare after.
         self._suspect_loss = 0.0
         self._suspect_round = 0
@@ -186,6 +194,7 @@ class Bbr(CongestionController):
         elif self._must_drain(now):
             model.forget_bandwidth(SLOWEST)
             self._drain_until_round = model.round_count + FEEDBACK_ROUNDS
+            self._has_slowed = True
             self._enter(State.DOWN, now)
         elif state is State.UP:
             self._judge_probe(now)
@@ -220,7 +229,9 @@ class Bbr(CongestionController):
         if model.has_excess_loss and (has_queue or model.is_congested):
             model.inflight_hi_bytes = max(model.bdp_bytes, model.round_inflight_bytes * BETA)
             self._pipe_is_full = True
-        elif not model.round_is_app_limited:
+        elif has_queue or not model.round_is_app_limited:
+            if not has_queue:
+                model.learn_baseline_loss()
             if model.max_bandwidth >= self._full_rate * FULL_GROWTH:
                 self._full_rate = model.max_bandwidth
                 self._flat_rounds = 0
@@ -240,9 +251,9 @@ class Bbr(CongestionController):
         elif model.max_bandwidth >= self._full_rate * UP_GROWTH:
             self._full_rate = model.max_bandwidth
             self._flat_rounds = 0
-        elif self._cwnd < model.inflight_hi_bytes:
+        elif not self._is_bound:
             self._flat_rounds += 1
-        if self._cwnd >= model.inflight_hi_bytes:
+        if self._is_bound:
             # Borne without harm: the bound is too low. Ask for more, and for twice as much more the next round.
             model.inflight_hi_bytes *= 1.0 + self._bound_step
             self._bound_step = min(2.0 * self._bound_step, BOUND_STEP_MAX)
@@ -251,8 +262,8 @@ class Bbr(CongestionController):
         """No more fits into the path than what it held for those who got through."""
         model = self.model
         shortest_s = max(OVERFLOW_MIN_RTT_SHARE * model.min_rtt_s, self._config.timer_granularity_s)
-        self._overflow_queue_s = max(model.latest_queue_s, shortest_s)
-        held = model.bandwidth * max(model.latest_rtt_s, model.min_rtt_s)
+        self._overflow_queue_s = max(self._peak_queue_s, shortest_s)
+        held = model.bandwidth * (model.min_rtt_s + self._overflow_queue_s)
         model.inflight_hi_bytes = max(model.bdp_bytes, min(model.inflight_hi_bytes, held))
 
     def _answer_loss(self) -> None:
@@ -275,6 +286,8 @@ class Bbr(CongestionController):
 
     def _step(self, sample: AckSample) -> None:
         model, state, now = self.model, self._state, sample.now
+        if state is State.STARTUP or state is State.UP or model.round_count <= self._feedback_until_round:
+            self._peak_queue_s = max(self._peak_queue_s, model.latest_queue_s)
         is_stale = now > model.min_rtt_at + MIN_RTT_WINDOW_S or self.company.is_test_due(now)
         if is_stale and state is not State.PROBE_RTT and self._pipe_is_full:
             self._enter(State.PROBE_RTT, now)
@@ -300,7 +313,7 @@ class Bbr(CongestionController):
             state is State.PROBE_RTT
             and trips >= 1
             and model.round_ended
-            and now >= self._state_since + PROBE_RTT_S
+            and now >= self._state_since + self._probe_rtt_s()
         ):
             self._end_probe_rtt(now)
 
@@ -310,11 +323,12 @@ class Bbr(CongestionController):
         self._full_rate = self.model.max_bandwidth
         self._bound_step = BOUND_STEP
         self._overflow_queue_s *= OVERFLOW_FADING
+        self._peak_queue_s = 0.0
         self._enter(State.UP, now)
 
     def _watch_probe(self, sample: AckSample) -> None:
         model = self.model
-        enough_s = (UP_GAIN - 1.0) * model.min_rtt_s + self._config.timer_granularity_s
+        enough_s = (UP_GAIN - 1.0) * model.min_rtt_s + 0.5 * self._config.timer_granularity_s
         enough_s = min(enough_s, OVERFLOW_SHARE * self._overflow_queue_s)
         if model.has_excess_loss_in_flight(sample):
             # Short queues overflow before they show in the round trip.
@@ -327,6 +341,9 @@ class Bbr(CongestionController):
         model = self.model
         drained = min(model.bdp_bytes, HEADROOM * model.inflight_hi_bytes)
         return max(drained, MIN_WINDOW_PACKETS * self.mtu_bytes)
+
+    def _probe_rtt_s(self) -> float:
+        return min(PROBE_RTT_S, PROBE_RTT_TRIPS * self.model.min_rtt_s + LEAST_ROUND_S)
 
     def _end_probe_rtt(self, now: float) -> None:
         model = self.model
@@ -343,7 +360,10 @@ class Bbr(CongestionController):
         self._enter_cruise(now)
 
     def _enter_cruise(self, now: float) -> None:
-        wait_s = min(max(PROBE_WAIT_ROUNDS * self.model.min_rtt_s, PROBE_WAIT_MIN_S), PROBE_WAIT_MAX_S)
+        # What made the path slower may pass as fast as it came: a busy core, a radio.
+        rounds = SLOWED_WAIT_ROUNDS if self._has_slowed else PROBE_WAIT_ROUNDS
+        self._has_slowed = False
+        wait_s = min(max(rounds * self.model.min_rtt_s, PROBE_WAIT_MIN_S), PROBE_WAIT_MAX_S)
         self._probe_at = now + wait_s * (0.75 + 0.5 * self._config.uniform())
         self._enter(State.CRUISE, now)
 
@@ -392,7 +412,9 @@ class Bbr(CongestionController):
             return self.company.window_bytes
         # Receivers that acknowledge in batches and timers that fire late need room on top of the BDP.
         limit += model.extra_acked_bytes + 2 * self._quantum + self._lateness_bytes()
+        bound = model.inflight_hi_bytes
+        self._is_bound = limit > bound
         if state is State.CRUISE or state is State.DOWN:
             # Headroom is for others; below the BDP it would be idle time.
-            return min(limit, max(HEADROOM * model.inflight_hi_bytes, model.bdp_bytes + 2 * self._quantum))
-        return min(limit, model.inflight_hi_bytes)
+            bound = max(HEADROOM * bound, model.bdp_bytes)
+        return min(limit, bound + AGGREGATION_SHARE * model.extra_acked_bytes + self._quantum)

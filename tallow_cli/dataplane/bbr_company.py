@@ -12,7 +12,9 @@ from tallow_cli.dataplane.congestion import AckSample, ControllerConfig
 from tallow_cli.dataplane.cubic import CUBIC_BETA, Cubic
 
 # A queue stands if it does so for this many rounds in a row.
-STANDING_ROUNDS = 2
+STANDING_ROUNDS = 3
+# … or, if the path gives much less meanwhile, for this many. One round may be a scheduler's whim.
+SLOWER_ROUNDS = 2
 # In company less loss means congestion than alone: the others answer a single one.
 COMPANY_LOSS = 0.005
 # We are alone again when for so many rounds the queue was no longer than this share of the round trip …
@@ -79,7 +81,7 @@ class Company:
         if self._window is not None or model.round_is_app_limited:
             return False
         self._standing_rounds = self._standing_rounds + 1 if model.has_standing_queue else 0
-        if not is_slower and self._standing_rounds < STANDING_ROUNDS:
+        if self._standing_rounds < (SLOWER_ROUNDS if is_slower else STANDING_ROUNDS):
             return False
         self._standing_rounds = 0
         if not self._has_drained:
@@ -108,7 +110,7 @@ class Company:
         if model.round_count >= self._aged_round + FILTER_ROUNDS:
             self._aged_round = model.round_count
             model.start_probing_cycle()
-        if model.has_loss_beyond(COMPANY_LOSS):
+        if model.has_standing_queue and model.has_loss_beyond(COMPANY_LOSS):
             window.shrink(sample.now)
         if model.queue_s > EMPTY_QUEUE * model.min_rtt_s + QUEUE_FLOOR_S:
             self._empty_rounds = 0

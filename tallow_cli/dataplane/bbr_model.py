@@ -70,6 +70,7 @@ class PathModel:
         # Of the round that just ended, or of this one until it does.
         self.round_min_rtt_s = float("inf")
         self.round_rate: BytesPerSecond = 0.0
+        self.previous_round_rate: BytesPerSecond = 0.0
         self.round_inflight_bytes = 0
         self.round_is_app_limited = False
         # The last verdict on losses, and what the path loses with an empty queue.
@@ -78,6 +79,7 @@ class PathModel:
         self.loss_holes = 0
         self.judged_packets = 1.0
         self.baseline_loss = 0.0
+        self._baseline_rounds = 0
         self._bandwidth_lo: BytesPerSecond = float("inf")
         self._bandwidth_filter = TwoBucketMax()
         self._trip_ends_at_bytes = 0
@@ -151,7 +153,8 @@ class PathModel:
     def lower_bandwidth(self, beta: float) -> None:
         """The path gives less than was thought: follow it down, to `beta` of the present at most."""
         now = self.bandwidth
-        self._bandwidth_lo = max(min(self.round_rate * LOWER_BOUND_SLACK, now), now * beta)
+        rate = max(self.round_rate, self.previous_round_rate)
+        self._bandwidth_lo = max(min(rate * LOWER_BOUND_SLACK, now), now * beta)
         self._refresh()
 
     def forget_bandwidth(self, beta: float) -> None:
@@ -181,7 +184,9 @@ class PathModel:
     def learn_baseline_loss(self) -> None:
         """Take the last verdict as what the path loses anyway, if the queue was empty at some time of the round."""
         if self.has_loss_verdict and self.had_empty_queue:
-            self.baseline_loss += BASELINE_LOSS_WEIGHT * (min(self.loss_rate, HARD_LOSS) - self.baseline_loss)
+            self._baseline_rounds += 1
+            weight = max(BASELINE_LOSS_WEIGHT, 1.0 / self._baseline_rounds)
+            self.baseline_loss += weight * (min(self.loss_rate, HARD_LOSS) - self.baseline_loss)
 
     def set_baseline_loss(self, loss_rate: float) -> None:
         """Sending less did not help: this is what the path loses."""
@@ -238,7 +243,7 @@ class PathModel:
     def _begin_round(self) -> None:
         self._is_fresh_round = False
         self.round_min_rtt_s = float("inf")
-        self.round_rate = 0.0
+        self.previous_round_rate, self.round_rate = self.round_rate, 0.0
         self.round_inflight_bytes = 0
         self.round_is_app_limited = False
 

@@ -12,7 +12,8 @@ pytestmark = pytest.mark.sim
 
 # (least share of the link, longest mean queue in round trips). The start is in it: half a second of twelve.
 BOUNDS = {
-    "lan1g": (0.97, 1.0),
+    # The ends wake every 0.2 ms, so that a round trip is 0.8 ms to them.
+    "lan1g": (0.97, 1.5),
     "wifi": (0.96, 0.6),
     "inet": (0.94, 0.2),
     "inet1": (0.92, 0.2),

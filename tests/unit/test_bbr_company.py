@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tallow_cli.dataplane.bbr_company import ALONE_ROUNDS, FIRST_TEST_S, LAST_TEST_S, STANDING_ROUNDS, Company
+from tallow_cli.dataplane.bbr_company import (
+    ALONE_ROUNDS,
+    FIRST_TEST_S,
+    LAST_TEST_S,
+    SLOWER_ROUNDS,
+    STANDING_ROUNDS,
+    Company,
+)
 from tallow_cli.dataplane.bbr_model import PathModel
 from tallow_cli.dataplane.congestion import AckSample, ControllerConfig
 from tests.support.controller_driver import MTU
@@ -90,10 +97,14 @@ def test_a_queue_that_still_stands_when_the_path_is_probed_is_not_forgiven() -> 
     assert situation.company.is_here
 
 
-def test_a_much_slower_path_is_drained_at_once() -> None:
+def test_a_much_slower_path_is_drained_a_round_earlier() -> None:
     situation = Situation()
-    situation.round(QUEUED)
-    assert situation.company.watch(situation.now, is_slower=True)
+    drains = []
+    for _ in range(SLOWER_ROUNDS):
+        situation.round(QUEUED)
+        drains.append(situation.company.watch(situation.now, is_slower=True))
+    assert drains == [False] * (SLOWER_ROUNDS - 1) + [True]
+    assert SLOWER_ROUNDS < STANDING_ROUNDS
 
 
 def test_an_application_that_sends_little_learns_nothing_about_the_queue() -> None:
