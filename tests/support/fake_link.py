@@ -140,6 +140,7 @@ class FakeLink:
         """Take a message to the other end, through whatever the network does to it."""
         network = self._network
         network.sent[self.role, index] += 1
+        network.sent_bytes[self.role] += len(message)
         if network.silent or self.peer is None:
             return
         loop = asyncio.get_running_loop()
@@ -175,7 +176,8 @@ class FakeNetwork:
         self.unreachable = False
         self.silent = False  # nothing arrives any more, and nobody is told
         self.tamper: Tamper = lambda _role, _index, message: [message]
-        self.sent: Counter[tuple[LinkRole, int]] = Counter()
+        self.sent: Counter[tuple[LinkRole, int]] = Counter()  # messages
+        self.sent_bytes: Counter[LinkRole] = Counter()
         self._numbers = itertools.count(1)
 
     async def prepare(self, role: LinkRole, options: LinkOptions | None = None) -> FakeLink:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tallow_cli.core.manifest import Entry, EntryKind, Manifest
+from tallow_cli.core.receiving import ReceiveOptions
 from tallow_cli.errors import (
     Declined,
     DiskFull,
@@ -41,7 +43,7 @@ from tallow_cli.session.events import (
 from tallow_cli.session.settings import LinkSettings, Waits
 from tallow_cli.store.directory_sink import DirectorySink
 from tallow_cli.store.memory_source import RandomSource, TextSource
-from tallow_cli.store.sequential_sink import NullSink, TextSink
+from tallow_cli.store.sequential_sink import NullSink, StdoutSink, TextSink
 from tallow_cli.store.sink import Sink
 from tallow_cli.store.source import FileSource
 from tallow_cli.store.stream_source import StreamSource
@@ -152,6 +154,7 @@ async def test_a_text_is_an_event_and_no_file(sessions: Sessions) -> None:
     await sender.done()
     await receiver.done()
     assert receiver.of(TextReceived) == [TextReceived("see you at eight")]
+    assert sender.of(FileFinished) == receiver.of(FileFinished) == []
 
 
 async def test_a_hundred_files_go_without_a_round_trip_each(sessions: Sessions) -> None:
@@ -180,6 +183,64 @@ async def test_messages_lost_on_the_way_are_sent_again(sessions: Sessions) -> No
     sessions.network.tamper = lossy
     sender, receiver = sessions.send(RandomSource(2_000_000)), sessions.receive()
     assert (await sender.done()).bytes == (await receiver.done()).bytes == 2_000_000
+
+
+async def test_standard_output_gets_its_bytes_in_order_however_they_come(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    rng = random.Random(4)
+    waiting: list[bytes] = []
+
+    def shuffle(role: str, index: int, message: bytes) -> list[bytes]:
+        """Every so often a message waits for one that was sent later; some never arrive."""
+        if role == "joiner" or index == 0:
+            return [message]
+        if rng.random() < 0.05:
+            return []
+        if not waiting and rng.random() < 0.5:
+            waiting.append(message)
+            return []
+        return [message, waiting.pop()] if waiting else [message]
+
+    def same_channel(role: str, index: int, message: bytes) -> list[bytes]:
+        return shuffle(role, index, message) if index == 1 else [message]
+
+    sessions.network.tamper = same_channel
+    data = random.Random(5).randbytes(3_000_000)
+    (tmp_path / "file").write_bytes(data)
+    with (tmp_path / "out").open("wb") as out:
+
+        async def decide(_manifest: Manifest) -> Sink:
+            return StdoutSink(out.fileno())
+
+        sender, receiver = sessions.send(FileSource([tmp_path / "file"])), sessions.receive(decide)
+        await sender.done()
+        await receiver.done()
+    assert (tmp_path / "out").read_bytes() == data
+
+
+async def test_a_sink_that_does_not_take_bytes_stops_the_sender_within_its_credit(
+    sessions: Sessions,
+) -> None:
+    may_write = threading.Event()
+
+    class Stuck(NullSink):
+        def take(self, data: memoryview) -> None:
+            may_write.wait(20)
+
+    async def decide(_manifest: Manifest) -> Sink:
+        return Stuck()
+
+    size, window = 60_000_000, ReceiveOptions().window_bytes
+    sender, receiver = sessions.send(RandomSource(size)), sessions.receive(decide)
+    await receiver.event(Stats)
+    sent, before = sessions.network.sent_bytes, -1
+    while sent["host"] > before:  # until it has stopped
+        before = sent["host"]
+        await asyncio.sleep(0.3)
+    assert 0 < before < window * 1.1
+    may_write.set()
+    assert (await sender.done()).bytes == (await receiver.done()).bytes == size
 
 
 # Saying no
@@ -285,6 +346,21 @@ async def test_cancelling_a_sender_that_waits_for_standard_input_ends_at_once(se
     sender.cancel()
     assert isinstance(await sender.failure(), asyncio.CancelledError)
     assert isinstance(await receiver.failure(), PeerCancelled)
+    os.close(ours)
+    os.close(theirs)
+
+
+async def test_cancelling_a_receiver_whose_output_nobody_reads_ends_at_once(sessions: Sessions) -> None:
+    ours, theirs = os.pipe()
+
+    async def decide(_manifest: Manifest) -> Sink:
+        return StdoutSink(theirs)
+
+    sender, receiver = sessions.send(RandomSource(5_000_000)), sessions.receive(decide)
+    await receiver.event(Stats)
+    receiver.cancel()
+    assert isinstance(await asyncio.wait_for(receiver.failure(), 5), asyncio.CancelledError)
+    assert isinstance(await sender.failure(), PeerCancelled)
     os.close(ours)
     os.close(theirs)
 
