@@ -38,7 +38,8 @@ def test_what_is_given_arrives() -> None:
 
 
 @pytest.mark.parametrize(
-    "mistake", [{"engine": "steam"}, {"channels": 9}, {"mode": "x"}, {"limit": "fast"}, {"buffer_low": "1GiB"}]
+    "mistake",
+    [{"engine": "steam"}, {"channels": 9}, {"mode": "x"}, {"limit": "fast"}, {"buffer_low": "1GiB"}],
 )
 def test_a_mistake_is_a_bad_option(mistake: dict[str, object]) -> None:
     with pytest.raises(BadOption):

@@ -22,9 +22,7 @@ def network() -> FakeNetwork:
 
 
 async def outcomes(network: FakeNetwork, waits: Waits | None = None) -> list[object]:
-    return list(
-        await asyncio.gather(connections(network, waits=waits), return_exceptions=True)
-    )
+    return list(await asyncio.gather(connections(network, waits=waits), return_exceptions=True))
 
 
 async def test_both_ends_are_told_how_they_are_connected(network: FakeNetwork) -> None:

@@ -62,9 +62,7 @@ async def decide(
     can_ask: bool = True,
 ) -> Sink:
     monkeypatch.setattr(consent_module, "ask", person.ask)
-    subject = Consent(
-        person.environment, output=output, yes=yes, on_conflict=on_conflict, can_ask=can_ask
-    )
+    subject = Consent(person.environment, output=output, yes=yes, on_conflict=on_conflict, can_ask=can_ask)
     return await subject.decide(manifest)
 
 
@@ -171,7 +169,9 @@ async def test_hidden_names_and_programs_are_pointed_out(monkeypatch: pytest.Mon
 async def test_many_of_them_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     person = Person("n")
     with pytest.raises(Declined):
-        await decide(person, monkeypatch, files(*(file_entry(f"tool{n}", 1, mode=0o755) for n in range(2000))))
+        await decide(
+            person, monkeypatch, files(*(file_entry(f"tool{n}", 1, mode=0o755) for n in range(2000)))
+        )
     assert person.was_shown.splitlines()[-1] == "  can be run: 1,995 more"
 
 

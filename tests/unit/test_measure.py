@@ -29,12 +29,8 @@ def counters() -> dict[int, ChannelCounters]:
     return {1: ChannelCounters(chunks_sent=3), 2: ChannelCounters(chunks_received=4)}
 
 
-def meter(
-    events: list[SessionEvent], link: FakeLink, total: int | None = 1_000_000, held: int = 0
-) -> Meter:
-    return Meter(
-        events.append, channels(link), total_bytes=total, held_bytes=held, files_total=2, now=100.0
-    )
+def meter(events: list[SessionEvent], link: FakeLink, total: int | None = 1_000_000, held: int = 0) -> Meter:
+    return Meter(events.append, channels(link), total_bytes=total, held_bytes=held, files_total=2, now=100.0)
 
 
 def test_each_tick_says_how_far_it_is_and_what_was_measured(

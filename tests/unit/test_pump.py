@@ -120,7 +120,9 @@ async def test_every_channel_is_reported_open_at_the_start_and_what_came_early_f
     assert theirs.received == [("receive", 0, 0, b"offer")]
 
 
-async def test_a_changed_byte_ends_it_and_the_peer_is_told(ends: tuple[End, End], network: FakeNetwork) -> None:
+async def test_a_changed_byte_ends_it_and_the_peer_is_told(
+    ends: tuple[End, End], network: FakeNetwork
+) -> None:
     ours, theirs = ends
     network.tamper = lambda _role, _index, message: [message[:-1] + bytes([message[-1] ^ 1])]
     ours.say(ours.packet(1, 0))

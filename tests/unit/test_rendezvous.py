@@ -11,7 +11,7 @@ import pytest
 
 from signaling.limits import ServerLimits
 from signaling.server import SignalingServer
-from tallow_cli.crypto import handshake as handshake_module
+from tallow_cli.crypto import kem
 from tallow_cli.crypto.codes import Code, parse_code
 from tallow_cli.errors import (
     IncompatiblePeer,
@@ -161,9 +161,9 @@ async def test_a_machine_without_the_cryptography_tells_the_other_side(
         raise UnsupportedCrypto("ML-KEM-768")
 
     if failing == "host":
-        monkeypatch.setattr(handshake_module.kem, "encapsulate", missing)
+        monkeypatch.setattr(kem, "encapsulate", missing)
     else:
-        monkeypatch.setattr(handshake_module.kem.KemKey, "decapsulate", missing)
+        monkeypatch.setattr(kem.KemKey, "decapsulate", missing)
     sender = sessions.send(TextSource("x"))
     await sender.event(CodeReady)
     receiver = sessions.receive()

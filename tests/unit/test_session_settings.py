@@ -37,6 +37,6 @@ def test_a_wait_has_some_length_and_an_end(field: str, value: float) -> None:
 def test_the_options_repeat_the_defaults() -> None:
     assert options.DEFAULT_TIMEOUT == DEFAULT_WAIT_S == Waits().peer_s
     assert options.DEFAULT_FIND == DEFAULT_FIND_S == Waits().find_s
-    assert options.DEFAULT_CHANNELS == LinkSettings().channels
+    assert LinkSettings().channels == options.DEFAULT_CHANNELS
     assert options.MAX_CHANNELS == MAX_CHANNELS
     assert tuple(options.ModeChoice) == MODES
