@@ -67,10 +67,14 @@ async def test_a_machine_that_cannot_listen_says_so(monkeypatch: pytest.MonkeyPa
 
 async def test_an_error_inside_ends_the_server_and_the_announcement() -> None:
     before = asyncio.all_tasks()
-    with pytest.raises(ZeroDivisionError):
+
+    async def fail() -> None:
         async with open_meeting_place(None, silence) as place:
             await place.announce("4821")
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     with pytest.raises(UnknownNameplate):
         await find("4821", 0.1)
     await asyncio.sleep(0)
