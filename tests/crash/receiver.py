@@ -61,7 +61,6 @@ class Point:
 
 
 def receive(root: Path, policy: OnConflict, point: Point) -> None:
-    directory_sink.BATCH_FILES = 2  # type: ignore[misc]  # publish in the middle of the transfer, too
     sink = DirectorySink(root, policy, filesystem=TraceFilesystem(point, point))
     manifest: Manifest = OFFER
     sink.open(manifest)
@@ -78,6 +77,7 @@ def receive(root: Path, policy: OnConflict, point: Point) -> None:
 
 
 def main(target: Path, policy: OnConflict, report: Path) -> None:
+    directory_sink.BATCH_FILES = 2  # type: ignore[misc]  # publish in the middle of the transfer, too
     with report.open("w") as lines:
         for number in range(1000):
             root = target / str(number)
