@@ -23,6 +23,7 @@ from enum import Enum
 
 from tallow_cli.dataplane.bbr_company import Company
 from tallow_cli.dataplane.bbr_model import LEAST_ROUND_S, MIN_RTT_WINDOW_S, QUEUE_FLOOR_S, PathModel
+from tallow_cli.dataplane.bbr_overflow import Overflow
 from tallow_cli.dataplane.congestion import (
     INITIAL_WINDOW_PACKETS,
     MIN_WINDOW_PACKETS,
@@ -58,15 +59,6 @@ UP_GROWTH = 1.05
 UP_FLAT_ROUNDS = 2
 # DOWN and DRAIN end at the latest then: what remains of the queue is not ours, or the clock is too coarse to see.
 DOWN_MAX_TRIPS = 4
-# How the bound on what is in flight rises in UP: slowly at first, since shallow queues overflow by as much.
-BOUND_STEP = 0.02
-BOUND_STEP_MAX = 0.25
-# A probe ends when the queue is this share of what overflowed last; the memory fades, so that about every eighth
-# probe asks again how long the queue is.
-OVERFLOW_SHARE = 0.8
-OVERFLOW_FADING = 1.03
-# No queue is taken to be shorter than this: the losses were the path's own, and a probe must get off the ground.
-OVERFLOW_MIN_RTT_SHARE = 0.15
 # Losses are reported a round trip and a quarter after the sending: for so long they are the answer to the probe.
 FEEDBACK_ROUNDS = 2
 # If sending less leaves more than this share of the loss, the loss is the path's own.
@@ -111,6 +103,7 @@ class Bbr(CongestionController):
         self._config = config
         self.model = PathModel(config.mtu_bytes)
         self.company = Company(config, self.model)
+        self.overflow = Overflow(self.model, config.timer_granularity_s)
         self._state = State.STARTUP
         self._state_trip = 0
         self._state_since = 0.0
@@ -125,10 +118,6 @@ class Bbr(CongestionController):
         self._probe_at = 0.0
         self._feedback_until_round = 0
         self._drain_until_round = 0
-        self._bound_step = BOUND_STEP
-        # How long the queue was when it overflowed, and the longest of the present probe or of the last.
-        self._overflow_queue_s = float("inf")
-        self._peak_queue_s = 0.0
         self._is_bound = False
         self._has_slowed = False
         # The loss rate that made us send less, 0.0 if nothing is to be compared; and the round to compare after.
@@ -208,7 +197,7 @@ class Bbr(CongestionController):
                 model.forget_bandwidth(SLOWEST)
             if model.round_count <= self._feedback_until_round:
                 if model.has_excess_loss:
-                    self._remember_overflow()
+                    self.overflow.remember()
                 return
             self._answer_loss()
             if state is State.CRUISE:
@@ -246,7 +235,7 @@ class Bbr(CongestionController):
     def _judge_probe(self, now: float) -> None:
         model = self.model
         if model.has_excess_loss:
-            self._remember_overflow()
+            self.overflow.remember()
             self._enter(State.DOWN, now)
         elif model.max_bandwidth >= self._full_rate * UP_GROWTH:
             self._full_rate = model.max_bandwidth
@@ -254,17 +243,7 @@ class Bbr(CongestionController):
         elif not self._is_bound:
             self._flat_rounds += 1
         if self._is_bound:
-            # Borne without harm: the bound is too low. Ask for more, and for twice as much more the next round.
-            model.inflight_hi_bytes *= 1.0 + self._bound_step
-            self._bound_step = min(2.0 * self._bound_step, BOUND_STEP_MAX)
-
-    def _remember_overflow(self) -> None:
-        """No more fits into the path than what it held for those who got through."""
-        model = self.model
-        shortest_s = max(OVERFLOW_MIN_RTT_SHARE * model.min_rtt_s, self._config.timer_granularity_s)
-        self._overflow_queue_s = max(self._peak_queue_s, shortest_s)
-        held = model.bandwidth * (model.min_rtt_s + self._overflow_queue_s)
-        model.inflight_hi_bytes = max(model.bdp_bytes, min(model.inflight_hi_bytes, held))
+            self.overflow.raise_bound()
 
     def _answer_loss(self) -> None:
         """Send less after excess loss; if that does not help, hold the loss for the path's own."""
@@ -287,7 +266,7 @@ class Bbr(CongestionController):
     def _step(self, sample: AckSample) -> None:
         model, state, now = self.model, self._state, sample.now
         if state is State.STARTUP or state is State.UP or model.round_count <= self._feedback_until_round:
-            self._peak_queue_s = max(self._peak_queue_s, model.latest_queue_s)
+            self.overflow.watch()
         is_stale = now > model.min_rtt_at + MIN_RTT_WINDOW_S or self.company.is_test_due(now)
         if is_stale and state is not State.PROBE_RTT and self._pipe_is_full:
             self._enter(State.PROBE_RTT, now)
@@ -321,20 +300,20 @@ class Bbr(CongestionController):
         self.model.start_probing_cycle()
         self._flat_rounds = 0
         self._full_rate = self.model.max_bandwidth
-        self._bound_step = BOUND_STEP
-        self._overflow_queue_s *= OVERFLOW_FADING
-        self._peak_queue_s = 0.0
+        self.overflow.start_probe()
         self._enter(State.UP, now)
 
     def _watch_probe(self, sample: AckSample) -> None:
         model = self.model
         enough_s = (UP_GAIN - 1.0) * model.min_rtt_s + 0.5 * self._config.timer_granularity_s
-        enough_s = min(enough_s, OVERFLOW_SHARE * self._overflow_queue_s)
         if model.has_excess_loss_in_flight(sample):
             # Short queues overflow before they show in the round trip.
-            self._remember_overflow()
+            self.overflow.remember()
             self._enter(State.DOWN, sample.now)
-        elif model.latest_queue_s > enough_s or self._flat_rounds >= UP_FLAT_ROUNDS:
+        elif (
+            model.latest_queue_s > min(enough_s, self.overflow.turn_back_s)
+            or self._flat_rounds >= UP_FLAT_ROUNDS
+        ):
             self._enter(State.DOWN, sample.now)
 
     def _drained_bytes(self) -> float:

@@ -6,6 +6,8 @@ this differs from it, the comment says why.
 
 from __future__ import annotations
 
+from math import sqrt
+
 from tallow_cli.dataplane.congestion import AckSample, BytesPerSecond
 from tallow_cli.dataplane.windowed_filter import TwoBucketMax
 
@@ -19,7 +21,7 @@ RESTART_GRACE_S = 1.0
 # high. Once the pipe is full, rounds are measured whole, and those of short paths are stretched to this.
 LEAST_ROUND_S = 0.02
 # Queues shorter than this say more about timers and schedulers than about the path.
-QUEUE_FLOOR_S = 0.003
+QUEUE_FLOOR_S = 0.005
 # A queue stands when the least round trip of a round is this much above the minimum: alone, CRUISE has none.
 QUEUE_FRACTION = 0.2
 # How recent the least round trip is that tells the present queue: a share of the round trip, at least some ms.
@@ -135,7 +137,7 @@ class PathModel:
         """The last round lost that much more than the path loses anyway, beyond chance, and in several places."""
         if not self.has_loss_verdict or self.loss_holes < CONGESTION_HOLES:
             return False
-        chance = CHANCE_SIGMAS * (self.baseline_loss / self.judged_packets) ** 0.5
+        chance = CHANCE_SIGMAS * sqrt(self.baseline_loss / self.judged_packets)
         return self.loss_rate > min(self.baseline_loss + excess + chance, HARD_LOSS)
 
     def has_excess_loss_in_flight(self, sample: AckSample) -> bool:
