@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
+from tallow_cli.bench.emulated_link import LinkSpec
 from tallow_cli.bench.runner import RunResult
 from tallow_cli.bench.scenarios import Scenario
 from tallow_cli.core.throughput import format_throughput
@@ -55,12 +56,17 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`ratio` is engine over compared, pair by pair: both run within moments of each other on the same machine."""
+    """`ratio` is engine over compared, pair by pair: both run within moments of each other on the same machine.
+
+    `overruns` counts the datagrams that the emulator of the link was too slow to take, over all runs.
+    """
 
     size_bytes: int
     target_mbps: float | None
     summaries: tuple[Summary, ...]
     ratio: Spread | None
+    emulated: LinkSpec | None = None
+    overruns: int = 0
 
     @property
     def measured(self) -> Summary:
@@ -87,6 +93,8 @@ def summarize(scenario: Scenario, results: Sequence[RunResult]) -> Report:
         target_mbps=scenario.profile.target_mbps if scenario.profile else None,
         summaries=tuple(_summary(subject, runs) for subject, runs in by_subject.items()),
         ratio=ratio,
+        emulated=scenario.emulated,
+        overruns=sum(direction.overrun for result in results for direction in result.link or ()),
     )
 
 
@@ -126,7 +134,7 @@ def table(report: Report) -> Table:
 
     result = Table(
         box=SIMPLE_HEAD,
-        title=f"Mbit/s with {report.size_bytes:,} bytes per run",
+        title=f"Mbit/s with {report.size_bytes:,} bytes per run{_over(report.emulated)}",
         title_justify="left",
         collapse_padding=True,
         pad_edge=False,
@@ -137,6 +145,10 @@ def table(report: Report) -> Table:
     for summary in report.summaries:
         result.add_row(summary.subject, *_cells(summary))
     return result
+
+
+def _over(emulated: LinkSpec | None) -> str:
+    return "" if emulated is None else f" over {emulated}"
 
 
 def _cells(summary: Summary) -> list[str]:
@@ -166,6 +178,11 @@ def closing_lines(report: Report) -> list[str]:
     if report.target_mbps is not None:
         verdict = "reached" if report.measured.mbps.median >= report.target_mbps else "missed"
         lines.append(f"The profile's {format_throughput(report.target_mbps)} were {verdict}.")
+    if report.overruns:
+        lines.append(
+            f"This machine was too busy to emulate the link well: {report.overruns:,} datagrams more were lost "
+            "than it should lose."
+        )
     return lines
 
 
@@ -187,6 +204,7 @@ def summary_fields(report: Report, threshold_mbps: float | None = None) -> dict[
     median_mbps = report.measured.mbps.median
     return {
         "size_bytes": report.size_bytes,
+        "link": _link_fields(report.emulated),
         "target_mbps": report.target_mbps,
         "target_reached": None if report.target_mbps is None else median_mbps >= report.target_mbps,
         "threshold_mbps": threshold_mbps,
@@ -194,6 +212,12 @@ def summary_fields(report: Report, threshold_mbps: float | None = None) -> dict[
         "subjects": summaries,
         "ratio": None if report.ratio is None else _spread_fields(report.ratio),
     }
+
+
+def _link_fields(emulated: LinkSpec | None) -> dict[str, float] | None:
+    if emulated is None:
+        return None
+    return {"rate_mbps": emulated.rate_bps / 1e6, "rtt_ms": emulated.rtt_s * 1e3, "loss": emulated.loss}
 
 
 def _spread_fields(spread: Spread) -> dict[str, float]:

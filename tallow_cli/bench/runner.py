@@ -23,8 +23,11 @@ from typing import Any, Final
 
 import msgspec
 
+from tallow_cli.bench.emulated_link import LinkCounters
+from tallow_cli.bench.link_process import LinkProcessSettings
 from tallow_cli.bench.process import BareSettings, ProcessUse
 from tallow_cli.bench.scenarios import BARE, MIB, Scenario
+from tallow_cli.bench.sdp import sdp_via
 from tallow_cli.bench.worker import WorkerSettings
 from tallow_cli.core.benchmark import BenchmarkSnapshot
 from tallow_cli.core.throughput import mbps
@@ -65,6 +68,9 @@ class RunResult:
     sender: ProcessUse
     receiver: ProcessUse
     benchmark: BenchmarkSnapshot | None  # None for `bare`
+    link: tuple[LinkCounters, LinkCounters] | None = (
+        None  # of the emulated link: sender to receiver, and back
+    )
 
 
 async def run_scenario(scenario: Scenario, on_run: Callable[[RunResult], None]) -> list[RunResult]:
@@ -122,6 +128,37 @@ def _write_random(path: Path, size: int) -> None:
             file.write(os.urandom(min(MIB, size - start)))
 
 
+class _EmulatedLink:
+    """The process between the two of a run; for one without a link, none."""
+
+    def __init__(self, process: _Worker | None = None, ports: Mapping[str, Any] | None = None) -> None:
+        self._process = process
+        self.via_of_sender: tuple[str, int] | None = None
+        self.via_of_receiver: tuple[str, int] | None = None
+        if ports is not None:
+            self.via_of_sender = (ports["address"], ports["facing_sender"])
+            self.via_of_receiver = (ports["address"], ports["facing_receiver"])
+
+    async def end(self) -> tuple[LinkCounters, LinkCounters] | None:
+        """End it, and return what it did in either direction."""
+        if self._process is None:
+            return None
+        self._process.hang_up()
+        counters = await self._process.hear("counters")
+        return msgspec.convert((counters["forward"], counters["back"]), tuple[LinkCounters, LinkCounters])
+
+
+@asynccontextmanager
+async def _link_of(scenario: Scenario, workplace: _Workplace, run: int) -> AsyncIterator[_EmulatedLink]:
+    if scenario.emulated is None:
+        yield _EmulatedLink()
+        return
+    async with _worker("tallow_cli.bench.link_process", workplace) as process:
+        # Every subject of a round meets the same luck, and every round another.
+        await process.tell(LinkProcessSettings(scenario.emulated, seed=run))
+        yield _EmulatedLink(process, await process.hear("ports"))
+
+
 async def _run_session(scenario: Scenario, workplace: _Workplace, subject: str, run: int) -> RunResult:
     shared = WorkerSettings(
         role="send",
@@ -135,13 +172,16 @@ async def _run_session(scenario: Scenario, workplace: _Workplace, subject: str, 
         workplace.target.mkdir()
     try:
         async with (
+            _link_of(scenario, workplace, run) as link,
             _worker("tallow_cli.bench.worker", workplace) as sender,
             _worker("tallow_cli.bench.worker", workplace) as receiver,
         ):
-            await sender.tell(shared)
+            await sender.tell(_over(shared, link.via_of_sender))
             code = (await sender.hear("code"))["code"]
-            await receiver.tell(msgspec.structs.replace(shared, role="receive", code=code))
+            receiving = msgspec.structs.replace(shared, role="receive", code=code)
+            await receiver.tell(_over(receiving, link.via_of_receiver))
             done, sender_use, receiver_use = await _finish(sender, receiver)
+            counters = await link.end()
     finally:
         if workplace.target is not None:
             shutil.rmtree(workplace.target, ignore_errors=True)
@@ -154,19 +194,26 @@ async def _run_session(scenario: Scenario, workplace: _Workplace, subject: str, 
         sender=sender_use,
         receiver=receiver_use,
         benchmark=msgspec.convert(done["benchmark"], BenchmarkSnapshot),
+        link=counters,
     )
+
+
+def _over(settings: WorkerSettings, via: tuple[str, int] | None) -> WorkerSettings:
+    return msgspec.structs.replace(settings, link=replace(settings.link, via=via))
 
 
 async def _run_bare(scenario: Scenario, workplace: _Workplace, subject: str, run: int) -> RunResult:
     async with (
+        _link_of(scenario, workplace, run) as link,
         _worker("tallow_cli.bench.bare", workplace) as offer,
         _worker("tallow_cli.bench.bare", workplace) as answer,
     ):
         await offer.tell(BareSettings("offer", scenario.size_bytes, scenario.loop))
         await answer.tell(BareSettings("answer", scenario.size_bytes, scenario.loop))
-        await answer.tell(await offer.hear("description"))
-        await offer.tell(await answer.hear("description"))
+        await answer.tell(_moved(await offer.hear("description"), link.via_of_receiver))
+        await offer.tell(_moved(await answer.hear("description"), link.via_of_sender))
         done, offer_use, answer_use = await _finish(offer, answer)
+        counters = await link.end()
     return RunResult(
         subject,
         run,
@@ -176,7 +223,13 @@ async def _run_bare(scenario: Scenario, workplace: _Workplace, subject: str, run
         sender=offer_use,
         receiver=answer_use,
         benchmark=None,
+        link=counters,
     )
+
+
+def _moved(description: Mapping[str, Any], via: tuple[str, int] | None) -> dict[str, Any]:
+    sdp = description["sdp"]
+    return {"sdp": sdp if via is None else sdp_via(sdp, via)}
 
 
 async def _finish(sender: _Worker, receiver: _Worker) -> tuple[dict[str, Any], ProcessUse, ProcessUse]:
@@ -239,10 +292,14 @@ class _Worker:
                 kind = _KINDS.get(fields["exit_code"], TallowError)
                 raise kind(fields["message"])
 
+    def hang_up(self) -> None:
+        """Let it end: a worker does so with its parent's voice."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
     async def end(self) -> None:
         """Ask it to end, and make it end if it does not."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()  # a worker ends with its parent's voice
+        self.hang_up()
         try:
             async with asyncio.timeout(END_S):
                 await self._process.wait()

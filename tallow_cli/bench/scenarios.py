@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tallow_cli.bench.emulated_link import LinkSpec
 from tallow_cli.bench.process import EventLoopName
 from tallow_cli.core.quantities import parse_size
 from tallow_cli.errors import BadOption
@@ -46,6 +47,7 @@ DEFAULT_RUN_TIMEOUT_S: Final = 600.0
 class Scenario:
     """One invocation of the benchmark. `compare` names the engine (or `bare`) to alternate with, run by run.
 
+    With `emulated`, all they say to each other goes over such a link.
     With `disk`, a file is read and written below that directory; without, bytes are made and dropped in memory.
     Raises BadOption for numbers out of range.
     """
@@ -55,6 +57,7 @@ class Scenario:
     runs: int = DEFAULT_RUNS
     profile: Profile | None = None
     compare: str | None = None
+    emulated: LinkSpec | None = None
     disk: Path | None = None
     loop: EventLoopName = "uvloop"
     run_timeout_s: float = DEFAULT_RUN_TIMEOUT_S

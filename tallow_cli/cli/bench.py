@@ -61,6 +61,15 @@ def command(
             rich_help_panel=BENCH,
         ),
     ] = None,
+    link: Annotated[
+        str | None,
+        typer.Option(
+            "--link",
+            metavar="RATE,RTT,LOSS",
+            help="Put an emulated link in between, like 100Mbit,50ms,1%; needs no root.",
+            rich_help_panel=BENCH,
+        ),
+    ] = None,
     disk: Annotated[
         bool,
         typer.Option("--disk", help="Read and write a real file (below TMPDIR).", rich_help_panel=BENCH),
@@ -80,6 +89,7 @@ def command(
     quiet: options.Quiet = False,
 ) -> int:
     """Run `tallow bench`; the parameters are its options. Returns the exit code."""
+    from tallow_cli.bench.emulated_link import parse_link
     from tallow_cli.bench.scenarios import Scenario, parse_bench_size, parse_profile
     from tallow_cli.cli.drive import debugging, drive
     from tallow_cli.cli.settings import link_settings, show
@@ -101,6 +111,7 @@ def command(
         runs=runs,
         profile=chosen,
         compare=_subject(compare),
+        emulated=None if link is None else parse_link(link),
         disk=_scratch() if disk else None,
     )
     output = _Output(environment, json=json, quiet=quiet)

@@ -72,6 +72,8 @@ class LinkOptions:
     ice_servers: tuple[IceServer, ...] = ()
     relay_only: bool = False
     offload: bool = True  # GSO and GRO, where the system has them
+    # Speak to this UDP relay (an IP literal, a port) in place of the peer's own addresses.
+    via: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
         check_channel_count(self.channels)
@@ -253,12 +255,13 @@ class PeerLink:
 
         ice = _present(self._ice)
         ours = self.description.candidates
-        self._phase = f"trying {len(peer.candidates)} addresses from {len(ours)} of ours"
+        theirs = peer.candidates if self._options.via is None else (_relay_candidate(*self._options.via),)
+        self._phase = f"trying {len(theirs)} addresses from {len(ours)} of ours"
         if not ours:
             raise NoPathError("this machine has no usable network address")
-        if not peer.candidates:
+        if not theirs:
             raise NoPathError("the other side has no usable network address")
-        for candidate in peer.candidates:
+        for candidate in theirs:
             await ice.addRemoteCandidate(_rtc_candidate(candidate))
         await ice.addRemoteCandidate(None)
         await ice.start(RTCIceParameters(usernameFragment=peer.ufrag, password=peer.pwd))
@@ -392,6 +395,11 @@ def _candidate_info(candidate: RTCIceCandidate) -> CandidateInfo:
         related_address=candidate.relatedAddress,
         related_port=candidate.relatedPort,
     )
+
+
+def _relay_candidate(address: str, port: int) -> CandidateInfo:
+    # The only candidate, so its priority is as good as any.
+    return CandidateInfo(address=address, port=port, type="host", priority=1, foundation="via")
 
 
 def _rtc_candidate(candidate: CandidateInfo) -> RTCIceCandidate:

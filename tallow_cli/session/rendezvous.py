@@ -190,6 +190,7 @@ async def _prepare(role: LinkRole, settings: LinkSettings, stack: AsyncExitStack
             channels=settings.channels,
             reliable=settings.reliable,
             seal_payload=settings.encrypt,
+            via=settings.via,
         ),
     )
     stack.push_async_callback(link.close)

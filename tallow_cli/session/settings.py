@@ -43,6 +43,7 @@ class LinkSettings:
     buffer_high: int = DEFAULT_BUFFER_HIGH
     buffer_low: int = DEFAULT_BUFFER_LOW
     limit_bytes_per_s: float | None = None
+    via: tuple[str, int] | None = None  # a UDP relay to speak to in place of the peer (`LinkOptions.via`)
 
     def __post_init__(self) -> None:
         check_channel_count(self.channels)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tallow_cli.bench.emulated_link import parse_link
 from tallow_cli.bench.report import summarize
 from tallow_cli.bench.runner import RunResult, run_scenario
 from tallow_cli.bench.scenarios import BARE, MIB, Scenario
@@ -39,6 +40,26 @@ async def test_an_engine_and_the_bare_script_run_in_turn_and_are_compared() -> N
     report = summarize(scenario, results)
     assert report.ratio is not None
     assert report.ratio.median > 0
+
+
+async def test_over_an_emulated_link_every_subject_is_slower_than_it_and_loses_datagrams() -> None:
+    scenario = Scenario(
+        link=LinkSettings(engine="turbo"),
+        size_bytes=2 * MIB,
+        runs=1,
+        compare=BARE,
+        emulated=parse_link("50Mbit,20ms,0.5%"),
+        run_timeout_s=60,
+    )
+    results = await run_scenario(scenario, lambda _: None)
+    assert [result.subject for result in results] == ["turbo", BARE]
+    for result in results:
+        assert result.mbps < 50
+        assert result.link is not None
+        forward, back = result.link
+        assert forward.received * 1400 > scenario.size_bytes  # all of it went through the link
+        assert forward.lost > 0
+        assert forward.delivered > back.delivered > 0
 
 
 async def test_with_the_disk_a_file_is_read_and_written_and_nothing_is_left(tmp_path: Path) -> None:

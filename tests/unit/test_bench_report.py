@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from tallow_cli.bench.emulated_link import LinkCounters, parse_link
 from tallow_cli.bench.process import ProcessUse
 from tallow_cli.bench.report import (
     CSV_COLUMNS,
@@ -54,6 +55,8 @@ RESULTS = [
     for subject, mbps in zip((ENGINE, BARE), pair, strict=True)
 ]
 REPORT = summarize(SCENARIO, RESULTS)
+EMULATED = replace(SCENARIO, emulated=parse_link("100Mbit,50ms,1%"))
+OVER_A_LINK = [replace(each, link=(LinkCounters(overrun=3), LinkCounters(overrun=1))) for each in RESULTS]
 
 
 def fields(value: dict[str, Any], prefix: str = "") -> set[str]:
@@ -62,7 +65,7 @@ def fields(value: dict[str, Any], prefix: str = "") -> set[str]:
         found.add(prefix + key)
         if isinstance(item, dict) and key != "benchmark":
             found |= fields(item, f"{prefix}{key}.")
-        elif isinstance(item, list):
+        elif isinstance(item, (list, tuple)):
             found |= fields(item[0], f"{prefix}{key}[].")
     return found
 
@@ -113,8 +116,8 @@ def test_the_table_fits_eighty_columns_with_nothing_cut() -> None:
 def test_the_reference_lists_exactly_the_fields_of_both_events() -> None:
     _, run, summary = re.split(r"^## ", REFERENCE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     documented = [set(re.findall(r"^\| `([^`]+)` \|", part, flags=re.MULTILINE)) for part in (run, summary)]
-    assert fields(run_fields(RESULTS[0])) == documented[0]
-    assert fields(summary_fields(REPORT, threshold_mbps=100.0)) == documented[1]
+    assert fields(run_fields(OVER_A_LINK[0])) == documented[0]
+    assert fields(summary_fields(summarize(EMULATED, OVER_A_LINK), threshold_mbps=100.0)) == documented[1]
 
 
 def test_the_summary_says_whether_target_and_threshold_were_reached() -> None:
@@ -122,6 +125,16 @@ def test_the_summary_says_whether_target_and_threshold_were_reached() -> None:
     assert (summary["target_reached"], summary["threshold_reached"]) == (False, True)
     assert summary_fields(replace(REPORT, target_mbps=None))["target_reached"] is None
     assert summary_fields(REPORT)["threshold_reached"] is None
+
+
+def test_an_emulated_link_is_named_and_a_bad_emulation_confessed() -> None:
+    report = summarize(EMULATED, OVER_A_LINK)
+    stream = io.StringIO()
+    Console(file=stream, width=100).print(table(report))
+    assert "Mbit/s with 1,000,000,000 bytes per run over 100 Mbit/s, 50 ms, 1 %" in stream.getvalue()
+    assert summary_fields(report)["link"] == {"rate_mbps": 100.0, "rtt_ms": 50.0, "loss": 0.01}
+    assert "24 datagrams more were lost" in closing_lines(report)[-1]
+    assert summary_fields(REPORT)["link"] is None
 
 
 def test_the_csv_has_a_row_per_run(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -71,6 +72,17 @@ def waiter() -> tuple[Callable[[str], None], Callable[[], Awaitable[str]]]:
 @pytest.fixture(params=sorted(ENGINES))
 def options(request: pytest.FixtureRequest) -> LinkOptions:
     return LinkOptions(engine=request.param)
+
+
+async def test_with_a_relay_given_the_peer_is_sought_there_and_nowhere_else() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as relay:
+        relay.bind(("127.0.0.1", 0))
+        relay.setblocking(False)
+        async with two_links(LinkOptions(via=relay.getsockname()), connect=False) as (a, b):
+            seeking = asyncio.create_task(a.connect(b.description, timeout_s=0.5))
+            assert await asyncio.get_running_loop().sock_recv(relay, 2048)
+            with pytest.raises(NoPathError, match="trying 1 addresses"):
+                await seeking
 
 
 async def test_two_peers_connect_and_talk_on_every_channel_both_ways(options: LinkOptions) -> None:
