@@ -61,7 +61,7 @@ async def session(
             through = await stack.enter_async_context(lossy_relay(address, relay, seed))
         for spec in theirs:
             peer.command("channel", **spec)
-        described = await _exchange(peer, ours_described, we_offer=we_offer, through=through)
+        described = await exchange(peer, ours_described, we_offer=we_offer, through=through)
         await us.secure(described)
         for spec in ours:
             us.open(**_as_aiortc(spec))
@@ -77,8 +77,8 @@ async def session(
     assert not left, f"tasks left over: {left}"
 
 
-async def _exchange(
-    peer: PeerProcess, ours: Description, *, we_offer: bool, through: LossyRelay | None
+async def exchange(
+    peer: PeerProcess, ours: Description, *, we_offer: bool, through: LossyRelay | None = None
 ) -> Description:
     """Offer and answer; returns the peer's description as we should see it."""
     seen = ours if through is None else through.a_as_seen_by_b(ours)

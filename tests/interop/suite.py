@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Final
 
 import pytest
 
+from tallow_cli.net.link import LinkOptions, PeerLink
 from tests.interop.ours import Message
-from tests.interop.peer_process import Event, PeerProcess
-from tests.interop.session import Session, session
+from tests.interop.peer_process import Event, PeerProcess, running
+from tests.interop.session import Session, exchange, session
 from tests.support.lossy_relay import Disturbance
 
 SIZES: Final = (1, 1200, 65_536, 262_144)
@@ -288,3 +289,35 @@ class PeerSuite:
             assert await link.peer.quit() == 0
             await link.us.closed("both")
             assert link.us.sctp.state == "closed"
+
+    @offering
+    async def test_a_whole_link_with_its_channels_connects_carries_and_closes(
+        self, peer_command: list[str], we_offer: bool
+    ) -> None:
+        """`PeerLink` itself, which knows nothing of SDP: a foreign peer with channels 0 to 3 can stand in."""
+        labels = ["tallow-control", "data-1", "data-2", "data-3"]
+        async with running(peer_command) as peer:
+            link = await PeerLink.prepare("host" if we_offer else "joiner", LinkOptions(engine="turbo"))
+            try:
+                for number, label in enumerate(labels):
+                    kind = KINDS["unreliable"] if number else KINDS["reliable"]
+                    peer.command("channel", label=label, id=number, **kind)
+                described = await exchange(peer, link.description, we_offer=we_offer)
+                await link.connect(described, timeout_s=10)
+                for channel, label in zip((link.control, *link.data), labels, strict=True):
+                    await peer.wait("open", label=label)
+                    received: asyncio.Queue[bytes] = asyncio.Queue()
+                    channel.on_message = received.put_nowait
+                    (message,) = random_messages((60_000,))
+                    channel.send(message)
+                    told = await peer.wait("message", label=label)
+                    assert as_message(told) == Message.of(message)
+                    peer.command("send", label=label, sizes=[60_000])
+                    digests = (await peer.wait("sent", label=label))["digests"]
+                    async with asyncio.timeout(5):
+                        assert [Message.of(await received.get()).digest] == digests
+                assert link.path.kind == "direct"
+            finally:
+                await link.close()
+            await peer.wait("closed", label=labels[0], timeout_s=5)
+            assert await peer.quit() == 0

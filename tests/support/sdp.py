@@ -46,7 +46,9 @@ def render(description: Description, setup: Setup) -> str:
         max_message_size=description.max_message_size,
     ).splitlines()
     for each in description.candidates:
-        line = f"a=candidate:{each.foundation} 1 udp {each.priority} {each.address} {each.port} typ {each.type}"
+        line = (
+            f"a=candidate:{each.foundation} 1 udp {each.priority} {each.address} {each.port} typ {each.type}"
+        )
         if each.related_address is not None:
             line += f" raddr {each.related_address} rport {each.related_port}"
         lines.append(line)

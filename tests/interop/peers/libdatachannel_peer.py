@@ -76,17 +76,18 @@ class LibdatachannelPeer:
         channel.close()
 
     async def do_sink(self, command: Command) -> None:
-        self.receiving[command["label"]].is_sink = True
+        self.receiving[command["label"]].count_only()
 
     async def do_flood(self, command: Command) -> None:
         channel = self.channels[command["label"]]
         (message,) = random_messages([command["size"]])
+        cpu = time.process_time()
         end = time.perf_counter() + command["seconds"]
         while time.perf_counter() < end:
             await self._send(channel, message)
         while channel.buffered_amount and not channel.is_closed:
             await asyncio.sleep(0.005)
-        emit("flooded", label=command["label"])
+        emit("flooded", label=command["label"], cpu=time.process_time() - cpu)
 
     async def do_report(self, command: Command) -> None:
         self.receiving[command["label"]].report()

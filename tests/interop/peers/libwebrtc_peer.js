@@ -17,7 +17,7 @@ const randomMessage = (size) => new Uint8Array(crypto.randomBytes(size)).buffer;
 
 const connection = new RTCPeerConnection({ iceServers: [] });
 const channels = new Map();
-const sinks = new Map(); // label -> { bytes, first, last }
+const sinks = new Map(); // label -> { bytes, first, last, cpu }
 
 function adopt(channel) {
   const { label } = channel;
@@ -63,7 +63,13 @@ async function drained(channel, limit) {
   while (channel.bufferedAmount > limit && channel.readyState === "open") await sleep(1);
 }
 
+function cpuSeconds() {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+}
+
 async function flood(channel, size, seconds) {
+  const cpu = cpuSeconds();
   const message = randomMessage(size);
   const end = performance.now() + seconds * 1000;
   while (performance.now() < end && channel.readyState === "open") {
@@ -71,7 +77,7 @@ async function flood(channel, size, seconds) {
     await new Promise((resolve) => setImmediate(resolve));
   }
   await drained(channel, 0);
-  emit("flooded", { label: channel.label });
+  emit("flooded", { label: channel.label, cpu: cpuSeconds() - cpu });
 }
 
 const commands = {
@@ -109,14 +115,14 @@ const commands = {
     channels.get(label).close();
   },
   sink({ label }) {
-    sinks.set(label, { bytes: 0, first: 0, last: 0 });
+    sinks.set(label, { bytes: 0, first: 0, last: 0, cpu: cpuSeconds() });
   },
   flood({ label, size, seconds }) {
     return flood(channels.get(label), size, seconds);
   },
   report({ label }) {
-    const { bytes, first, last } = sinks.get(label);
-    emit("report", { label, bytes, seconds: (last - first) / 1000 });
+    const { bytes, first, last, cpu } = sinks.get(label);
+    emit("report", { label, bytes, seconds: (last - first) / 1000, cpu: cpuSeconds() - cpu });
   },
   async quit() {
     connection.close();

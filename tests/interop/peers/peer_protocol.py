@@ -8,12 +8,13 @@ Commands (standard input), each an object with "do":
     send_text    label, texts                                         -> sent
     close_channel label                                               -> closed
     sink         label                                                count that channel's bytes, report no messages
-    flood        label, size, seconds                                 send as fast as it drains -> flooded
-    report       label                                                -> report: bytes, seconds from first to last
+    flood        label, size, seconds     send as fast as it drains -> flooded: cpu, seconds of this process's CPU time
+    report       label                    -> report: bytes, seconds from first to last, cpu since `sink`
     quit                                                              close the connection, then -> quit, exit
 Events (standard output), each an object with "event":
     ready, description(type, sdp), connection(state), open(label, protocol, ordered, id), sent(label, digests),
-    message(label, kind, size, digest), closed(label), flooded, report, quit, error(message)
+    message(label, kind, size, digest), closed(label), flooded(label, cpu), report(label, bytes, seconds, cpu),
+    quit, error(message)
 
 Descriptions hold all candidates. A channel is known by its label. Runs on any Python from 3.11 on, alone.
 """
@@ -52,7 +53,11 @@ class Receiving:
         self.label = label
         self.is_sink = False
         self.size_bytes = 0
-        self._first = self._last = 0.0
+        self._first = self._last = self._cpu = 0.0
+
+    def count_only(self) -> None:
+        self.is_sink = True
+        self._cpu = time.process_time()
 
     def add(self, message: bytes | str) -> None:
         if self.is_sink:
@@ -65,7 +70,8 @@ class Receiving:
         emit("message", label=self.label, kind=kind, size=len(message), digest=digest(message))
 
     def report(self) -> None:
-        emit("report", label=self.label, bytes=self.size_bytes, seconds=self._last - self._first)
+        cpu = time.process_time() - self._cpu
+        emit("report", label=self.label, bytes=self.size_bytes, seconds=self._last - self._first, cpu=cpu)
 
 
 def random_messages(sizes: list[int]) -> list[bytes]:
