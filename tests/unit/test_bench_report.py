@@ -56,7 +56,10 @@ RESULTS = [
 ]
 REPORT = summarize(SCENARIO, RESULTS)
 EMULATED = replace(SCENARIO, emulated=parse_link("100Mbit,50ms,1%"))
-OVER_A_LINK = [replace(each, link=(LinkCounters(overrun=3), LinkCounters(overrun=1))) for each in RESULTS]
+OVER_A_LINK = [
+    replace(each, link=(LinkCounters(overrun=3, mean_late_s=0.0024), LinkCounters(overrun=1)))
+    for each in RESULTS
+]
 
 
 def fields(value: dict[str, Any], prefix: str = "") -> set[str]:
@@ -133,7 +136,9 @@ def test_an_emulated_link_is_named_and_a_bad_emulation_confessed() -> None:
     Console(file=stream, width=100).print(table(report))
     assert "Mbit/s with 1,000,000,000 bytes per run over 100 Mbit/s, 50 ms, 1 %" in stream.getvalue()
     assert summary_fields(report)["link"] == {"rate_mbps": 100.0, "rtt_ms": 50.0, "loss": 0.01}
-    assert "24 datagrams more were lost" in closing_lines(report)[-1]
+    late, overrun = closing_lines(report)[-2:]
+    assert "2.4 ms late" in late
+    assert "24 datagrams more were lost" in overrun
     assert summary_fields(REPORT)["link"] is None
 
 
