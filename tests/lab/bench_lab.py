@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,9 +117,8 @@ def transfer(hosts: Lab, directory: Path, engine: str, size: int) -> Run:
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(directory), "TALLOW_NO_MDNS": "1"}
     tallow = [sys.executable, "-m", "tallow_cli"]
     with received(directory) as target:
-        sender = Measured(
-            [*hosts.on_a, *tallow, "send", str(source), "--json", "--engine", engine], environment
-        )
+        send = ["send", str(source), "--json", "--engine", engine]
+        sender = Measured([*hosts.on_a, *tallow, *send], environment, directory / "sender.jsonl")
         code = sender.event("code")
         receive = [
             "recv",
@@ -131,7 +130,9 @@ def transfer(hosts: Lab, directory: Path, engine: str, size: int) -> Run:
             "-o",
             str(target),
         ]
-        receiver = Measured([*hosts.on_b, *tallow, *receive, "--engine", engine], environment)
+        receiver = Measured(
+            [*hosts.on_b, *tallow, *receive, "--engine", engine], environment, directory / "receiver.jsonl"
+        )
         receiver_use, sender_use = receiver.end(), sender.end()
         done = sender.event("done")
         copied = target / source.name
@@ -155,31 +156,36 @@ class Use:
 
 
 class Measured:
-    """A command whose JSON lines are collected and whose resources are read when it ends."""
+    """A command whose JSON lines go to a file, which never blocks it, and whose resources are read when it ends."""
 
-    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
-        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-        self._events: list[dict[str, Any]] = []
+    def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
+        self._log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(command, env=environment, stdout=output)
+        self._returned: int | None = None
 
     def event(self, name: str) -> dict[str, Any]:
         """The first event of that name. Raises RuntimeError if the command ends without it."""
-        return self._until(lambda: next((e for e in self._events if e["event"] == name), None), name)
-
-    def _until(self, found: Callable[[], dict[str, Any] | None], name: str) -> dict[str, Any]:
-        while (event := found()) is None:
-            line = self._process.stdout.readline() if self._process.stdout else ""
-            if not line:
-                raise RuntimeError(f"no {name!r} event: {self._events[-1:]}")
-            self._events.append(json.loads(line))
-        return event
+        while True:
+            ended = self._returned is not None or not Path(f"/proc/{self._process.pid}").exists()
+            events = [
+                json.loads(line)
+                for line in self._log.read_text().splitlines(keepends=True)
+                if line[-1] == "\n"
+            ]
+            for event in events:
+                if event["event"] == name:
+                    return event
+            if ended or any(event["event"] == "error" for event in events):
+                raise RuntimeError(f"no {name!r} event: {events[-1:]}")
+            time.sleep(0.02)
 
     def end(self) -> Use:
-        for line in self._process.stdout or ():
-            self._events.append(json.loads(line))
+        """Wait for the end. Raises RuntimeError if the command failed."""
         _, status, usage = os.wait4(self._process.pid, 0)
-        self._process.returncode = os.waitstatus_to_exitcode(status)
-        if self._process.returncode:
-            raise RuntimeError(f"a transfer ended with {self._process.returncode}: {self._events[-1:]}")
+        self._process.returncode = self._returned = os.waitstatus_to_exitcode(status)
+        if self._returned:
+            raise RuntimeError(f"a transfer ended with {self._returned}: {self._log.read_text()[-500:]}")
         return Use(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
