@@ -8,7 +8,7 @@ SEEDS  ?= 2000
 FUZZ   ?= 50
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format sim fuzz bench bench-lab docs lock clean
+.PHONY: help venv demo test check format sim fuzz interop bench bench-lab docs lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ sim: venv  ## simulate in virtual time: the seeded tests (SEEDS=2000), then the 
 
 fuzz: venv  ## hostile input for longer: FUZZ=50 times the examples of the tests
 	TALLOW_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/property
+
+interop: venv  ## install libdatachannel and libwebrtc into .interop/, then test against them
+	$(BIN)/python -m tests.interop.install
+	$(BIN)/python -m pytest -m interop
 
 bench: venv  ## file-to-file rate beside a bare aiortc script, in one run
 	$(BIN)/tallow bench --disk --runs 3 --compare bare

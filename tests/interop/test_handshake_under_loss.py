@@ -15,6 +15,7 @@ from tests.support.ortc import Inbox, Peer, connected
 INIT, INIT_ACK, COOKIE_ECHO, COOKIE_ACK = 1, 2, 10, 11
 PAIRS = [("turbo", "turbo"), ("turbo", "stock"), ("stock", "turbo")]
 
+pytestmark = pytest.mark.interop
 Loses = Callable[[bytes], bool]
 
 
