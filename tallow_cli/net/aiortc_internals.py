@@ -224,7 +224,7 @@ def missing_hooks() -> tuple[str, ...]:
         ),
         (
             RTCSctpTransport,
-            "_handle_data _receive_chunk _send_chunk _set_state _set_extensions _get_extensions",
+            "_handle_data _receive_chunk _send_chunk _set_state _set_extensions _get_extensions _t1_start _t1_expired",
         ),
         (RTCSctpTransport, "_transmit_reconfig _reset_deferred_streams _receive_reconfig_param"),
         (RTCSctpTransport, "_data_channel_send _data_channel_flush _data_channel_receive State"),

@@ -30,6 +30,7 @@ from aiortc.rtcsctptransport import (
     StreamResetOutgoingParam,
     StreamResetResponseParam,
     parse_packet,
+    serialize_packet,
 )
 
 from tallow_cli.dataplane.association import (
@@ -58,6 +59,7 @@ FOREIGN_MAX_PACKET_V6: Final = 1415
 TALLOW_MAX_PACKET: Final = 16_352
 # aiortc waits 3 s before it repeats an INIT; dcSCTP 0.5 s.
 INIT_RETRANSMIT_S: Final = 0.5
+INIT_RETRANSMIT_MAX_S: Final = 4.0  # eight repetitions then take 23 s; whoever connects gives up after 30
 # After so many rounds other callbacks of the event loop get their turn.
 MAX_ROUNDS: Final = 8
 # Timers closer than this are not worth re-arming: epoll counts in milliseconds.
@@ -108,6 +110,7 @@ class TurboSctpTransport(RTCSctpTransport):
         self._is_in_turn = False
         self._advertised_rwnd = 16 * MIB
         self._rto = INIT_RETRANSMIT_S
+        self._has_ended = False
 
     @classmethod
     def getCapabilities(cls) -> RTCSctpCapabilities:
@@ -178,8 +181,26 @@ class TurboSctpTransport(RTCSctpTransport):
     def _set_state(self, state: RTCSctpTransport.State) -> None:
         super()._set_state(state)
         if state == self.State.CLOSED:
+            self._has_ended = True
             self._association = None
             self._disarm()
+
+    # RFC 9260 section 5.1, where aiortc leaves it: INIT and COOKIE ECHO are repeated at doubling intervals, and an
+    # INIT carries the tag 0 also once the peer's own INIT has come (section 8.5.1).
+
+    def _t1_start(self, chunk: Chunk) -> None:
+        self._rto = INIT_RETRANSMIT_S
+        super()._t1_start(chunk)
+
+    def _t1_expired(self) -> None:
+        self._rto = min(2 * self._rto, INIT_RETRANSMIT_MAX_S)
+        super()._t1_expired()
+
+    async def _send_chunk(self, chunk: Chunk) -> None:
+        if type(chunk) is not InitChunk:
+            await super()._send_chunk(chunk)
+        elif self._remote_port is not None:
+            await self._dtls._send_data(serialize_packet(self._local_port, self._remote_port, 0, chunk))
 
     # What the DTLS transport calls
 
@@ -227,6 +248,8 @@ class TurboSctpTransport(RTCSctpTransport):
         self._receive_parsed(parsed)
 
     def _receive_parsed(self, chunk: Chunk) -> None:
+        if self._has_ended:
+            return  # a late COOKIE ECHO must not open what nothing is left to carry
         self._guarded(self._receive_chunk, chunk)
         if isinstance(chunk, InitChunk | InitAckChunk):
             self._begin(chunk)
