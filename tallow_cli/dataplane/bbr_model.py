@@ -89,6 +89,7 @@ class PathModel:
         self._recent_until = 0.0
         self._round_began_at = 0.0
         self._round_began_bytes = 0
+        self._best_sample: BytesPerSecond = 0.0
         self._is_fresh_round = True
         self._lost_bytes = 0
         self._lost_holes = 0
@@ -207,6 +208,8 @@ class PathModel:
         self._update_round_trip(sample)
         if sample.is_app_limited:
             self.round_is_app_limited = True
+        if sample.delivery_rate > self._best_sample:
+            self._best_sample = sample.delivery_rate
         if not self.least_round_s:
             self._take_rate(sample.delivery_rate, is_app_limited=sample.is_app_limited)
         if sample.sent_inflight_bytes > self.round_inflight_bytes:
@@ -222,7 +225,9 @@ class PathModel:
     def _end_round(self, sample: AckSample) -> None:
         elapsed_s = sample.now - self._round_began_at
         if self.least_round_s and elapsed_s > 0.0:
-            rate = (sample.delivered_bytes - self._round_began_bytes) / elapsed_s
+            mean = (sample.delivered_bytes - self._round_began_bytes) / elapsed_s
+            # What a hole had hidden arrives at once when it fills; no sample exceeds the rate it was sent at.
+            rate = min(mean, self._best_sample)
             self._take_rate(rate, is_app_limited=self.round_is_app_limited)
         self._round_began_at = sample.now
         self._round_began_bytes = sample.delivered_bytes
@@ -246,6 +251,7 @@ class PathModel:
         self._is_fresh_round = False
         self.round_min_rtt_s = float("inf")
         self.previous_round_rate, self.round_rate = self.round_rate, 0.0
+        self._best_sample = 0.0
         self.round_inflight_bytes = 0
         self.round_is_app_limited = False
 

@@ -13,8 +13,9 @@ from tallow_cli.dataplane.congestion import BytesPerSecond
 # asyncio and uvloop round timers up to whole milliseconds, and a busy machine adds several more: with 2 ms kept, a
 # 100 Mbit/s path between two loaded cores ran at 84 although it was paced at 99.
 MAX_LATENESS_S = 0.010
-# … but no more bytes than this: a receiver with Linux' default socket buffer holds 184-300 packets.
-MAX_SAVED_BYTES = 256 * 1024
+# … but no more bytes than this: with a gulp on top it must fit a receiver with Linux' default socket buffer, which
+# holds 184-300 packets.
+MAX_SAVED_BYTES = 128 * 1024
 # One gulp is what the rate yields in this time: long enough for a batch that GSO rewards, short enough for
 # queues.
 QUANTUM_S = 0.001

@@ -247,5 +247,27 @@ def test_aggregated_acknowledgements_are_allowed_for() -> None:
     assert model.extra_acked_bytes == 0.0
 
 
+def test_what_a_hole_had_hidden_is_not_taken_for_speed() -> None:
+    # A peer that reports twenty gaps only shows the rest at once when a hole fills: ten times the rate, for a moment.
+    model = PathModel(MTU)
+    model.least_round_s = 0.02
+    now, delivered = 0.0, 0
+    for step in range(40):
+        now += 0.05
+        before, delivered = delivered, delivered + (500 if step % 10 == 9 else 50) * MTU
+        model.update(
+            AckSample(
+                now,
+                acked_bytes=delivered - before,
+                delivered_bytes=delivered,
+                prior_delivered_bytes=before,
+                rtt_s=0.05,
+                delivery_rate=1e6,
+                interval_s=0.05,
+            )
+        )
+    assert model.bandwidth == pytest.approx(1e6)
+
+
 def test_before_the_first_rate_it_paces_the_initial_window_over_the_handshakes_round_trip() -> None:
     assert make(initial_rtt_s=0.1).pacing_rate == pytest.approx(STARTUP_GAIN * 10 * MTU / 0.1)
