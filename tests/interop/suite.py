@@ -106,13 +106,12 @@ class PeerSuite:
             channel = link.us.channels["theirs"]
             assert (channel.protocol, channel.ordered, channel.maxRetransmits) == ("something", True, 3)
             texts = ["grüße", "", "\N{OWL}" * 1000]
-            for text in (*texts, b"", b"\0"):
-                channel.send(text)
+            contents: list[str | bytes] = [*texts, b"", b"\0"]
+            for content in contents:
+                channel.send(content)
             link.peer.command("send_text", label="ours", texts=texts)
             await link.peer.wait("message", 5, label="theirs")
-            assert sorted(received_by(link.peer, "theirs")) == sorted(
-                Message.of(each) for each in (*texts, b"", b"\0")
-            )
+            assert sorted(received_by(link.peer, "theirs")) == sorted(Message.of(each) for each in contents)
             assert sorted(await link.us.received("ours", 3)) == sorted(Message.of(each) for each in texts)
 
     @offering
