@@ -55,6 +55,11 @@ class Engine(Protocol):
     def max_message_size(self) -> int: ...
 
     @property
+    def window_bytes(self) -> int:
+        """How much data, sent and not acknowledged, this engine is best at."""
+        ...
+
+    @property
     def network_packet_bytes(self) -> int:
         """How much of a message one network packet carries now."""
         ...

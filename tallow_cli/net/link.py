@@ -212,6 +212,11 @@ class PeerLink:
         return min(self._engine.max_message_size, _present(self._peer).max_message_size)
 
     @property
+    def window_bytes(self) -> int:
+        """How much data, sent and not acknowledged, the engine is best at."""
+        return self._engine.window_bytes
+
+    @property
     def network_packet_bytes(self) -> int:
         """How much of a message one network packet carries now: what is lost, or not, as a whole."""
         return self._engine.network_packet_bytes

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # What aiortc announces. Its reassembly is quadratic in message size, so a larger figure only slows it.
 STOCK_MAX_MESSAGE_SIZE: Final = 262144
 
+# aiortc announces a window of 1 MiB, and walks through everything in flight for each SACK: with 16 MiB it moves
+# 0.73 of what a bare script does, with this 0.90.
+STOCK_WINDOW_BYTES: Final = 1024 * 1024
 STOCK_PACKET_BYTES: Final = 1160  # aiortc 1.16: USERDATA_MAX_LENGTH
 # A peer whose side is open first may talk at once. A Tallow peer says one message before it is answered.
 MAX_EARLY_MESSAGES: Final = 64
@@ -31,6 +34,7 @@ class StockEngine:
     loss_reason: str | None = None
     capabilities: tuple[str, ...] = ()
     network_packet_bytes = STOCK_PACKET_BYTES
+    window_bytes = STOCK_WINDOW_BYTES
     max_message_size = STOCK_MAX_MESSAGE_SIZE
 
     def __init__(self, *, notes: tuple[str, ...] = ()) -> None:

@@ -27,8 +27,6 @@ from tallow_cli.store.source import Source
 
 _GOODBYE_S = 2.0  # for the last words to leave a slow link
 _REPORT_TICKS = 5  # the receiver's user is told the sender's measurements once a second
-# Data read and not yet acknowledged. It is held twice, plain and sealed; enough for 1 Gbit/s at an RTT of 200 ms.
-_MEMORY_BYTES = 24 * 1024 * 1024
 
 
 class Sending:
@@ -71,7 +69,8 @@ class Sending:
                 reliable=connection.reliable,
                 max_message_bytes=connection.max_message_bytes,
                 limit_bytes_per_s=settings.link.limit_bytes_per_s,
-                memory_bytes=_MEMORY_BYTES,
+                # A third part is being read ahead; what is in flight is held twice, here and sealed in the engine.
+                memory_bytes=connection.link.window_bytes * 3 // 2,
                 idle_timeout_s=settings.waits.idle_s,
             ),
         )

@@ -81,6 +81,7 @@ class FakeLink:
     notes: tuple[str, ...] = ()
     max_message_size = 65_536
     network_packet_bytes = 1160
+    window_bytes = 16 * 1024 * 1024
 
     def __init__(self, network: FakeNetwork, role: LinkRole, options: LinkOptions, number: int) -> None:
         self.role = role
