@@ -209,14 +209,14 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
         """The path takes network packets that carry this much of a message; a hint, at any time."""
         self._way.set_packet_bytes(payload_bytes)
 
-    def report_path(self, now: float) -> None:
+    def report_path(self, now: float, *, rtt_s: float, jitter_s: float, packet_loss: float) -> None:
         """Tell the receiver's user what this side measures of the path; call it about once a second."""
-        if self._state is SendState.SENDING and self._way.rtt.latest_s is not None:
+        if self._state is SendState.SENDING:
             self._control.send(
                 PathReport(
-                    rtt_us=min(int(self._way.rtt.latest_s * 1e6), 0xFFFF_FFFF),
-                    jitter_us=min(int(self._way.rtt.jitter_s * 1e6), 0xFFFF_FFFF),
-                    loss_ppm=min(int(self._way.loss.packet_loss * 1e6), 1_000_000),
+                    rtt_us=min(int(rtt_s * 1e6), 0xFFFF_FFFF),
+                    jitter_us=min(int(jitter_s * 1e6), 0xFFFF_FFFF),
+                    loss_ppm=min(int(packet_loss * 1e6), 1_000_000),
                 )
             )
 

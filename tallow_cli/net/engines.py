@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from tallow_cli.errors import BadOption
 from tallow_cli.net.channels import Channel
@@ -24,6 +24,14 @@ class LinkChannel(Channel, Protocol):
     """A `Channel` that its link can also close when the connection under it is gone."""
 
     def lost(self) -> None: ...
+
+
+class PathFigures(NamedTuple):
+    """What an engine that handles packets itself has measured since the connection began."""
+
+    rtt_s: float  # smoothed, without what waits in our own queue; 0.0 before the first sample
+    sent_packets: int
+    lost_packets: int
 
 
 class Engine(Protocol):
@@ -69,6 +77,10 @@ class Engine(Protocol):
     def sctp(self, dtls: RTCDtlsTransport, port: int, peer: Description) -> RTCSctpTransport: ...
 
     def channel(self, rtc_channel: RTCDataChannel) -> LinkChannel: ...
+
+    def path_figures(self) -> PathFigures | None:
+        """None from an engine that does not see packets."""
+        ...
 
     def all_acknowledged(self) -> bool:
         """Whether the peer has acknowledged everything that was sent."""

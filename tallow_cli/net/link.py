@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from tallow_cli.errors import BadOption, NoPathError, PeerProtocolError, PeerVanished
 from tallow_cli.net.channels import DEFAULT_CHANNELS, check_channel_count
 from tallow_cli.net.description import MAX_CANDIDATES, CandidateInfo, Description
-from tallow_cli.net.engines import DEFAULT_ENGINE, Engine, EngineOptions, LinkChannel, make_engine
+from tallow_cli.net.engines import (
+    DEFAULT_ENGINE,
+    Engine,
+    EngineOptions,
+    LinkChannel,
+    PathFigures,
+    make_engine,
+)
 
 if TYPE_CHECKING:
     from aiortc import (
@@ -210,6 +217,10 @@ class PeerLink:
     def max_message_size(self) -> int:
         """The largest message both engines take."""
         return min(self._engine.max_message_size, _present(self._peer).max_message_size)
+
+    def path_figures(self) -> PathFigures | None:
+        """What the engine measures of the path; None if it does not see packets."""
+        return self._engine.path_figures()
 
     @property
     def window_bytes(self) -> int:

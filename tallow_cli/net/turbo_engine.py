@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 from aiortc import RTCCertificate, RTCDataChannel, RTCDtlsTransport, RTCIceTransport, RTCSctpTransport
 
 from tallow_cli.net.dtls_batch import BatchDtlsTransport
+from tallow_cli.net.engines import PathFigures
 from tallow_cli.net.stock_engine import STOCK_PACKET_BYTES, StockChannel
 from tallow_cli.net.turbo_sctp import TURBO_MAX_MESSAGE_SIZE, TurboSctpTransport
 
@@ -65,6 +66,10 @@ class TurboEngine:
 
     def channel(self, rtc_channel: RTCDataChannel) -> TurboChannel:
         return TurboChannel(rtc_channel, cast(TurboSctpTransport, self._sctp))
+
+    def path_figures(self) -> PathFigures | None:
+        stats = None if self._sctp is None else self._sctp.dataplane_stats
+        return None if stats is None else PathFigures(stats.srtt_s, stats.sent_packets, stats.lost_packets)
 
     def all_acknowledged(self) -> bool:
         return self._sctp is None or self._sctp.is_flushed

@@ -18,6 +18,7 @@ from tallow_cli.errors import TransferStalled
 from tallow_cli.session.connection import Connection
 from tallow_cli.session.events import Done, FileFinished, SessionEvent
 from tallow_cli.session.measure import TICK_S, Meter, Sample
+from tallow_cli.session.path_view import PathView
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.pump import Pump
 from tallow_cli.session.settings import SendSettings
@@ -48,6 +49,7 @@ class Sending:
         self._settings = settings
         self._emit = emit
         self._worker = Worker()
+        self._path = PathView(connection.link.path_figures)
         self._chunks = AdaptiveBitrateController(connection.is_lan, ChunkMode(settings.link.mode))
         self._wanted: list[ReadRequest] = []
         self._reading = False
@@ -173,22 +175,24 @@ class Sending:
             if self._meter is None:
                 continue
             self._machine.network_packet(self._connection.link.network_packet_bytes)
-            figures = self._machine.figures
-            if figures.latest_rtt_s is not None:
-                self._chunks.report_metrics(
-                    figures.rate_bytes_per_s, figures.latest_rtt_s, figures.packet_loss
-                )
+            figures, path = self._machine.figures, self._path
+            path.look(figures)
             self._meter.tick(monotonic(), self._sample(), self._machine.counters)
+            if path.rtt_s is None or path.loss is None:
+                continue
+            self._chunks.report_metrics(figures.rate_bytes_per_s, path.rtt_s, path.loss)
             if tick % _REPORT_TICKS == 0:
-                self._machine.report_path(monotonic())
+                self._machine.report_path(
+                    monotonic(), rtt_s=path.rtt_s, jitter_s=path.jitter_s, packet_loss=path.loss
+                )
                 self._pump.wake()
 
     def _sample(self) -> Sample:
         figures = self._machine.figures
         return Sample(
             bytes_done=figures.bytes_acked,
-            rtt_s=figures.latest_rtt_s,
-            loss=figures.packet_loss,
+            rtt_s=self._path.rtt_s,
+            loss=self._path.loss,
             limited_by=self._limited_by(),
             chunk_bytes=self._chunks.chunk_size,
             message_bytes=figures.message_bytes,

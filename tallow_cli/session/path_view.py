@@ -1,0 +1,41 @@
+"""What the sending side knows of the path: its round trip, jitter and loss.
+
+An engine that measures packets is asked first: its round trips do not contain the transfer's own queue, and its losses
+are those of packets. Else the transfer's own estimates, from messages, are what there is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from tallow_cli.core.driving import SendFigures
+from tallow_cli.net.engines import PathFigures
+
+_LOSS_TICKS = 10  # the loss shown is that of the last two seconds
+_JITTER_GAIN = 1 / 16  # RFC 3550 section 6.4.1
+
+
+class PathView:
+    """Call `look` at an even pace; the properties say what was last seen. Times in seconds, loss as a fraction."""
+
+    def __init__(self, engine_figures: Callable[[], PathFigures | None]) -> None:
+        self._engine_figures = engine_figures
+        self._counts: deque[tuple[int, int]] = deque([(0, 0)], maxlen=_LOSS_TICKS)
+        self.rtt_s: float | None = None
+        self.jitter_s = 0.0
+        self.loss: float | None = None
+
+    def look(self, transfer: SendFigures) -> None:
+        """Take in the present state of both."""
+        engine = self._engine_figures()
+        if engine is None or engine.rtt_s <= 0.0:
+            self.rtt_s, self.jitter_s = transfer.latest_rtt_s, transfer.jitter_s
+            self.loss = transfer.packet_loss if transfer.latest_rtt_s is not None else None
+            return
+        if self.rtt_s is not None:
+            self.jitter_s += (abs(engine.rtt_s - self.rtt_s) - self.jitter_s) * _JITTER_GAIN
+        self.rtt_s = engine.rtt_s
+        self._counts.append((engine.sent_packets, engine.lost_packets))
+        (sent_before, lost_before), (sent, lost) = self._counts[0], self._counts[-1]
+        self.loss = min((lost - lost_before) / (sent - sent_before), 1.0) if sent > sent_before else 0.0
