@@ -16,6 +16,9 @@ from tallow_cli.core.driving import CONTROL_CHANNEL, ChannelState, OutgoingPacke
 from tallow_cli.core.frames import HEADER_BYTES, parse_header_untrusted
 from tallow_cli.errors import PeerProtocolError, PeerVanished, TallowError
 from tallow_cli.session.connection import Connection
+from tallow_cli.session.words import for_the_peer, kind_for_the_peer
+
+_GOODBYE_S = 2.0  # for the last words to leave a slow link
 
 
 class Machine(Protocol):
@@ -97,10 +100,23 @@ class Pump:
         task.add_done_callback(ended)
         return task
 
-    async def say_goodbye(self, timeout_s: float) -> None:
-        """Send what the machine still has to say, and wait until it has left or `timeout_s` is over."""
-        self._turn()
-        await self._connection.link.drain(timeout_s)
+    async def run(self) -> None:
+        """Drive the machine to its end, and let its last words leave.
+
+        Raises what `fail` was given. The peer is told why, of a cancellation too.
+        """
+        try:
+            self.start()
+            await self.outcome
+        except asyncio.CancelledError:
+            self._machine.cancel(monotonic())
+            raise
+        except Exception as error:
+            self._machine.abort(monotonic(), kind_for_the_peer(error), for_the_peer(error))
+            raise
+        finally:
+            self._turn()
+            await self._connection.link.drain(_GOODBYE_S)
 
     def stop(self) -> None:
         """Take no more turns and let go of the channels' callbacks."""

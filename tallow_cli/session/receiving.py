@@ -26,12 +26,11 @@ from tallow_cli.session.measure import TICK_S, Meter, Sample
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.pump import Pump
 from tallow_cli.session.settings import ReceiveSettings
-from tallow_cli.session.words import for_the_peer, kind_for_the_peer
+from tallow_cli.session.words import for_the_peer
 from tallow_cli.session.worker import Worker
 from tallow_cli.store.sequential_sink import StdoutSink, TextSink
 from tallow_cli.store.sink import Published, Sink
 
-_GOODBYE_S = 2.0
 # A hop between threads costs as much as writing and hashing half a megabyte: data gathers first, but not for long.
 _BATCH_BYTES = 1024 * 1024
 _GATHER_S = 0.005
@@ -106,18 +105,8 @@ class Receiving:
             self._emit, "for the sender's offer", self._settings.waits.peer_s, self._offer_overdue
         )
         try:
-            self._pump.start()
-            await self._pump.outcome
-            await self._pump.say_goodbye(_GOODBYE_S)
+            await self._pump.run()
             return self._finish()
-        except asyncio.CancelledError:
-            self._machine.cancel(monotonic())
-            await self._pump.say_goodbye(_GOODBYE_S)
-            raise
-        except Exception as error:
-            self._machine.abort(monotonic(), kind_for_the_peer(error), for_the_peer(error))
-            await self._pump.say_goodbye(_GOODBYE_S)
-            raise
         finally:
             self._patience.end()
             if self._gathering is not None:

@@ -22,11 +22,9 @@ from tallow_cli.session.path_view import PathView
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.pump import Pump
 from tallow_cli.session.settings import SendSettings
-from tallow_cli.session.words import for_the_peer, kind_for_the_peer
 from tallow_cli.session.worker import Worker
 from tallow_cli.store.source import Source
 
-_GOODBYE_S = 2.0  # for the last words to leave a slow link
 _REPORT_TICKS = 5  # the receiver's user is told the sender's measurements once a second
 
 
@@ -85,18 +83,8 @@ class Sending:
             self._emit, "for the receiver to accept", self._settings.waits.peer_s, self._consent_overdue
         )
         try:
-            self._pump.start()
-            await self._pump.outcome
-            await self._pump.say_goodbye(_GOODBYE_S)
+            await self._pump.run()
             return self._finish()
-        except asyncio.CancelledError:
-            self._machine.cancel(monotonic())
-            await self._pump.say_goodbye(_GOODBYE_S)
-            raise
-        except Exception as error:
-            self._machine.abort(monotonic(), kind_for_the_peer(error), for_the_peer(error))
-            await self._pump.say_goodbye(_GOODBYE_S)
-            raise
         finally:
             self._patience.end()
             ticker.cancel()

@@ -9,7 +9,7 @@ import pytest
 
 from tallow_cli.core.driving import CONTROL_CHANNEL, ChannelState, OutgoingPacket
 from tallow_cli.core.frames import encode_header
-from tallow_cli.errors import PeerProtocolError
+from tallow_cli.errors import DiskFull, PeerProtocolError
 from tallow_cli.session.connection import Connection
 from tallow_cli.session.pump import Pump
 from tests.support.fake_link import FakeLink, FakeNetwork
@@ -231,8 +231,32 @@ async def test_nothing_moves_after_stop(ends: tuple[End, End]) -> None:
     assert theirs.pump.outcome.cancelled()
 
 
-async def test_the_last_words_are_sent_before_the_goodbye_is_over(ends: tuple[End, End]) -> None:
+async def test_the_last_words_are_sent_before_the_end(ends: tuple[End, End]) -> None:
     ours, theirs = ends
+    ours.machine.outgoing.append([ours.packet(0, 0, b"bye")])
+    ours.pump.finish()
+    await asyncio.wait_for(ours.pump.run(), 1)
+    assert ("receive", 0, 0, b"bye") in theirs.received
+
+
+async def test_a_cancelled_run_cancels_the_machine_and_lets_its_last_words_leave(
+    ends: tuple[End, End],
+) -> None:
+    ours, theirs = ends
+    running = asyncio.create_task(ours.pump.run())
+    await settle()
     ours.machine.outgoing.append([ours.packet(0, 0, b"cancel")])
-    await ours.pump.say_goodbye(1.0)
-    assert theirs.received == [("receive", 0, 0, b"cancel")]
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert "cancel" in [call[0] for call in ours.machine.calls]
+    assert ("receive", 0, 0, b"cancel") in theirs.received
+
+
+async def test_a_failed_run_tells_the_peer_the_kind_of_failure_and_no_path(ends: tuple[End, End]) -> None:
+    ours, _ = ends
+    ours.pump.fail(DiskFull("/home/me/diary"))
+    with pytest.raises(DiskFull):
+        await ours.pump.run()
+    aborts = [call for call in ours.machine.calls if call[0] == "abort"]
+    assert aborts == [("abort", "local-file")]
