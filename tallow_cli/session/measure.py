@@ -72,7 +72,7 @@ class Meter:
             limited_by=sample.limited_by,
         )
         self._recent.append((now, sample.bytes_done))
-        self._progress(sample)
+        self._progress(sample, self._short_of_all(sample.bytes_done))
         self._emit(
             Stats(
                 benchmark=self._benchmark.snapshot(),
@@ -85,7 +85,7 @@ class Meter:
     def finish(self, now: float, sample: Sample) -> Done:
         """The last sample: emit the full progress and return what `Done` says."""
         self._benchmark.finish(now, sample.bytes_done)
-        self._progress(sample)
+        self._progress(sample, sample.bytes_done)
         seconds = now - self._started_at
         done = Done(
             bytes=sample.bytes_done,
@@ -97,12 +97,16 @@ class Meter:
         self._emit(done)
         return done
 
-    def _progress(self, sample: Sample) -> None:
+    def _short_of_all(self, bytes_done: int) -> int:
+        """Every byte may be there and not yet verified: the last one is counted when `finish` says it is over."""
+        return bytes_done if not self._total_bytes else min(bytes_done, self._total_bytes - 1)
+
+    def _progress(self, sample: Sample, bytes_done: int) -> None:
         self._emit(
             Progress(
-                bytes=sample.bytes_done,
+                bytes=bytes_done,
                 total=self._total_bytes,
-                eta_s=self._eta_s(sample.bytes_done),
+                eta_s=self._eta_s(bytes_done),
                 files_done=sample.files_done,
                 files_total=self._files_total,
             )

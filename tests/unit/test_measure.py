@@ -77,3 +77,10 @@ def test_the_rate_of_a_resumed_transfer_leaves_out_what_was_there(
 
 def test_a_transfer_that_took_no_time_has_a_rate_too(events: list[SessionEvent], link: FakeLink) -> None:
     assert meter(events, link, total=0).finish(100.0, Sample(0)).mbps >= 0
+
+
+def test_all_of_it_is_claimed_only_at_the_end(events: list[SessionEvent], link: FakeLink) -> None:
+    subject = meter(events, link)
+    subject.tick(100.2, Sample(1_000_000), counters())  # every byte is there, none is verified
+    subject.finish(100.4, Sample(1_000_000))
+    assert [event.bytes for event in events if isinstance(event, Progress)] == [999_999, 1_000_000]
