@@ -12,9 +12,9 @@ from math import ceil, floor, log1p, sqrt
 
 NETWORK_PACKET_BYTES = 1160  # of a message in one SCTP DATA chunk, at an MTU of 1280 too (aiortc: 1200)
 MOST_MESSAGE_LOSS = 0.05
-# What one message costs in time at the busier end (core 15 us, sealing and SCTP about as much again). Time is only
-# worth bytes where a core is full, which is rare: half of it counts.
-MESSAGE_COST_S = 15e-6
+# What one message costs in time at the busier end is some 30 us (core 15, sealing and SCTP about as much again). Time
+# is only worth bytes where a core is full, which is rare on a path that loses packets: a fifth of it counts.
+MESSAGE_COST_S = 6e-6
 INITIAL_MESSAGE_BYTES = 16_384  # before the loss is known: 15 packets, half of them survive 5 % loss
 MIN_RATED_BYTES = 16_384  # a slow link does not push messages below this
 MAX_MESSAGE_SECONDS = 0.1  # at the present rate, so that one message never holds the others up for longer
