@@ -278,7 +278,6 @@ class _Gated(ServerConnection):
 
     owner: SignalingServer
     arrival: _Arrival
-    is_ending = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.arrival = _Arrival()

@@ -54,18 +54,8 @@ class HandshakeResult:
         return seal.ClearOpener() if self.clear_payload else seal.PacketOpener(self.keys.open_key)
 
 
-@dataclass(frozen=True, slots=True)
-class _Replied:
-    """What the host keeps between its reply and the confirmation."""
-
-    hello: Hello
-    protocol: int
-    schedule: KeySchedule
-    transcript: Transcript
-
-
-class HostHandshake:
-    """The side that made the code. One object is one code is one guess."""
+class _Handshake:
+    """What both sides bring to a handshake."""
 
     def __init__(
         self,
@@ -81,8 +71,23 @@ class HostHandshake:
         self._capabilities = bodies.check_capabilities(capabilities)
         self._protocols = protocols
         self._entropy = entropy
-        self._spent = False
-        self._replied: _Replied | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Replied:
+    """What the host keeps between its reply and the confirmation."""
+
+    hello: Hello
+    protocol: int
+    schedule: KeySchedule
+    transcript: Transcript
+
+
+class HostHandshake(_Handshake):
+    """The side that made the code. One object is one code is one guess."""
+
+    _spent = False
+    _replied: _Replied | None = None
 
     @property
     def spent(self) -> bool:
@@ -152,25 +157,11 @@ class _Asked:
     body: bytes
 
 
-class JoinerHandshake:
+class JoinerHandshake(_Handshake):
     """The side that typed the code. One object is one attempt."""
 
-    def __init__(
-        self,
-        code: Code,
-        *,
-        version: str,
-        entropy: Entropy,
-        capabilities: frozenset[str] = _NO_CAPABILITIES,
-        protocols: tuple[int, ...] = TRANSFER_PROTOCOLS,
-    ) -> None:
-        self._code = code
-        self._version = bodies.check_version(version)
-        self._capabilities = bodies.check_capabilities(capabilities)
-        self._protocols = protocols
-        self._entropy = entropy
-        self._started = False
-        self._asked: _Asked | None = None
+    _started = False
+    _asked: _Asked | None = None
 
     def hello(self) -> bytes:
         """The first body. Call once. Raises UnsupportedCrypto."""

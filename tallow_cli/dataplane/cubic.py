@@ -80,7 +80,6 @@ class Cubic(WindowController):
         self._sent_bytes = 0
         self._w_max = 0.0
         self._w_est = 0.0
-        self._cwnd_epoch = 0.0
         self._epoch_started_at: float | None = None
         self._k_s = 0.0
 
@@ -119,7 +118,7 @@ class Cubic(WindowController):
 
     def _start_epoch(self, now: float) -> None:
         self._epoch_started_at = now
-        self._cwnd_epoch = self._w_est = self._cwnd
+        self._w_est = self._cwnd
         self._w_max = max(self._w_max, self._cwnd)
         self._k_s = ((self._w_max - self._cwnd) / self.mtu_bytes / CUBIC_C) ** (1.0 / 3.0)
 
