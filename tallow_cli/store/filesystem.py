@@ -20,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
 
+from tallow_cli.store.page_cache import write_behind
+
 Data = bytes | bytearray | memoryview
 
 _NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
@@ -154,8 +156,13 @@ class Filesystem:
         path, dir_fd = self.where(directory, name)
         os.symlink(target, path, dir_fd=dir_fd)
 
-    def start_writeback(self, fd: int) -> None:
-        """Have the kernel begin to write what is dirty, so that little is left for sync_file. Only a hint."""
+    def start_writeback(self, fd: int, *, keep_cached: bool) -> None:
+        """Have the kernel begin to write what is dirty, so that little is left for sync_file. Only a hint.
+
+        Unless `keep_cached`, what is written leaves the page cache.
+        """
+        if not keep_cached and write_behind(fd):
+            return
         sync_file_range = _c_function("sync_file_range")
         if sync_file_range is not None:
             sync_file_range(fd, _WHOLE_FILE, _WHOLE_FILE, _SYNC_FILE_RANGE_WRITE)

@@ -14,6 +14,7 @@ from blake3 import blake3
 from tallow_cli.core.names import SafePath
 from tallow_cli.core.ranges import RangeSet
 from tallow_cli.store.filesystem import NOT_SUPPORTED, Data
+from tallow_cli.store.page_cache import LARGE_FILE_BYTES
 from tallow_cli.store.receive_root import ReceiveRoot, temporary_name
 
 ALLOCATE_FROM: Final = 256 * 1024  # below, reserving costs a call and saves nothing
@@ -114,7 +115,8 @@ class PartialFile:
         self.written += size
         self._dirty += size
         if self._dirty >= WRITEBACK_BYTES:
-            self._root.filesystem.start_writeback(self._fd)
+            is_large = self.size is None or self.size >= LARGE_FILE_BYTES
+            self._root.filesystem.start_writeback(self._fd, keep_cached=not is_large)
             self._dirty = 0
         if self._hasher is not None and self.size == self.written:
             self._digest, self._hasher = self._hasher.digest(), None

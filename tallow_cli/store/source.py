@@ -18,6 +18,7 @@ from blake3 import blake3
 from tallow_cli.core.manifest import Manifest
 from tallow_cli.errors import SourceChanged, UsageError
 from tallow_cli.store.failures import displayable, source_error
+from tallow_cli.store.page_cache import LARGE_FILE_BYTES, UncachedReader, pread
 from tallow_cli.store.scan import LocalFile, scan
 
 EMPTY_DIGEST: Final = blake3(b"").digest()
@@ -98,6 +99,7 @@ class FileSource:
         self._offset = 0  # in the file being read, number len(self._digests)
         self._hasher: blake3 | None = None
         self._fd = -1
+        self._uncached = UncachedReader()
         self._reading = threading.Lock()
         self._closed = False
         self._pass_empty_files()
@@ -153,7 +155,11 @@ class FileSource:
         try:
             if self._fd < 0:
                 self._fd = self._open(file)
-            data = pread(self._fd, min(wanted, file.size - self._offset), self._offset)
+            size = min(wanted, file.size - self._offset)
+            if file.size >= LARGE_FILE_BYTES:
+                data = self._uncached.pread(self._fd, size, self._offset)
+            else:
+                data = pread(self._fd, size, self._offset)
         except OSError as problem:
             raise source_error(problem, shown) from problem
         if not data:
@@ -207,11 +213,3 @@ def _check_unchanged(fd: int, file: LocalFile) -> None:
         raise SourceChanged(displayable(file.path), f"it became {how}")
     if status.st_mtime_ns != file.mtime_ns:
         raise SourceChanged(displayable(file.path), "it was written to")
-
-
-def pread(fd: int, size: int, offset: int) -> bytes:
-    """os.pread, or the plain way where there is none (Windows)."""
-    if hasattr(os, "pread"):
-        return os.pread(fd, size, offset)
-    os.lseek(fd, offset, os.SEEK_SET)
-    return os.read(fd, size)

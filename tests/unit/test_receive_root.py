@@ -323,10 +323,11 @@ def test_writeback_is_a_hint_and_not_needed(tmp_path: Path, monkeypatch: pytest.
     root = fs.open_root(os.fspath(tmp_path))
     fd = fs.create(root, "x")
     fs.write(fd, 0, b"x" * 100_000)
-    fs.start_writeback(fd)
-    fs.start_writeback(-1)  # fails without a word
+    for keep_cached in (True, False):
+        fs.start_writeback(fd, keep_cached=keep_cached)
+        fs.start_writeback(-1, keep_cached=keep_cached)  # fails without a word
     monkeypatch.setattr(filesystem, "_c_function", lambda name: None)
-    fs.start_writeback(fd)
+    fs.start_writeback(fd, keep_cached=True)
     fs.close(fd)
     fs.close_directory(root)
     assert (tmp_path / "x").stat().st_size == 100_000
