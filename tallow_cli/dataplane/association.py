@@ -37,6 +37,7 @@ from typing import Final, NamedTuple
 from tallow_cli.dataplane.batches import BatchBuilder
 from tallow_cli.dataplane.congestion import DEFAULT_CONTROLLER
 from tallow_cli.dataplane.outbound import OutboundMessage
+from tallow_cli.dataplane.pacing import MAX_SAVED_BYTES
 from tallow_cli.dataplane.packets import (
     COMMON_HEADER_BYTES,
     HEARTBEAT_ACK,
@@ -88,6 +89,7 @@ class AssociationConfig:
     confirmed. Leave it at the base unless the socket sets the don't-fragment bit. Peers that are not Tallow: 1415
     (IPv6) or 1435 (IPv4) at most.
     `max_batch_bytes`, `max_batch_packets`: of one send call, seal overhead (`record_overhead_bytes` a packet) included.
+    `max_saved_bytes`: what may leave in one go to make up for a timer that fired late (see `pacing`).
     `ack_every_packets`: SACK after so many packets, or after 2 ms. Between Tallow peers 16; towards stock stacks,
     whose window grows by the number of SACKs, 2.
     `max_message_bytes`: the largest message reassembled, as announced to the peer.
@@ -111,6 +113,7 @@ class AssociationConfig:
     record_overhead_bytes: int = 37
     max_batch_bytes: int = 65_000
     max_batch_packets: int = 64
+    max_saved_bytes: int = MAX_SAVED_BYTES
     ack_every_packets: int = 16
     max_message_bytes: int = 64 * MIB
     congestion: str = DEFAULT_CONTROLLER
@@ -179,6 +182,7 @@ class Association:
             congestion=config.congestion,
             initial_rtt_s=config.initial_rtt_s,
             max_quantum_bytes=config.max_batch_bytes,
+            max_saved_bytes=config.max_saved_bytes,
             peer_ack_delay_s=BATCH_ACK_DELAY_S
             if config.ack_every_packets > STOCK_ACK_EVERY
             else STOCK_ACK_DELAY_S,

@@ -14,8 +14,10 @@ from tallow_cli.dataplane.congestion import BytesPerSecond
 # 100 Mbit/s path between two loaded cores ran at 84 although it was paced at 99.
 MAX_LATENESS_S = 0.010
 # … but no more bytes than this: with a gulp on top it must fit a receiver with Linux' default socket buffer, which
-# holds 184-300 packets.
+# holds 184-300 packets …
 MAX_SAVED_BYTES = 128 * 1024
+# … or one that has said that it holds 2 MiB. 128 KiB are 0.7 ms at 1.5 Gbit/s, less than any timer is late.
+LARGE_SAVED_BYTES = 512 * 1024
 # One gulp is what the rate yields in this time: long enough for a batch that GSO rewards, short enough for
 # queues.
 QUANTUM_S = 0.001
@@ -31,12 +33,15 @@ def quantum_bytes(rate: BytesPerSecond, mtu_bytes: int, max_bytes: int) -> int:
 
 class Pacer:
     """Tokens are bytes. They accrue at the rate and are capped, so that silence never turns into a large
-    burst."""
+    burst: at `max_saved_bytes` beside the gulp."""
 
-    __slots__ = ("_burst", "_quantum", "_rate", "_tokens", "_updated_at")
+    __slots__ = ("_burst", "_max_saved", "_quantum", "_rate", "_tokens", "_updated_at")
 
-    def __init__(self, rate: BytesPerSecond, quantum_bytes: int) -> None:
+    def __init__(
+        self, rate: BytesPerSecond, quantum_bytes: int, max_saved_bytes: int = MAX_SAVED_BYTES
+    ) -> None:
         self._rate = rate
+        self._max_saved = max_saved_bytes
         self._quantum = quantum_bytes
         self._burst = float(quantum_bytes)
         self._tokens = float(quantum_bytes)
@@ -50,7 +55,7 @@ class Pacer:
         """Pace at `rate` in gulps of `quantum_bytes`. Tokens earned stay earned, up to the new cap."""
         self._rate = rate
         self._quantum = quantum_bytes
-        self._burst = quantum_bytes + min(rate * MAX_LATENESS_S, MAX_SAVED_BYTES)
+        self._burst = quantum_bytes + min(rate * MAX_LATENESS_S, self._max_saved)
         if self._tokens > self._burst:
             self._tokens = self._burst
 

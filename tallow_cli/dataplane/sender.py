@@ -56,6 +56,7 @@ class Sender:
         congestion: str,
         initial_rtt_s: float | None,
         max_quantum_bytes: int,
+        max_saved_bytes: int,
         peer_ack_delay_s: float,
         uniform: Callable[[], float] | None,
     ) -> None:
@@ -73,7 +74,7 @@ class Sender:
         if uniform is not None:
             config = ControllerConfig(mtu_bytes, initial_rtt_s, max_quantum_bytes, uniform=uniform)
         self.controller = create_controller(congestion, config)
-        self.pacer = Pacer(self.controller.pacing_rate, self.controller.send_quantum_bytes)
+        self.pacer = Pacer(self.controller.pacing_rate, self.controller.send_quantum_bytes, max_saved_bytes)
         self._peer_rwnd_bytes = peer_rwnd_bytes
         self._peer_ack_delay_s = peer_ack_delay_s
         self.given_up: list[OutboundMessage] = []

@@ -10,10 +10,15 @@ from tallow_cli.net.dtls_batch import BatchDtlsTransport
 from tallow_cli.net.engines import PathFigures
 from tallow_cli.net.stock_engine import STOCK_PACKET_BYTES, StockChannel
 from tallow_cli.net.turbo_sctp import TURBO_MAX_MESSAGE_SIZE, TurboSctpTransport
+from tallow_cli.net.udp_buffers import receive_buffer_bytes
 
 if TYPE_CHECKING:
     from tallow_cli.net.description import Description, DtlsRole
 
+# Announced by a side whose UDP socket may receive so much at once. Linux counts 2,304 bytes for a datagram of
+# Ethernet's size: 2 MiB hold 900 of them.
+LARGE_BUFFER_CAPABILITY: Final = "rcvbuf-2m"
+LARGE_BUFFER_BYTES: Final = 2 * 1024 * 1024
 # Announced by a side whose SCTP takes packets of up to 16 KiB and wants a SACK only every 16 packets.
 CAPABILITY: Final = "turbo-1"
 
@@ -25,14 +30,21 @@ class TurboEngine:
     """See `engines.Engine`."""
 
     name = "turbo"
-    capabilities: tuple[str, ...] = (CAPABILITY,)
     max_message_size = TURBO_MAX_MESSAGE_SIZE
     window_bytes = TURBO_WINDOW_BYTES
+    # docs/adr/0007: at 1 % loss messages of many packets then still arrive, and waste nothing.
+    retransmissions = 2
 
     def __init__(self, *, offload: bool = True) -> None:
         self._offload = offload
         self._dtls: BatchDtlsTransport | None = None
         self._sctp: TurboSctpTransport | None = None
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        if receive_buffer_bytes() >= LARGE_BUFFER_BYTES:
+            return (CAPABILITY, LARGE_BUFFER_CAPABILITY)
+        return (CAPABILITY,)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -60,7 +72,10 @@ class TurboEngine:
 
     def sctp(self, dtls: RTCDtlsTransport, port: int, peer: Description) -> RTCSctpTransport:
         self._sctp = TurboSctpTransport(
-            cast(BatchDtlsTransport, dtls), port, peer_is_tallow=CAPABILITY in peer.capabilities
+            cast(BatchDtlsTransport, dtls),
+            port,
+            peer_is_tallow=CAPABILITY in peer.capabilities,
+            peer_buffers_much=LARGE_BUFFER_CAPABILITY in peer.capabilities,
         )
         return self._sctp
 

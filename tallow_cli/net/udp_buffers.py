@@ -28,6 +28,12 @@ class GrantedBuffers:
     send_bytes: int
 
 
+def receive_buffer_bytes() -> int:
+    """What the kernel grants a UDP socket of this process, in its own count."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        return grow_buffers(sock).receive_bytes
+
+
 def grow_buffers(sock: socket.socket, wanted_bytes: int = WANTED_BYTES) -> GrantedBuffers:
     """Enlarge both buffers as far as allowed, never shrinking them."""
     _grow(sock, socket.SO_RCVBUF, _SO_RCVBUFFORCE, wanted_bytes)

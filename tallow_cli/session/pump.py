@@ -168,10 +168,11 @@ class Pump:
         now = monotonic()
         try:
             self._on_turn(now)
-            while packets := self._machine.packets(now):
-                for packet in packets:
-                    self._send(now, packet)
-                self._on_turn(now)
+            packets = self._machine.packets(now)
+            for packet in packets:
+                self._send(now, packet)
+            if packets:
+                self.wake()  # there may be more; the network gets its turn first
         except Exception as error:  # noqa: BLE001 - a callback of the loop: unheard, it would leave a session that hangs
             self.fail(error)
         self._arm(now)

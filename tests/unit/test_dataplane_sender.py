@@ -23,6 +23,7 @@ class Sending:
             congestion=congestion,
             initial_rtt_s=options.get("initial_rtt_s"),
             max_quantum_bytes=65_000,
+            max_saved_bytes=128 * 1024,
             peer_ack_delay_s=options.get("peer_ack_delay_s", 0.004),
             uniform=None,
         )

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tallow_cli.dataplane.pacing import MAX_LATENESS_S, MAX_SAVED_BYTES, Pacer, quantum_bytes
+from tallow_cli.dataplane.pacing import (
+    LARGE_SAVED_BYTES,
+    MAX_LATENESS_S,
+    MAX_SAVED_BYTES,
+    Pacer,
+    quantum_bytes,
+)
 
 RATE = 12_500_000.0  # 100 Mbit/s
 QUANTUM = 12_000
@@ -45,6 +51,13 @@ def test_at_very_high_rates_what_is_saved_fits_a_small_receive_buffer() -> None:
     pacer.set_rate(1e9, 65_536)
     pacer.budget(0.0)
     assert pacer.budget(1.0) <= 65_536 + MAX_SAVED_BYTES + 1
+
+
+def test_a_receiver_with_a_large_buffer_lets_more_be_made_up_for() -> None:
+    pacer = Pacer(1e9, 65_536, LARGE_SAVED_BYTES)
+    pacer.set_rate(1e9, 65_536)
+    pacer.budget(0.0)
+    assert pacer.budget(1.0) == 65_536 + LARGE_SAVED_BYTES
 
 
 def test_nothing_leaves_before_a_whole_quantum_has_accrued() -> None:
