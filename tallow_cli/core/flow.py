@@ -52,15 +52,17 @@ class DeliveryRate:
             self._since, self._bytes = now, 0
 
 
-def in_flight_bound(rate: DeliveryRate, min_rtt_s: float | None, message_bytes: int) -> int:
+def in_flight_bound(
+    rate: DeliveryRate, min_rtt_s: float | None, message_bytes: int, round_trips: float = 1.0
+) -> int:
     """How many bytes may be handed over and not yet acknowledged.
 
     What the path takes in the smallest round trip seen, and the queue target on top. The minimum and not the
     mean: the mean contains our own queue, and a bound that grows with its own queue has no bound. The first
     samples of the rate contain the wait for the first ACK: meanwhile every byte delivered adds one, as in TCP's
-    slow start.
+    slow start. `round_trips`: how many of them a message may take, if the channel below sends packets again.
     """
-    path_bytes = int(rate.bytes_per_s * ((min_rtt_s or 0.0) + QUEUE_TARGET_S))
+    path_bytes = int(rate.bytes_per_s * ((min_rtt_s or 0.0) * round_trips + QUEUE_TARGET_S))
     early_bytes = rate.early_bytes
     least_bytes = MIN_IN_FLIGHT_BYTES if early_bytes is None else INITIAL_IN_FLIGHT_BYTES + early_bytes
     return max(path_bytes, least_bytes, 2 * message_bytes)

@@ -64,6 +64,15 @@ class MessageSizer:
         """The path takes packets that carry this much of a message: messages are whole numbers of them."""
         self._packet_bytes = max(1, packet_bytes)
 
+    def next_payload(self, size: int) -> int:
+        """How much of the `size` bytes left of a chunk the next message carries: all messages of a chunk about
+        equal, and each but the last in whole network packets. The odd packet at the end of a message would not
+        only be small: it ends a send call, whose packets are all of one size.
+        """
+        even = even_split(size, self.payload_bytes)
+        whole = network_packets(even + self._overhead_bytes, self._packet_bytes) * self._packet_bytes
+        return min(size, max(even, whole - self._overhead_bytes))
+
     def update(self, packet_loss: float, rate_bytes_per_s: float) -> None:
         """Looks at the present loss of network packets (0..1) and the delivery rate (0: unknown)."""
         target = self._ceiling_bytes
@@ -71,7 +80,8 @@ class MessageSizer:
             target = min(target, self._packets(packet_loss, rate_bytes_per_s) * self._packet_bytes)
         if rate_bytes_per_s > 0:
             target = min(target, max(MIN_RATED_BYTES, ceil(rate_bytes_per_s * MAX_MESSAGE_SECONDS)))
-        self._message_bytes = min(target, 2 * self._message_bytes)
+        target = min(target, 2 * self._message_bytes)
+        self._message_bytes = max(target - target % self._packet_bytes, min(target, self._packet_bytes))
 
     def _packets(self, packet_loss: float, rate_bytes_per_s: float) -> int:
         """The n that wastes least: cost / (n s) + (n - 1) p has its minimum at sqrt(cost / (s p))."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from math import inf
 from typing import NamedTuple
 
 from tallow_cli.core.frames import Ack
@@ -18,6 +19,9 @@ from tallow_cli.errors import PeerProtocolError
 PACKET_THRESHOLD = 3  # RFC 9002 section 6.1.1
 TIME_THRESHOLD = 9 / 8  # section 6.1.2
 GRANULARITY_S = 0.001  # section 6.1.2
+# A message of which the channel below sends a packet again comes this many round trips late: it is missed after
+# 1.25 of them (RFC 8985) and on its way for half a one.
+RETRANSMISSION_RTTS = 1.5
 INITIAL_RTT_S = 0.333  # section 6.2.2
 MAX_ACK_DELAY_S = 0.025  # what the receiver promises; section 6.2.1
 MAX_PTO_S = 3.0  # unlike QUIC we go on probing at this pace: the idle timeout ends it, not the backoff
@@ -55,11 +59,10 @@ class RttEstimator:
             self.smoothed_s += (adjusted_s - self.smoothed_s) / 8
         self.latest_s = adjusted_s
 
-    @property
-    def loss_delay_s(self) -> float:
-        """How much older than an acknowledged message another must be to count as lost."""
+    def loss_delay_s(self, patience_rtts: float = 0.0) -> float:
+        """How old a message must be to count as lost when a later one was acknowledged; `patience_rtts` on top."""
         longest_s = max(self.smoothed_s or INITIAL_RTT_S, self.latest_s or 0.0)
-        return max(TIME_THRESHOLD * longest_s, GRANULARITY_S)
+        return max((TIME_THRESHOLD + patience_rtts) * longest_s, GRANULARITY_S)
 
     @property
     def pto_s(self) -> float:
@@ -125,10 +128,16 @@ class AckOutcome(NamedTuple):
 
 
 class ChannelRecovery:
-    """What was sent on one channel and what became of it."""
+    """What was sent on one channel and what became of it.
 
-    def __init__(self) -> None:
+    `retransmissions`: how often the channel below sends a packet again before it gives the message up (RFC 7496).
+    Messages then overtake each other all the time, so only age tells that one is lost.
+    """
+
+    def __init__(self, retransmissions: int = 0) -> None:
         self.next_number = 0
+        self._packet_threshold = inf if retransmissions else PACKET_THRESHOLD
+        self._patience_rtts = RETRANSMISSION_RTTS * retransmissions
         self.pto_count = 0
         self._sent: dict[int, SentPacket] = {}  # ascending
         self._lost: dict[int, tuple[SentPacket, float]] = {}  # ascending; with the time of forgetting
@@ -207,12 +216,12 @@ class ChannelRecovery:
         for number in forgotten:
             del self._lost[number]
         lost: list[SentPacket] = []
-        loss_delay_s = rtt.loss_delay_s
+        loss_delay_s = rtt.loss_delay_s(self._patience_rtts)
         for number, packet in self._sent.items():
             if number >= self._largest_acked:
                 break
             old = not packet.queued and packet.sent_at + loss_delay_s <= now  # as `deadline` adds it up
-            if old or number <= self._largest_acked - PACKET_THRESHOLD:
+            if old or number <= self._largest_acked - self._packet_threshold:
                 lost.append(packet)
         forget_at = now + REMEMBER_LOST_PTOS * rtt.pto_s
         for packet in lost:
@@ -234,7 +243,7 @@ class ChannelRecovery:
         if packet is None:
             return None
         if packet.number < self._largest_acked and not packet.queued:
-            return packet.sent_at + rtt.loss_delay_s
+            return packet.sent_at + rtt.loss_delay_s(self._patience_rtts)
         # What is still in the local stack needs no probe, but nothing may tell us when the last of it leaves.
         return self._poll_at if self._queue else self._probe_at(rtt)
 

@@ -68,6 +68,9 @@ _EXPECTED: dict[SendState, tuple[type, ...]] = {
 class SendOptions:
     sealed: bool = True  # payload is sealed by the shell: marks the header and counts the AEAD tag
     reliable: bool = False  # the data channels are ordered and reliable: nothing is retransmitted here
+    retransmissions: int = (
+        0  # how often unreliable channels send a packet again before they give its message up
+    )
     max_message_bytes: int = 262_144  # the peer's negotiated maximum for one DataChannel message
     preferred_message_bytes: int = 131_072  # what the engine carries best
     memory_bytes: int = 24 * 1024 * 1024  # bound of data read and not yet acknowledged: a process of 150 MiB
@@ -115,6 +118,7 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
             now=now,
             sealed=options.sealed,
             reliable=options.reliable,
+            retransmissions=options.retransmissions,
             max_message_bytes=options.max_message_bytes,
             preferred_message_bytes=options.preferred_message_bytes,
             memory_bytes=options.memory_bytes,

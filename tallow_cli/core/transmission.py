@@ -20,8 +20,14 @@ from tallow_cli.core.frames import (
     encode_header,
     encode_ping,
 )
-from tallow_cli.core.messagesize import MessageSizer, even_split
-from tallow_cli.core.recovery import ChannelRecovery, LossEstimator, RttEstimator, SentPacket
+from tallow_cli.core.messagesize import MessageSizer
+from tallow_cli.core.recovery import (
+    RETRANSMISSION_RTTS,
+    ChannelRecovery,
+    LossEstimator,
+    RttEstimator,
+    SentPacket,
+)
 from tallow_cli.core.sendbuffer import Cursor, Piece, SendBuffer
 from tallow_cli.errors import PeerProtocolError
 
@@ -35,17 +41,18 @@ class DataChannel:
 
     __slots__ = ("counters", "cursor", "index", "pings", "recovery", "state")
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, retransmissions: int) -> None:
         self.index = index
         self.state = ChannelState.CLOSED
-        self.recovery = ChannelRecovery()
+        self.recovery = ChannelRecovery(retransmissions)
         self.cursor: Cursor | None = None
         self.counters = ChannelCounters()
         self.pings = 0  # probes to send
 
 
 class Transmission:
-    """Sends what `buffer` holds over `channels` data channels. With `reliable` nothing is retransmitted."""
+    """Sends what `buffer` holds over `channels` data channels. With `reliable` nothing is sent again here;
+    `retransmissions` as in `ChannelRecovery`."""
 
     def __init__(
         self,
@@ -55,6 +62,7 @@ class Transmission:
         now: float,
         sealed: bool,
         reliable: bool,
+        retransmissions: int,
         max_message_bytes: int,
         preferred_message_bytes: int,
         memory_bytes: int,
@@ -68,10 +76,11 @@ class Transmission:
         self.sent_bytes = 0
         self.first_data_at: float | None = None
         self.progress_at = now  # the last time data was acknowledged, or began to be in flight
-        self.channels = [DataChannel(index) for index in range(1, channels + 1)]
+        self.channels = [DataChannel(index, retransmissions) for index in range(1, channels + 1)]
         self._buffer = buffer
         self._sealed = sealed
         self._reliable = reliable
+        self._round_trips = 1.0 + RETRANSMISSION_RTTS * retransmissions
         self._memory_bytes = memory_bytes
         self._seal_bytes = SEAL_BYTES * sealed
         self._overhead_bytes = HEADER_BYTES + FLOOR_BYTES + DATA_HEADER_BYTES + self._seal_bytes
@@ -206,7 +215,7 @@ class Transmission:
     def _append_data(self, now: float, packets: list[OutgoingPacket], budget_bytes: int) -> None:
         self._bucket_ready_at = None
         bound_bytes = min(
-            in_flight_bound(self.rate, self.rtt.min_s, self.sizer.message_bytes),
+            in_flight_bound(self.rate, self.rtt.min_s, self.sizer.message_bytes, self._round_trips),
             self._memory_bytes * IN_FLIGHT_SHARE // 3,
         )
         while budget_bytes > 0 and self.in_flight_bytes < bound_bytes:
@@ -238,7 +247,7 @@ class Transmission:
             cursor = channel.cursor = channel.cursor or self._buffer.next_cursor()
             if cursor is None:
                 continue
-            size = even_split(cursor.chunk.end - cursor.position, self.sizer.payload_bytes)
+            size = self.sizer.next_payload(cursor.chunk.end - cursor.position)
             if size > self.credit.left:
                 # A window smaller than a message must not stop everything; otherwise a moment's wait is
                 # better than a small message.

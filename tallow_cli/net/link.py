@@ -241,6 +241,11 @@ class PeerLink:
     def reliable(self) -> bool:
         return self.description.reliable or _present(self._peer).reliable
 
+    @property
+    def retransmissions(self) -> int:
+        """How often unreliable channels send a packet again before they give its message up."""
+        return self._engine.retransmissions
+
     # Connecting
 
     async def connect(self, peer: Description, timeout_s: float) -> None:
@@ -314,9 +319,13 @@ class PeerLink:
         self._phase = "opening the channels (SCTP)"
         self._sctp = sctp = self._engine.sctp(_present(self._dtls), SCTP_PORT, peer)
         count = min(self._options.channels, peer.channels)
-        lossy: dict[str, Any] = {} if self.reliable else {"ordered": False, "maxRetransmits": 0}
+        options: dict[str, Any] = (
+            {} if self.reliable else {"ordered": False, "maxRetransmits": self.retransmissions}
+        )
         parameters = [RTCDataChannelParameters(label=CONTROL_LABEL, negotiated=True, id=0)] + [
-            RTCDataChannelParameters(label=DATA_LABEL, protocol=DATA_PROTOCOL, negotiated=True, id=n, **lossy)
+            RTCDataChannelParameters(
+                label=DATA_LABEL, protocol=DATA_PROTOCOL, negotiated=True, id=n, **options
+            )
             for n in range(1, count + 1)
         ]
         channels = [RTCDataChannel(sctp, each) for each in parameters]

@@ -35,6 +35,7 @@ class StockEngine:
     capabilities: tuple[str, ...] = ()
     network_packet_bytes = STOCK_PACKET_BYTES
     window_bytes = STOCK_WINDOW_BYTES
+    retransmissions = 0
     max_message_size = STOCK_MAX_MESSAGE_SIZE
 
     def __init__(self, *, notes: tuple[str, ...] = ()) -> None:

@@ -67,6 +67,7 @@ class Sending:
             options=SendOptions(
                 sealed=connection.sealed,
                 reliable=connection.reliable,
+                retransmissions=connection.link.retransmissions,
                 max_message_bytes=connection.max_message_bytes,
                 limit_bytes_per_s=settings.link.limit_bytes_per_s,
                 # A third part is being read ahead; what is in flight is held twice, here and sealed in the engine.

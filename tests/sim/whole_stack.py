@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from tallow_cli.core.sending import SendOptions
 from tallow_cli.dataplane.packets import PACKET_OVERHEAD_BYTES
 from tests.sim.associations import DTLS_BYTES, End, make_configs
 from tests.sim.channels import CONTROL
@@ -18,6 +19,8 @@ from tests.sim.profiles import MAX_PACKET_BYTES
 from tests.sim.transfer import Scenario, Simulation
 
 PPID_BINARY = 53
+# As in the product: net.turbo_engine.
+TURBO_RETRANSMISSIONS = 2
 
 
 class SctpPair:
@@ -64,9 +67,10 @@ class SctpPair:
 class SctpWire:
     """What one side sends and the other receives: the interface of `channels.Wire`."""
 
-    def __init__(self, pair: SctpPair, side: int) -> None:
+    def __init__(self, pair: SctpPair, side: int, max_retransmits: int) -> None:
         self._pair = pair
         self._side = side
+        self._max_retransmits = max_retransmits
         self._dead: set[int] = set()
         self.largest_queue = 0
 
@@ -77,7 +81,9 @@ class SctpWire:
         if channel == CONTROL:
             association.send_message(channel, PPID_BINARY, message)
         else:
-            association.send_message(channel, PPID_BINARY, message, ordered=False, max_retransmits=0)
+            association.send_message(
+                channel, PPID_BINARY, message, ordered=False, max_retransmits=self._max_retransmits
+            )
         self.largest_queue = max(self.largest_queue, association.total_buffered_bytes)
         self._pair.flush(now, self._side)
 
@@ -116,8 +122,9 @@ class WholeStack(Simulation):
             wake_s=0.0002 if preset.rtt_s < 0.002 else 0.0005,
             congestion=congestion,
         )
-        self.there = SctpWire(self.pair, 0)  # type: ignore[assignment]  # the same interface
-        self.back = SctpWire(self.pair, 1)  # type: ignore[assignment]
+        retransmissions = scenario.send.retransmissions
+        self.there = SctpWire(self.pair, 0, retransmissions)  # type: ignore[assignment]  # the same interface
+        self.back = SctpWire(self.pair, 1, retransmissions)  # type: ignore[assignment]
         self._packet_bytes = 0
 
     def _feed(self) -> None:
@@ -146,10 +153,21 @@ class TransferMeasurement:
 
 
 def measure_transfer(
-    name: str, size_bytes: int, *, seed: int = 1, chunk_bytes: int = 131_072, congestion: str = "bbr"
+    name: str,
+    size_bytes: int,
+    *,
+    seed: int = 1,
+    chunk_bytes: int = 131_072,
+    congestion: str = "bbr",
+    retransmissions: int = 0,
 ) -> TransferMeasurement:
     """Send `size_bytes` over the preset; raises AssertionError unless every byte arrives where it belongs."""
-    scenario = Scenario(files=(size_bytes,), seed=seed, chunk_bytes=chunk_bytes)
+    scenario = Scenario(
+        files=(size_bytes,),
+        seed=seed,
+        chunk_bytes=chunk_bytes,
+        send=SendOptions(retransmissions=retransmissions),
+    )
     stack = WholeStack(PRESETS[name], scenario, congestion=congestion)
     outcome = stack.run()
     assert outcome.sender_error is None, outcome.sender_error

@@ -82,6 +82,7 @@ class FakeLink:
     max_message_size = 65_536
     network_packet_bytes = 1160
     window_bytes = 16 * 1024 * 1024
+    retransmissions = 0
 
     def __init__(self, network: FakeNetwork, role: LinkRole, options: LinkOptions, number: int) -> None:
         self.role = role

@@ -99,6 +99,7 @@ def steady(bytes_per_s):
 
 def test_the_bound_in_flight_is_the_path_and_a_tenth_of_a_second():
     assert in_flight_bound(steady(10_000_000), 0.05, 65_536) == 1_500_000
+    assert in_flight_bound(steady(10_000_000), 0.05, 65_536, round_trips=4.0) == 3_000_000
     assert in_flight_bound(steady(1_000), 0.05, 1160) == MIN_IN_FLIGHT_BYTES
     assert in_flight_bound(steady(1_000), 0.05, 131_072) == 262_144
 

@@ -62,6 +62,20 @@ def test_messages_are_whole_numbers_of_the_packets_the_path_takes():
     assert settle(messages, 0.001) % 1404 == 0
 
 
+def test_every_message_of_a_chunk_but_the_last_fills_its_packets():
+    messages = sizer()
+    messages.set_packet_bytes(1404)
+    settle(messages, 0.0)
+    left, sizes = 1 << 20, []
+    while left:
+        sizes.append(messages.next_payload(left))
+        left -= sizes[-1]
+    assert len(sizes) == 9
+    assert all((size + 45) % 1404 == 0 for size in sizes[:-1])
+    assert max(sizes) - min(sizes) < 0.15 * max(sizes), "and they are about equal"
+    assert max(sizes) <= messages.payload_bytes
+
+
 def test_heavy_loss_leaves_one_network_packet():
     assert network_packets(settle(sizer(), 0.2)) == 1
     assert network_packets(settle(sizer(), 1.0)) == 1
@@ -77,15 +91,15 @@ def test_the_size_falls_at_once_and_at_most_doubles_on_its_way_up():
 
 
 def test_neither_the_negotiated_maximum_nor_the_preference_is_exceeded():
-    assert settle(sizer(max_message_bytes=16_384), 0.0) == 16_384
-    assert settle(sizer(), 0.0) == 131_072
-    assert settle(sizer(preferred_message_bytes=1 << 20), 0.0) == 262_144
+    assert settle(sizer(max_message_bytes=16_384), 0.0) == 16_384 // 1160 * 1160
+    assert settle(sizer(), 0.0) == 131_072 // 1160 * 1160
+    assert settle(sizer(preferred_message_bytes=1 << 20), 0.0) == 262_144 // 1160 * 1160
     assert sizer(max_message_bytes=1200).payload_bytes == 1155
 
 
 def test_a_slow_link_gets_messages_of_a_tenth_of_a_second():
-    assert settle(sizer(), 0.0, rate=400_000.0) == 40_000
-    assert settle(sizer(), 0.0, rate=1_000.0) == 16_384
+    assert settle(sizer(), 0.0, rate=400_000.0) == 40_000 // 1160 * 1160
+    assert settle(sizer(), 0.0, rate=1_000.0) == 16_384 // 1160 * 1160
 
 
 def test_a_maximum_without_room_for_payload_is_an_error():

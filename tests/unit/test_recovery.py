@@ -4,7 +4,14 @@ import pytest
 
 from tallow_cli.core.frames import Ack
 from tallow_cli.core.messagesize import NETWORK_PACKET_BYTES
-from tallow_cli.core.recovery import MAX_ACK_DELAY_S, MAX_PTO_S, ChannelRecovery, LossEstimator, RttEstimator
+from tallow_cli.core.recovery import (
+    MAX_ACK_DELAY_S,
+    MAX_PTO_S,
+    RETRANSMISSION_RTTS,
+    ChannelRecovery,
+    LossEstimator,
+    RttEstimator,
+)
 from tallow_cli.errors import PeerProtocolError
 
 
@@ -61,6 +68,17 @@ def test_nine_eighths_of_a_round_trip_make_an_older_packet_lost(recovery, rtt):
     assert deadline == pytest.approx(1.1125)
     assert numbers(recovery.detect_lost(deadline, rtt)) == [0]
     assert recovery.deadline(rtt) is None
+
+
+def test_where_the_channel_sends_again_by_itself_only_age_makes_a_packet_lost(rtt):
+    recovery = ChannelRecovery(retransmissions=2)
+    send(recovery, 9, at=1.0)
+    recovery.on_ack(1.1, ack((1, 8)))
+    assert recovery.detect_lost(1.1, rtt) == []
+    deadline = recovery.deadline(rtt)
+    assert deadline == pytest.approx(1.0 + (9 / 8 + 2 * RETRANSMISSION_RTTS) * 0.1)
+    assert recovery.detect_lost(deadline - 0.001, rtt) == []
+    assert numbers(recovery.detect_lost(deadline, rtt)) == [0]
 
 
 def test_a_packet_newer_than_every_ack_is_never_lost_but_probed(recovery, rtt):

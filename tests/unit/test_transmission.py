@@ -21,6 +21,7 @@ def start(total=200_000, *, channels=2, chunk=40_000, credit=1 << 30, **changes)
         "now": 0.0,
         "sealed": True,
         "reliable": False,
+        "retransmissions": 0,
         "max_message_bytes": 262_144,
         "preferred_message_bytes": 131_072,
         "memory_bytes": 1 << 25,
