@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final, cast
 
 from aiortc import RTCCertificate, RTCDataChannel, RTCDtlsTransport, RTCIceTransport, RTCSctpTransport
@@ -15,6 +16,8 @@ from tallow_cli.net.udp_buffers import receive_buffer_bytes
 if TYPE_CHECKING:
     from tallow_cli.net.description import Description, DtlsRole
 
+# For routes where GSO goes wrong without an error, and to measure what it brings.
+NO_OFFLOAD_VARIABLE: Final = "TALLOW_NO_OFFLOAD"
 # Announced by a side whose UDP socket may receive so much at once. Linux counts 2,304 bytes for a datagram of
 # Ethernet's size: 2 MiB hold 900 of them.
 LARGE_BUFFER_CAPABILITY: Final = "rcvbuf-2m"
@@ -36,7 +39,7 @@ class TurboEngine:
     retransmissions = 2
 
     def __init__(self, *, offload: bool = True) -> None:
-        self._offload = offload
+        self._offload = offload and os.environ.get(NO_OFFLOAD_VARIABLE, "") in ("", "0")
         self._dtls: BatchDtlsTransport | None = None
         self._sctp: TurboSctpTransport | None = None
 

@@ -17,9 +17,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from tests.lab.namespaces import ADDRESS_B, PROFILES, Lab, Profile, lab, missing
@@ -32,6 +32,7 @@ AIORTC_BYTES, AIORTC_LOSSY_BYTES = 40_000_000, 3_000_000
 SIZE_LIMIT_BYTES = 1_500_000_000
 RAW_MBPS = 1200  # what to expect where the link has no rate
 BLOCK = 1_000_000
+COMPANY_S, COMPANY_AFTER_S, COMPANY_BYTES = 45, 6, 120_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,10 @@ def main() -> int:
     parser.add_argument("--no-peers", action="store_true", help="only Tallow's default engine")
     arguments = parser.parse_args()
     print(
-        "| link | turbo Mbit/s | share of the link | iperf3 BBR | iperf3 CUBIC | aiortc | CPU s/GB | MiB | RTT ms |"
+        "| link | turbo Mbit/s | share of the link | without GSO, GRO | iperf3 BBR | iperf3 CUBIC | aiortc | CPU s/GB "
+        "| MiB | RTT ms |"
     )
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as directory:
         for name in arguments.profiles.split(","):
             profile = PROFILES[name]
@@ -62,17 +64,60 @@ def main() -> int:
                 print(f"| {name} | left out: {reason} |", flush=True)
                 continue
             print(row(profile, Path(directory), arguments.runs, peers=not arguments.no_peers), flush=True)
+        if not arguments.no_peers and not missing(PROFILES["clean"]) and shutil.which("iperf3"):
+            print("\n| queue | turbo Mbit/s | a CUBIC flow that was there before, meanwhile |")
+            print("| --- | ---: | ---: |")
+            for queue_bdp in (1.0, 0.5):
+                print(company(queue_bdp, Path(directory)), flush=True)
     return 0
+
+
+def company(queue_bdp: float, directory: Path) -> str:
+    """One transfer beside one CUBIC flow on 100 Mbit/s and 50 ms: what each has while both are there."""
+    profile = replace(PROFILES["clean"], queue_bdp=queue_bdp)
+    with lab(profile) as hosts:
+        server = subprocess.Popen([*hosts.on_b, "iperf3", "-s", "-1"], stdout=subprocess.DEVNULL)
+        time.sleep(0.3)
+        client = [
+            *hosts.on_a,
+            "iperf3",
+            "-c",
+            ADDRESS_B,
+            "-C",
+            "cubic",
+            "-t",
+            str(COMPANY_S),
+            "-i",
+            "1",
+            "-J",
+        ]
+        cubic = subprocess.Popen(client, stdout=subprocess.PIPE, text=True)
+        began = time.monotonic()
+        time.sleep(COMPANY_AFTER_S)
+        ours = transfer(hosts, directory, "turbo", COMPANY_BYTES)
+        ended = time.monotonic() - began
+        output, _ = cubic.communicate()
+        server.wait(5)
+    intervals = [interval["sum"] for interval in json.loads(output)["intervals"]]
+    together = [
+        interval["bits_per_second"] / 1e6
+        for interval in intervals
+        if interval["start"] > COMPANY_AFTER_S + 2 and interval["end"] < ended
+    ]
+    return f"| {queue_bdp:g} BDP | {ours.mbps:.0f} | {mean(together):.0f} |"
 
 
 def row(profile: Profile, directory: Path, runs: int, *, peers: bool) -> str:
     """One link's figures."""
     expected = profile.rate_mbps or RAW_MBPS
     turbo: list[Run] = []
-    others: dict[str, list[float]] = {"bbr": [], "cubic": [], "aiortc": []}
+    others: dict[str, list[float]] = {"singly": [], "bbr": [], "cubic": [], "aiortc": []}
     with lab(profile) as hosts:
         for _ in range(runs):
             turbo.append(transfer(hosts, directory, "turbo", size_for(expected)))
+            if peers and not profile.loss_percent:
+                singly = transfer(hosts, directory, "turbo", size_for(expected) // 2, offload=False)
+                others["singly"].append(singly.mbps)
             if peers:
                 for congestion in ("bbr", "cubic"):
                     others[congestion].append(iperf(hosts, congestion))
@@ -115,10 +160,12 @@ def iperf(hosts: Lab, congestion: str) -> float:
         return 0.0
 
 
-def transfer(hosts: Lab, directory: Path, engine: str, size: int) -> Run:
+def transfer(hosts: Lab, directory: Path, engine: str, size: int, *, offload: bool = True) -> Run:
     """One real transfer, file to file, by the real commands."""
     source = random_file(directory, size)
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(directory), "TALLOW_NO_MDNS": "1"}
+    if not offload:
+        environment["TALLOW_NO_OFFLOAD"] = "1"
     tallow = [sys.executable, "-m", "tallow_cli"]
     with received(directory) as target:
         send = ["send", str(source), "--json", "--engine", engine]
