@@ -9,7 +9,9 @@ from tallow_cli.errors import PeerProtocolError
 
 RATE_INTERVAL_S = 0.1  # one sample of the delivery rate, and at least a round trip
 FIRST_RATE_INTERVAL_S = 0.02  # the first samples are rough and early: they open the bound in flight
-FIRST_RATE_SAMPLES = 3
+FIRST_RATE_SAMPLES = 5
+EARLY_GROWTH = 2
+EARLY_PATHS = 2  # the first samples may be that much too low
 RATE_SAMPLES = 10  # the estimate is their maximum: about a second, so that a hiccup does not count
 QUEUE_TARGET_S = 0.1  # of data at the present rate, beyond the round trip; more would only be latency
 INITIAL_IN_FLIGHT_BYTES = 256 * 1024  # before a rate is known
@@ -59,12 +61,15 @@ def in_flight_bound(
 
     What the path takes in the smallest round trip seen, and the queue target on top. The minimum and not the
     mean: the mean contains our own queue, and a bound that grows with its own queue has no bound. The first
-    samples of the rate contain the wait for the first ACK: meanwhile every byte delivered adds one, as in TCP's
-    slow start. `round_trips`: how many of them a message may take, if the channel below sends packets again.
+    samples of the rate contain the wait for the first ACK: meanwhile every byte delivered adds two. TCP's slow
+    start adds one; the congestion control below starts faster than that, and must be what waits for the path. `round_trips`: how many of them a message may take, if the channel below sends packets again.
     """
     path_bytes = int(rate.bytes_per_s * ((min_rtt_s or 0.0) * round_trips + QUEUE_TARGET_S))
-    early_bytes = rate.early_bytes
-    least_bytes = MIN_IN_FLIGHT_BYTES if early_bytes is None else INITIAL_IN_FLIGHT_BYTES + early_bytes
+    least_bytes = MIN_IN_FLIGHT_BYTES
+    if rate.early_bytes is not None:
+        least_bytes = INITIAL_IN_FLIGHT_BYTES + EARLY_GROWTH * rate.early_bytes
+        if path_bytes:
+            least_bytes = min(least_bytes, max(INITIAL_IN_FLIGHT_BYTES, EARLY_PATHS * path_bytes))
     return max(path_bytes, least_bytes, 2 * message_bytes)
 
 

@@ -92,7 +92,7 @@ def test_the_rate_is_not_sampled_within_a_round_trip():
 def steady(bytes_per_s):
     rate = DeliveryRate()
     rate.started(0.0)
-    for step in range(1, 5):
+    for step in range(1, 8):
         rate.delivered(step * 0.5, bytes_per_s // 2, 0.01)
     return rate
 
@@ -104,12 +104,12 @@ def test_the_bound_in_flight_is_the_path_and_a_tenth_of_a_second():
     assert in_flight_bound(steady(1_000), 0.05, 131_072) == 262_144
 
 
-def test_at_first_every_delivered_byte_lets_one_more_be_on_its_way():
+def test_at_first_every_delivered_byte_lets_two_more_be_on_their_way():
     rate = DeliveryRate()
     assert in_flight_bound(rate, None, 1160) == INITIAL_IN_FLIGHT_BYTES
     rate.started(0.0)
     rate.delivered(0.001, 100_000, 0.05)
-    assert in_flight_bound(rate, 0.05, 1160) == INITIAL_IN_FLIGHT_BYTES + 100_000
+    assert in_flight_bound(rate, 0.05, 1160) == INITIAL_IN_FLIGHT_BYTES + 200_000
     assert in_flight_bound(rate, 0.05, 1_000_000) == 2_000_000
 
 
