@@ -363,7 +363,7 @@ class Bbr(CongestionController):
         bandwidth = self.model.bandwidth
         if not bandwidth:
             return
-        if not self._pipe_is_full:
+        if not self._pipe_is_full and self.model.min_rtt_s:
             # The first samples are of a window, not of the path.
             bandwidth = max(bandwidth, self._initial_cwnd / self.model.min_rtt_s)
         gain = self._state.pacing_gain

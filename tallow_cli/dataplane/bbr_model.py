@@ -38,6 +38,9 @@ BASELINE_LOSS_WEIGHT = 1 / 16
 # Fewer holes than this are a fading radio's bursts, not an overflowing queue, which drops a bit of every batch.
 # Chromium's BBR asks for two a round, v3's Startup for six.
 CONGESTION_HOLES = 3
+# … unless it is lost again and again: a buffer that holds less than one of our bursts loses its tail in one piece. Two
+# points for each verdict above `HARD_LOSS`, one less for each other: more than these, and it counts.
+HARD_LOSS_SCORE = 2
 # How far a round may exceed the path's own loss by chance: in 400 packets at 1 % by another percent, often.
 CHANCE_SIGMAS = 2.0
 # The lower bound stays a little above what arrived: pacing below the estimate would turn it into a ratchet.
@@ -80,6 +83,7 @@ class PathModel:
         self.loss_rate = 0.0
         self.loss_holes = 0
         self.judged_packets = 1.0
+        self._hard_losses = 0  # points; see HARD_LOSS_SCORE
         self.baseline_loss = 0.0
         self._baseline_rounds = 0
         self._bandwidth_lo: BytesPerSecond = float("inf")
@@ -136,7 +140,9 @@ class PathModel:
 
     def has_loss_beyond(self, excess: float) -> bool:
         """The last round lost that much more than the path loses anyway, beyond chance, and in several places."""
-        if not self.has_loss_verdict or self.loss_holes < CONGESTION_HOLES:
+        if not self.has_loss_verdict:
+            return False
+        if self.loss_holes < CONGESTION_HOLES and self._hard_losses <= HARD_LOSS_SCORE:
             return False
         chance = CHANCE_SIGMAS * sqrt(self.baseline_loss / self.judged_packets)
         return self.loss_rate > min(self.baseline_loss + excess + chance, HARD_LOSS)
@@ -280,6 +286,9 @@ class PathModel:
             return
         self.loss_rate = lost / (lost + delivered)
         self.loss_holes = self._lost_holes
+        self._hard_losses = max(
+            0, self._hard_losses + (HARD_LOSS_SCORE if self.loss_rate > HARD_LOSS else -1)
+        )
         self.judged_packets = (lost + delivered) / self.mtu_bytes
         self._lost_bytes = self._lost_holes = self._delivered_bytes = 0
 

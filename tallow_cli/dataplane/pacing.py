@@ -71,6 +71,11 @@ class Pacer:
         self._refill(now)
         self._tokens -= size_bytes
 
+    def on_idle(self, now: float) -> None:
+        """There was nothing to send until now: what accrued meanwhile was not owed to a late timer."""
+        self._refill(now)
+        self._tokens = min(self._tokens, float(self._quantum))
+
     def next_send_at(self, now: float) -> float:
         """When `budget` will next be above zero; `now` or earlier means at once."""
         self._refill(now)

@@ -13,7 +13,7 @@ from tallow_cli.dataplane.batches import BatchBuilder
 from tallow_cli.dataplane.congestion import ControllerConfig, create_controller
 from tallow_cli.dataplane.delivery_rate import DeliveryRateEstimator
 from tallow_cli.dataplane.outbound import OutboundMessage, SendQueue
-from tallow_cli.dataplane.pacing import Pacer
+from tallow_cli.dataplane.pacing import MAX_LATENESS_S, Pacer
 from tallow_cli.dataplane.packets import (
     FLAG_IMMEDIATE,
     PACKET_OVERHEAD_BYTES,
@@ -87,6 +87,7 @@ class Sender:
         self._rack_at: float | None = None
         self._probe_due = False  # send one packet whatever the windows say: tail loss probe
         self._probe_outstanding = False
+        self._dry_since: float | None = 0.0  # since when there has been nothing to send
         self._zero_probe_at = 0.0
         self._forward_sent_end = initial_tsn
         self._forward_repeats = 0
@@ -279,9 +280,15 @@ class Sender:
         window = self.window
         if not self.has_something_to_send:
             self._probe_due = False
+            if self._dry_since is None:
+                self._dry_since = now
             if window.inflight_bytes < self.controller.cwnd_bytes and not self._estimator.is_app_limited:
                 self._estimator.mark_app_limited(window.inflight_bytes)
             return
+        if self._dry_since is not None:
+            if now - self._dry_since > MAX_LATENESS_S:
+                self.pacer.on_idle(now)
+            self._dry_since = None
         allowed = min(self.controller.cwnd_bytes - window.inflight_bytes, self.pacer.budget(now))
         if self._probe_due:
             allowed, self._probe_due = max(allowed, 1), False
@@ -302,6 +309,8 @@ class Sender:
         self._send_new(now, room, runs, batches)
         if runs:
             self._on_sent(now, runs, inflight_before, was_idle=was_idle)
+        if not self.has_something_to_send:
+            self._dry_since = now
         if allowed > window.inflight_bytes - inflight_before and not self.window.has_lost:
             # The application or the peer's window stopped us, not the path.
             self._estimator.mark_app_limited(window.inflight_bytes)

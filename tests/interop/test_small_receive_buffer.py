@@ -13,9 +13,6 @@ MESSAGE_BYTES = 262_144
 
 
 @pytest.mark.sim
-@pytest.mark.xfail(
-    reason="BBR stays in start-up, at twice the rate, however many such bursts lose their tails"
-)
 @pytest.mark.parametrize("drain_mbps", [200, 500, 1000])
 def test_a_sender_of_now_and_then_a_large_message_learns_what_the_receiver_can_take(drain_mbps: int) -> None:
     drain = LinkConfig(rate_bps=drain_mbps * 1e6, delay_s=0.0002, queue_bytes=BUFFER_PACKETS * 1500)

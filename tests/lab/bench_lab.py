@@ -24,7 +24,7 @@ from typing import Any
 
 from tests.lab.namespaces import ADDRESS_B, PROFILES, Lab, Profile, lab, missing
 
-SECONDS = 14  # about how long a run should take, so that the start weighs little
+SECONDS = 20  # about how long a run should take, so that the start, half a second of it, weighs little
 IPERF_SECONDS = 8
 # What aiortc may be expected to move, for runs of a few seconds; the loss decides.
 AIORTC_RUNS = 2

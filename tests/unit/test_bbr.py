@@ -170,6 +170,20 @@ def lossy_round(model: PathModel, lost_packets: int, holes: int, rtt_s: float, *
     )
 
 
+def test_much_loss_in_one_piece_counts_when_it_comes_again() -> None:
+    model = PathModel(MTU)
+    lossy_round(model, 0, 0, 0.05)
+    lossy_round(model, 60, 1, 0.05)
+    assert not model.has_excess_loss, "a fade of the radio"
+    lossy_round(model, 0, 0, 0.05)
+    lossy_round(model, 60, 1, 0.05)
+    assert model.has_excess_loss, "each burst is longer than somebody's buffer"
+    for _ in range(4):
+        lossy_round(model, 0, 0, 0.05)
+    lossy_round(model, 60, 1, 0.05)
+    assert not model.has_excess_loss, "long ago"
+
+
 def test_excess_loss_is_what_exceeds_the_baseline_by_two_percent_in_several_places() -> None:
     model = PathModel(MTU)
     lossy_round(model, 0, 0, 0.05)

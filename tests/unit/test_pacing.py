@@ -53,6 +53,14 @@ def test_at_very_high_rates_what_is_saved_fits_a_small_receive_buffer() -> None:
     assert pacer.budget(1.0) <= 65_536 + MAX_SAVED_BYTES + 1
 
 
+def test_after_a_time_with_nothing_to_send_only_one_gulp_leaves_at_once() -> None:
+    pacer = Pacer(RATE, QUANTUM)
+    pacer.set_rate(RATE, QUANTUM)
+    pacer.budget(0.0)
+    pacer.on_idle(100.0)
+    assert pacer.budget(100.0) == QUANTUM
+
+
 def test_a_receiver_with_a_large_buffer_lets_more_be_made_up_for() -> None:
     pacer = Pacer(1e9, 65_536, LARGE_SAVED_BYTES)
     pacer.set_rate(1e9, 65_536)
