@@ -62,7 +62,8 @@ def in_flight_bound(
     What the path takes in the smallest round trip seen, and the queue target on top. The minimum and not the
     mean: the mean contains our own queue, and a bound that grows with its own queue has no bound. The first
     samples of the rate contain the wait for the first ACK: meanwhile every byte delivered adds two. TCP's slow
-    start adds one; the congestion control below starts faster than that, and must be what waits for the path. `round_trips`: how many of them a message may take, if the channel below sends packets again.
+    start adds one; the congestion control below starts faster than that, and must be what waits for the path.
+    `round_trips`: how many of them a message may take, if the channel below sends packets again.
     """
     path_bytes = int(rate.bytes_per_s * ((min_rtt_s or 0.0) * round_trips + QUEUE_TARGET_S))
     least_bytes = MIN_IN_FLIGHT_BYTES

@@ -309,8 +309,7 @@ class Sender:
         self._send_new(now, room, runs, batches)
         if runs:
             self._on_sent(now, runs, inflight_before, was_idle=was_idle)
-        if not self.has_something_to_send:
-            self._dry_since = now
+        self._dry_since = None if window.has_lost or self.queue else now
         if allowed > window.inflight_bytes - inflight_before and not self.window.has_lost:
             # The application or the peer's window stopped us, not the path.
             self._estimator.mark_app_limited(window.inflight_bytes)

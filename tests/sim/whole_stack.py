@@ -12,6 +12,7 @@ from random import Random
 
 from tallow_cli.core.sending import SendOptions
 from tallow_cli.dataplane.packets import PACKET_OVERHEAD_BYTES
+from tallow_cli.net.turbo_engine import TurboEngine
 from tests.sim.associations import DTLS_BYTES, End, make_configs
 from tests.sim.channels import CONTROL
 from tests.sim.link import IP_UDP_OVERHEAD_BYTES, PRESETS, Link, PathPreset
@@ -19,8 +20,6 @@ from tests.sim.profiles import MAX_PACKET_BYTES
 from tests.sim.transfer import Scenario, Simulation
 
 PPID_BINARY = 53
-# As in the product: net.turbo_engine.
-TURBO_RETRANSMISSIONS = 2
 
 
 class SctpPair:
@@ -159,7 +158,7 @@ def measure_transfer(
     seed: int = 1,
     chunk_bytes: int = 131_072,
     congestion: str = "bbr",
-    retransmissions: int = 0,
+    retransmissions: int = TurboEngine.retransmissions,
 ) -> TransferMeasurement:
     """Send `size_bytes` over the preset; raises AssertionError unless every byte arrives where it belongs."""
     scenario = Scenario(
