@@ -1,9 +1,10 @@
 """How much of a chunk one DataChannel message carries.
 
-With `maxRetransmits=0` one lost network packet discards its whole message, so a message of n packets is lost
-with 1 - (1 - p)^n, and then n - 1 packets that did arrive are sent again: that wastes about (n - 1) p of the
-link. A message costs headers, a tag and the work at both ends, which wastes a share that falls with n. The n at
-which the sum is least wins, as long as the expected loss of a message stays under 5 %.
+On an unreliable channel a network packet that stays lost (after `maxRetransmits` repetitions, or none) discards its
+whole message: with p such losses a message of n packets is lost with 1 - (1 - p)^n, and then n - 1 packets that did
+arrive are sent again: that wastes about (n - 1) p of the link. A message costs headers, a tag and the work at both
+ends, which wastes a share that falls with n. The n at which the sum is least wins, as long as the expected loss of a
+message stays under 5 %.
 """
 
 from __future__ import annotations
