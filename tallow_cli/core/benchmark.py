@@ -116,7 +116,7 @@ class TransferBenchmark:
         """Take in the state at `now`; what is None is unknown.
 
         `total_bytes` counts what the other side has and never falls; `rtt_s` is the newest round trip;
-        `loss` the lost fraction of the packets sent lately (0-1). `cpu_fraction` is this process's share of one core,
+        `loss` the lost fraction of the packets sent lately (0-1). `cpu_fraction` is what this process needs of a core,
         `memory_fraction` how much of its memory is in use (both 0-1 and may exceed 1), `limited_by` what kept
         the sender from sending more just now.
         """

@@ -66,7 +66,7 @@ class Facts:
     min_rtt_ms: float | None = None
     variation: float = 0.0  # coefficient of variation of the rate
     sample_count: int = 0
-    cpu_fraction: float | None = None  # of one core
+    cpu_fraction: float | None = None  # of one core: used, or waited for while others had it
     memory_fraction: float | None = None
     limited_by: LimitedBy | None = None
     link_mbps: float | None = None
@@ -220,7 +220,7 @@ def _on_backpressure(facts: Facts) -> str:
 def _on_cpu(facts: Facts) -> str:
     if facts.cpu_fraction is not None:
         return (
-            f"This process kept a core {_percent(facts.cpu_fraction)} busy ({_network(facts)}). "
+            f"This process needed a core {_percent(facts.cpu_fraction)} of the time ({_network(facts)}). "
             "Close other programs or use a faster machine; --no-encrypt leaves the encryption to DTLS alone."
         )
     return (

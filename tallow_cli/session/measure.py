@@ -134,18 +134,27 @@ def channel_stats(
 
 
 class _ProcessUse:
-    """This process's share of one core, and how full the machine's memory is."""
+    """The share of one core this process needs, and how full the machine's memory is."""
 
     def __init__(self, now: float) -> None:
         self._at = now
-        self._cpu_s = time.process_time()
+        self._cpu_s = _needed_cpu_s()
 
     def use(self, now: float) -> tuple[float | None, float | None]:
-        cpu_s = time.process_time()
+        cpu_s = _needed_cpu_s()
         elapsed_s = now - self._at
         fraction = (cpu_s - self._cpu_s) / elapsed_s if elapsed_s > 0 else None
         self._at, self._cpu_s = now, cpu_s
         return fraction, _memory_fraction()
+
+
+def _needed_cpu_s() -> float:
+    """How long the event loop's thread has run, or was ready to run while others had the cores; where the system does
+    not say (no /proc/self/schedstat), the processor time of the process."""
+    with suppress(OSError, ValueError), open("/proc/self/schedstat", encoding="ascii") as file:
+        ran_ns, waited_ns, _ = file.read().split()
+        return (int(ran_ns) + int(waited_ns)) / 1e9
+    return time.process_time()
 
 
 def _memory_fraction() -> float | None:

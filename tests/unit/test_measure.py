@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tallow_cli.core.driving import ChannelCounters
 from tallow_cli.net.channels import ParallelChannelManager
+from tallow_cli.session import measure
 from tallow_cli.session.events import Done, Progress, SessionEvent, Stats
 from tallow_cli.session.measure import Meter, Sample
 from tests.support.fake_link import FakeChannel, FakeLink, FakeNetwork
@@ -84,3 +87,29 @@ def test_all_of_it_is_claimed_only_at_the_end(events: list[SessionEvent], link: 
     subject.tick(100.2, Sample(1_000_000), counters())  # every byte is there, none is verified
     subject.finish(100.4, Sample(1_000_000))
     assert [event.bytes for event in events if isinstance(event, Progress)] == [999_999, 1_000_000]
+
+
+def test_a_loop_that_never_sleeps_needs_a_whole_core_whoever_has_the_cores() -> None:
+    began = time.monotonic()
+    use = measure._ProcessUse(began)
+    while time.monotonic() < began + 0.3:
+        pass
+    needed, _ = use.use(time.monotonic())
+    assert needed is not None
+    assert 0.8 < needed < 1.2
+
+
+def test_a_loop_that_sleeps_needs_little() -> None:
+    use = measure._ProcessUse(time.monotonic())
+    time.sleep(0.2)
+    needed, _ = use.use(time.monotonic())
+    assert needed is not None
+    assert needed < 0.5
+
+
+def test_without_schedstat_the_processor_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("builtins.open", refuse)
+    assert measure._needed_cpu_s() == pytest.approx(time.process_time(), abs=0.1)
