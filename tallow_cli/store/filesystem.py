@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
 
-from tallow_cli.store.page_cache import write_behind
+from tallow_cli.store.page_cache import pread, write_behind
 
 Data = bytes | bytearray | memoryview
 
@@ -107,10 +107,7 @@ class Filesystem:
         return os.write(fd, data)
 
     def read(self, fd: int, offset: int, size: int) -> bytes:
-        if _HAS_PWRITE:
-            return os.pread(fd, size, offset)
-        os.lseek(fd, offset, os.SEEK_SET)
-        return os.read(fd, size)
+        return pread(fd, size, offset)
 
     def allocate(self, fd: int, size: int) -> None:
         """Reserve the blocks of a file, so that a full disk shows before the bytes are sent."""
