@@ -1,8 +1,9 @@
 """The whole stack in virtual time: the transfer protocol (core) over the data plane (dataplane) over the emulator.
 
 `SctpPair` stands where `channels.py` has its message-level wires: two associations and two links, seen from each
-side as a `SctpWire`. Channel 0 is ordered and reliable, the others unordered and never retransmitted, as in the
-product. What it leaves out is DTLS (37 bytes a packet are counted) and the operating system.
+side as a `SctpWire`. Channel 0 is ordered and reliable, the others unordered, with as many retransmissions as the
+transfer is told of, as in the product. What it leaves out is DTLS (37 bytes a packet are counted) and the operating
+system.
 """
 
 from __future__ import annotations
