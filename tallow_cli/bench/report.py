@@ -1,4 +1,4 @@
-"""What a benchmark found: medians and spreads, as a table, as JSON objects, as CSV."""
+"""What a benchmark found: medians and spreads, in sentences, as JSON objects, as CSV."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from tallow_cli.bench.emulated_link import LinkSpec
 from tallow_cli.bench.runner import RunResult
 from tallow_cli.bench.scenarios import Scenario
 from tallow_cli.core.throughput import format_throughput
 from tallow_cli.errors import BelowThresholdError, TargetUnwritable
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 GIGABYTE: Final = 1_000_000_000
 # With two cores and some load the emulator is 0.1 ms late at 100 Mbit/s and 0.4 ms at 300; more is jitter that a
@@ -132,44 +129,6 @@ def run_line(result: RunResult, runs: int) -> str:
     """One line for people about a run that just ended."""
     rate = format_throughput(result.mbps)
     return f"Run {result.run} of {runs}, {result.subject}: {rate} ({result.seconds:.2f} s)"
-
-
-def table(report: Report) -> Table:
-    """Return the report as a rich table, for standard error."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    result = Table(
-        box=SIMPLE_HEAD,
-        title=f"Mbit/s with {report.size_bytes:,} bytes per run{_over(report.emulated)}",
-        title_justify="left",
-        collapse_padding=True,
-        pad_edge=False,
-    )
-    result.add_column("", no_wrap=True)
-    for heading in ("median", "min to max", "spread", "RTT ms", "loss %", "quality", "CPU s/GB", "MiB"):
-        result.add_column(heading, justify="right", no_wrap=True)
-    for summary in report.summaries:
-        result.add_row(summary.subject, *_cells(summary))
-    return result
-
-
-def _over(emulated: LinkSpec | None) -> str:
-    return "" if emulated is None else f" over {emulated}"
-
-
-def _cells(summary: Summary) -> list[str]:
-    rates, decimals = summary.mbps, 1 if summary.mbps.median < 100 else 0
-    return [
-        f"{rates.median:.{decimals}f}",
-        f"{rates.min:.{decimals}f} to {rates.max:.{decimals}f}",
-        f"{100 * rates.relative:.0f} %",
-        "" if summary.rtt_ms is None else f"{summary.rtt_ms:.1f}",
-        "" if summary.loss is None else f"{100 * summary.loss:.1f}",
-        "" if summary.quality_score is None else f"{summary.quality_score:.0f}",
-        f"{summary.sender_cpu_s_per_gb:.0f} + {summary.receiver_cpu_s_per_gb:.0f}",
-        "" if summary.max_rss_bytes is None else f"{summary.max_rss_bytes / 2**20:.0f}",
-    ]
 
 
 def closing_lines(report: Report) -> list[str]:

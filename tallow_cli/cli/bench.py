@@ -168,7 +168,8 @@ class _Output:
             self._line(run_line(result, runs))
 
     def report(self, report: Report, fail_below: float | None) -> None:
-        from tallow_cli.bench.report import closing_lines, summary_fields, table
+        from tallow_cli.bench.report import closing_lines, summary_fields
+        from tallow_cli.cli.bench_table import table
 
         if self._json:
             self._object("summary", summary_fields(report, fail_below))

@@ -25,7 +25,7 @@ virtual ones) owns those and runs this loop, from ONE thread or task:
 
    * `events()`  what happened, oldest first. After `Failed` or `Finished` no more events come.
    * `packets(now)`  what to send, in order. Seal each (or not) and hand it to its channel at once.
-     Call again until it returns nothing: one call gives at most about 1 MiB.
+     Call again until it returns nothing: one call gives at most about 256 KiB of control and as much of data.
    * sender: `next_read(now)` until it returns None: ranges to read (in threads if liked);
      receiver: `writes()`.
 
@@ -39,7 +39,7 @@ more and keep the connection until the control channel's buffer is empty. The re
 `Finished`; the sender, after its `Finished`, waits for that close, a few seconds at most.
 
 Numbers: each machine numbers the packets of every channel from 0. A shell that seals anything else under the
-same key must take a channel index no machine uses (above MAX_CHANNELS of frames.py), or nonces would repeat.
+same key must take a channel index no machine uses (above MAX_CHANNEL_INDEX of frames.py), or nonces would repeat.
 """
 
 from __future__ import annotations

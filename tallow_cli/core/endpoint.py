@@ -12,7 +12,8 @@ from tallow_cli.core.messages import Cancel, ControlMessage, bounded_sentence
 from tallow_cli.core.messages import Failed as FailedMessage
 from tallow_cli.errors import PeerCancelled, PeerFailed, PeerProtocolError, PeerVanished, TallowError
 
-PACKETS_BUDGET_BYTES = 256 * 1024  # of one `packets` call: the shell's loop gets a turn in between
+# Of one `packets` call, for control and for data each: the shell's loop gets a turn in between.
+PACKETS_BUDGET_BYTES = 256 * 1024
 
 Event = TypeVar("Event")
 

@@ -90,7 +90,7 @@ class SendCredit:
 
 
 class ReceiveWindow:
-    """The receiver's side of credit: bytes written + window. `exceeded` data is the sender's fault."""
+    """The receiver's side of credit: bytes written + window. Data beyond it is the sender's fault."""
 
     def __init__(self, window_bytes: int) -> None:
         self._window_bytes = window_bytes

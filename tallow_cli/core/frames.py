@@ -30,7 +30,7 @@ SEAL_BYTES = 16  # the AEAD tag that follows a sealed payload
 FLOOR_BYTES = 9
 DATA_HEADER_BYTES = 10
 CONTROL_HEADER_BYTES = 2
-MAX_CHANNELS = 16  # data channels a peer may number; Tallow opens at most 4
+MAX_CHANNEL_INDEX = 16  # data channels a peer may number; Tallow opens at most 4
 MAX_NUMBER = 2**56 - 1  # packet numbers fill 56 bits of the AEAD nonce
 MAX_OFFSET = 2**63 - 1  # no file system holds more
 MAX_ACK_RANGES = 256  # what a parser takes
@@ -105,7 +105,7 @@ def parse_header_untrusted(message: bytes | bytearray | memoryview) -> PacketHea
     form, channel, number = _HEADER.unpack_from(message)
     if form > 1:
         raise PeerProtocolError(f"an unknown packet form {form}")
-    if channel > MAX_CHANNELS:
+    if channel > MAX_CHANNEL_INDEX:
         raise PeerProtocolError(f"a packet of channel {channel}")
     if number > MAX_NUMBER:
         raise PeerProtocolError("a packet number beyond 56 bits")
@@ -241,7 +241,7 @@ def _ack(view: memoryview, position: int) -> tuple[Ack, int]:
         raise PeerProtocolError("an ACK frame cut short")
     _, channel, largest, delay_us, length, count = _ACK.unpack_from(view, position)
     position += _ACK.size
-    if not 1 <= channel <= MAX_CHANNELS:
+    if not 1 <= channel <= MAX_CHANNEL_INDEX:
         raise PeerProtocolError(f"an ACK of channel {channel}")
     if largest > MAX_NUMBER:
         raise PeerProtocolError("an ACK of a packet number beyond 56 bits")

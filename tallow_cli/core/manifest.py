@@ -37,7 +37,7 @@ __all__ = [
 
 MAX_ENTRIES: Final = 100_000  # a consent list nobody reads any more; 32 MiB of names; seconds to create
 MAX_MANIFEST_BYTES: Final = 32 * 1024 * 1024  # MAX_ENTRIES at some 300 bytes each
-MAX_TOTAL_BYTES: Final = 2**62  # offsets travel as QUIC varints (RFC 9000 section 16)
+MAX_TOTAL_BYTES: Final = 2**62  # offsets travel in 64 bits; sums of them stay below 2^63
 MAX_TEXT_BYTES: Final = 1024 * 1024  # --text is held in memory and shown on a terminal
 MAX_ABS_MTIME_NS: Final = 2**62  # 1823 to 2116; beyond, file systems clamp or fail
 PERMISSION_BITS: Final = 0o777  # setuid, setgid and sticky are never granted to a peer

@@ -193,7 +193,7 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Finished]):
     # The network ----------------------------------------------------------------------------------------------
 
     def packets(self, now: float) -> list[OutgoingPacket]:
-        """What to send now, in order; at most about 1 MiB. Call again until it is empty."""
+        """What to send now, in order; at most about twice PACKETS_BUDGET_BYTES. Call again until it is empty."""
         packets = self._control.packets(PACKETS_BUDGET_BYTES)
         if self._state in _ACCEPTED:
             due = [index for index, tracker in self._trackers.items() if _is_due(tracker, now)]

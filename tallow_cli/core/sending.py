@@ -225,7 +225,7 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
             )
 
     def packets(self, now: float) -> list[OutgoingPacket]:
-        """What to send now, in order; at most about 1 MiB. Call again until it is empty."""
+        """What to send now, in order; at most about twice PACKETS_BUDGET_BYTES. Call again until it is empty."""
         packets = self._control.packets(PACKETS_BUDGET_BYTES)
         if self._state in (SendState.SENDING, SendState.COMPLETING):
             packets += self._way.packets(now, PACKETS_BUDGET_BYTES)

@@ -13,14 +13,12 @@ from typing import Final, Literal
 
 import msgspec
 
+from tallow_cli.crypto.bodies import MAX_CAPABILITIES, MAX_DESCRIPTION_BYTES
 from tallow_cli.errors import PeerProtocolError
 from tallow_cli.net.channels import MAX_CHANNELS, MIN_CHANNELS
 
 DESCRIPTION_VERSION: Final = 1
-# A full description with 32 IPv6 candidates is about 5 KiB; the signaling server relays at most 64 KiB.
-MAX_DESCRIPTION_BYTES: Final = 16 * 1024
 MAX_CANDIDATES: Final = 32
-MAX_CAPABILITIES: Final = 32
 # Below this a single control message might not fit; above 2^30 aiortc and everyone else refuse anyway.
 MIN_MESSAGE_SIZE: Final = 1200
 MAX_MESSAGE_SIZE: Final = 1 << 30
@@ -66,7 +64,6 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     capabilities: tuple[str, ...] = ()
     channels: int = 3
     reliable: bool = False
-    seal_payload: bool = True  # whether this side wants payload sealed under the code's key, above DTLS
     version: int = DESCRIPTION_VERSION
 
 

@@ -1,4 +1,5 @@
-"""DTLS for runs of packets: aiortc's handshake, our record I/O, through pyOpenSSL's public API.
+"""DTLS for runs of packets: aiortc's handshake, our record I/O, through pyOpenSSL, whose cffi handles
+`net.dtls_records` uses where its methods would copy.
 
 Many `send`s and one `bio_read` give the records of a run back to back: equal packets make equal records,
 which is just the buffer `UDP_SEGMENT` wants. On receipt several records are written to OpenSSL at once and

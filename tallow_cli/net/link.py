@@ -75,7 +75,6 @@ class LinkOptions:
     engine: str = DEFAULT_ENGINE
     channels: int = DEFAULT_CHANNELS
     reliable: bool = False
-    seal_payload: bool = True
     ice_servers: tuple[IceServer, ...] = ()
     relay_only: bool = False
     offload: bool = True  # GSO and GRO, where the system has them
@@ -171,7 +170,6 @@ class PeerLink:
             capabilities=self._engine.capabilities,
             channels=self._options.channels,
             reliable=self._options.reliable,
-            seal_payload=self._options.seal_payload,
         )
 
     # What is known before connecting
@@ -231,11 +229,6 @@ class PeerLink:
     def network_packet_bytes(self) -> int:
         """How much of a message one network packet carries now: what is lost, or not, as a whole."""
         return self._engine.network_packet_bytes
-
-    @property
-    def seal_payload(self) -> bool:
-        """Whether payload is sealed under the code's key: it is unless both sides asked for it not to be."""
-        return self.description.seal_payload or _present(self._peer).seal_payload
 
     @property
     def reliable(self) -> bool:

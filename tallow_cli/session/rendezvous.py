@@ -189,7 +189,6 @@ async def _prepare(role: LinkRole, settings: LinkSettings, stack: AsyncExitStack
             engine=settings.engine,
             channels=settings.channels,
             reliable=settings.reliable,
-            seal_payload=settings.encrypt,
             via=settings.via,
         ),
     )

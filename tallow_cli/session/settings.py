@@ -17,6 +17,7 @@ from tallow_cli.net.channels import (
     check_buffer_marks,
     check_channel_count,
 )
+from tallow_cli.net.engines import DEFAULT_ENGINE
 
 Mode = Literal["aggressive", "balanced", "conservative"]
 MODES: tuple[Mode, ...] = ("aggressive", "balanced", "conservative")
@@ -35,7 +36,7 @@ class LinkSettings:
     Raises BadOption for values outside their range.
     """
 
-    engine: str = "aiortc"
+    engine: str = DEFAULT_ENGINE
     channels: int = DEFAULT_CHANNELS
     reliable: bool = False
     encrypt: bool = True

@@ -1,6 +1,6 @@
 """Where the bytes of a transfer come from: the `Source` protocol, which every kind of source keeps.
 
-files and directories   store.file_source.FileSource
+files and directories   store.source.FileSource, below
 standard input          store.stream_source.StreamSource
 --text, benchmarks      store.memory_source.TextSource, RandomSource
 """

@@ -99,7 +99,7 @@ def test_what_is_encoded_is_parsed_as_the_same_frames(small: list[Frame], last: 
         assert parse_frames_untrusted(encode_frames(sent)) == sent
 
 
-@given(st.booleans(), st.integers(0, frames.MAX_CHANNELS), st.integers(0, frames.MAX_NUMBER))
+@given(st.booleans(), st.integers(0, frames.MAX_CHANNEL_INDEX), st.integers(0, frames.MAX_NUMBER))
 def test_every_header_is_read_back(sealed, channel, number):
     header = parse_header_untrusted(encode_header(sealed, channel, number) + b"x")
     assert (header.sealed, header.channel, header.number) == (sealed, channel, number)

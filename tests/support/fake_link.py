@@ -101,7 +101,6 @@ class FakeLink:
             candidates=(CandidateInfo(ADDRESS, 1000 + number, "host", 1, "1"),),
             channels=options.channels,
             reliable=options.reliable,
-            seal_payload=options.seal_payload,
         )
 
     def path_figures(self) -> None:

@@ -20,11 +20,11 @@ from tallow_cli.bench.report import (
     run_line,
     summarize,
     summary_fields,
-    table,
     write_csv,
 )
 from tallow_cli.bench.runner import RunResult
 from tallow_cli.bench.scenarios import BARE, PROFILES, Scenario
+from tallow_cli.cli.bench_table import table
 from tallow_cli.errors import BelowThresholdError, ExitCode, TargetUnwritable
 from tallow_cli.session.settings import LinkSettings
 from tests.support.events import SNAPSHOT

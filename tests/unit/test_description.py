@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from tallow_cli.crypto.bodies import MAX_DESCRIPTION_BYTES
 from tallow_cli.errors import PeerProtocolError
 from tallow_cli.net.description import (
     MAX_CANDIDATES,
-    MAX_DESCRIPTION_BYTES,
     CandidateInfo,
     Description,
     decode_untrusted,
@@ -51,7 +51,6 @@ def test_a_description_survives_the_wire() -> None:
         capabilities=("zero-checksum", "rwnd.16m"),
         engine="turbo",
         reliable=True,
-        seal_payload=False,
         channels=4,
     )
     assert decode_untrusted(encode(full)) == full

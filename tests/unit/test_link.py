@@ -122,12 +122,11 @@ async def test_what_comes_before_anybody_listens_is_kept_in_order(options: LinkO
 
 
 async def test_the_smaller_number_of_channels_and_the_stricter_wishes_win() -> None:
-    strict = LinkOptions(channels=4, reliable=True, seal_payload=False)
+    strict = LinkOptions(channels=4, reliable=True)
     async with two_links(strict, LinkOptions(channels=2)) as (a, b):
         for link in (a, b):
             assert len(link.data) == 2
             assert link.reliable
-            assert link.seal_payload
 
 
 async def test_a_megabyte_queued_at_once_arrives_whole_and_low_is_reported_once(options: LinkOptions) -> None:

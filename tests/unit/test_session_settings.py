@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tallow_cli.bench.scenarios import Scenario
 from tallow_cli.cli import options
 from tallow_cli.errors import BadOption
 from tallow_cli.net.channels import MAX_CHANNELS
+from tallow_cli.net.engines import DEFAULT_ENGINE
 from tallow_cli.session.settings import DEFAULT_FIND_S, DEFAULT_WAIT_S, MODES, LinkSettings, Waits
 
 
@@ -40,3 +42,7 @@ def test_the_options_repeat_the_defaults() -> None:
     assert LinkSettings().channels == options.DEFAULT_CHANNELS
     assert options.MAX_CHANNELS == MAX_CHANNELS
     assert tuple(options.ModeChoice) == MODES
+
+
+def test_a_program_that_names_no_engine_gets_the_one_the_command_line_has() -> None:
+    assert LinkSettings().engine == Scenario().link.engine == DEFAULT_ENGINE == "turbo"
