@@ -199,6 +199,15 @@ async def test_an_oversized_message_ends_the_connection() -> None:
         assert await client.end() == 1009
 
 
+async def test_endless_empty_fragments_end_the_connection() -> None:
+    """Each takes memory and none counts as bytes of the message."""
+    async with running() as (_, port):
+        client = await Client.greeted(port)
+        masked_nothing = b"\x80\x00\x00\x00\x00"
+        client.connection.transport.write(b"\x01" + masked_nothing + (b"\x00" + masked_nothing) * 20_000)
+        assert await client.end() == 1009
+
+
 async def test_the_server_offers_no_compression() -> None:
     async with running() as (_, port):
         client = await connect(f"ws://127.0.0.1:{port}", proxy=None, compression="deflate")
