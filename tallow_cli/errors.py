@@ -77,13 +77,19 @@ class BadOption(UsageError):
     def __init__(self, option: str, problem: str) -> None:
         super().__init__(f"{option}: {problem}")
         self.option = option
+        self.problem = problem
 
 
 class InvalidCode(UsageError):
-    """Text that cannot be a code. The text itself is not kept: it may be nearly right."""
+    """Text that cannot be a code. The text itself is not kept: it may be nearly right.
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(f"That is not a Tallow code: {problem}. A code looks like 4821-acorn-blend-crisp.")
+    `holder` is the variable or file that holds it, where nobody has just typed it.
+    """
+
+    def __init__(self, problem: str, holder: str | None = None) -> None:
+        what = "That" if holder is None else f"What {holder} holds"
+        super().__init__(f"{what} is not a Tallow code: {problem}. A code looks like 4821-acorn-blend-crisp.")
+        self.problem = problem
 
 
 class InputNeeded(UsageError):

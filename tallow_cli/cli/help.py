@@ -1,17 +1,23 @@
-"""How `--help` looks: plain text, options under headings, examples last.
+"""How commands look and answer: plain help, options under headings, examples last; mistakes blamed on their place.
 
 Typer's own boxes need rich, whose import would take half of the time that `tallow --help` may take.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import re
+import shlex
+from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand, TyperGroup
 
 from tallow_cli.cli.options import ARGUMENTS
+from tallow_cli.cli.sources import blaming, refuse_empty
+from tallow_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from typer._click import Command as ClickCommand
     from typer._click import Context, HelpFormatter, Parameter
 
 _OTHER = "Options"
@@ -26,6 +32,17 @@ def section_of(parameter: Parameter) -> str:
 
 class Command(TyperCommand):
     """A command whose options stand under their `rich_help_panel`, and whose epilog is a list of examples."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        with blaming(ctx):
+            rest = super().parse_args(ctx, args)
+            if not ctx.resilient_parsing:
+                refuse_empty(ctx)
+        return rest
+
+    def invoke(self, ctx: Context) -> Any:
+        with blaming(ctx):
+            return super().invoke(ctx)
 
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -48,6 +65,21 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """The program itself: its commands before its options."""
+
+    def resolve_command(
+        self, ctx: Context, args: list[str]
+    ) -> tuple[str | None, ClickCommand | None, list[str]]:
+        """The command that the first argument names. Raises UsageError, saying what was probably meant."""
+        if args and not ctx.resilient_parsing and args[0] not in self.commands:
+            if re.match(r"\W*\d", args[0]):
+                raise UsageError(
+                    "There is no command of that name. To receive with a code, run: tallow recv CODE"
+                )
+            if os.path.exists(args[0]):
+                raise UsageError(
+                    f"There is no command {args[0]!r}. To send it, run: tallow send {shlex.quote(args[0])}"
+                )
+        return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
         self.format_commands(ctx, formatter)

@@ -6,17 +6,24 @@ import asyncio
 import contextlib
 import os
 import threading
+from collections.abc import Callable
+from typing import TypeVar
 
 from tallow_cli.cli.environment import Environment
-from tallow_cli.errors import InputNeeded, Interrupted
+from tallow_cli.errors import InputNeeded, Interrupted, InvalidCode
+from tallow_cli.ui.output import Output
+from tallow_cli.ui.sanitize import one_line
+
+T = TypeVar("T")
 
 CODE_OPTIONS = "CODE, --code or TALLOW_CODE"
 _LINE_BYTES = 4096  # the longest line a terminal gives in its canonical mode (N_TTY)
 
 
-def ask_code(environment: Environment) -> str:
-    """Ask for the code until something is typed; Tab completes its words.
+def ask_code(environment: Environment, read: Callable[[str], T]) -> T:
+    """Ask for the code until `read` takes what was typed; Tab completes its words.
 
+    `read` raises InvalidCode for a slip: its sentence is shown, and the question asked again. Returns what it returns.
     Raises InputNeeded at the end of input, Interrupted at Ctrl-C.
     """
     prompt = "Code: "
@@ -36,8 +43,12 @@ def ask_code(environment: Environment) -> str:
         except KeyboardInterrupt:
             environment.stderr.write("\n")
             raise Interrupted from None
-        if line.strip():
-            return line.strip()
+        if not line.strip():
+            continue
+        try:
+            return read(line)
+        except InvalidCode as slip:
+            Output(environment.stderr).line(one_line(slip.sentence))
 
 
 def _complete_words() -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tallow_cli.cli import options
 from tallow_cli.cli.environment import Environment
+from tallow_cli.cli.sources import is_typed
 from tallow_cli.errors import BadOption, InputNeeded
 
 if TYPE_CHECKING:
     from tallow_cli.cli.drive import Emit
+    from tallow_cli.crypto.codes import Code
 
 HELP = "Receive what a sender offers under CODE. Nothing is overwritten unless you say so."
 SUMMARY = "Receive what a sender offers under a code."
@@ -30,8 +34,9 @@ def complete_code(incomplete: str) -> list[str]:
 
 
 def command(
-    code_argument: Annotated[
-        str | None,
+    context: typer.Context,
+    code_words: Annotated[
+        list[str] | None,
         typer.Argument(
             metavar="CODE", help="The sender's code; asked for if absent.", autocompletion=complete_code
         ),
@@ -83,7 +88,6 @@ def command(
     from tallow_cli.cli.consent import Consent
     from tallow_cli.cli.drive import debugging, drive
     from tallow_cli.cli.settings import link_settings, show
-    from tallow_cli.crypto.codes import parse_code
     from tallow_cli.session.receive import receive
     from tallow_cli.session.settings import ReceiveSettings, Waits
 
@@ -101,8 +105,11 @@ def command(
         no_encrypt=no_encrypt,
     )
     can_ask = environment.can_ask(no_input=no_input or json)
+    entered, named = _code(environment, context, code_words, code, can_ask=can_ask, json=json)
+    if named is not None and not is_typed(context, "server"):
+        server = named
     settings = ReceiveSettings(
-        code=parse_code(code_argument or code or _ask_code(environment, can_ask=can_ask)),
+        code=entered,
         server=server,
         link=link,
         waits=Waits() if timeout is None else Waits(peer_s=timeout, find_s=timeout),
@@ -118,10 +125,63 @@ def command(
     return drive(session, renderer, debug=debugging())
 
 
-def _ask_code(environment: Environment, *, can_ask: bool) -> str:
+def _code(
+    environment: Environment,
+    context: typer.Context,
+    words: list[str] | None,
+    option: str | None,
+    *,
+    can_ask: bool,
+    json: bool,
+) -> tuple[Code, str | None]:
+    """The code, and the server that a pasted line names.
+
+    From the arguments (several are one code: `4821 acorn blend crisp`), from `--code` or its variable, from a person.
+    Raises InvalidCode, BadOption for two different codes, InputNeeded where nobody is there to ask.
+    """
+    read = partial(_read_code, environment, context)
+    if words is not None and words != []:
+        entered = read(" ".join(words), shown=not json)
+        if is_typed(context, "code") and read(option or "", shown=not json)[0] != entered[0]:
+            raise BadOption("--code", "it is another code than the one given as an argument; give one")
+        return entered
+    if option is not None:
+        return read(option, shown=is_typed(context, "code") and not json)
+    return _ask_code(environment, partial(read, shown=True), can_ask=can_ask)
+
+
+def _read_code(
+    environment: Environment, context: typer.Context, text: str, *, shown: bool
+) -> tuple[Code, str | None]:
+    """Read one entry, and say what of a pasted line is not used. Raises InvalidCode."""
+    from tallow_cli.cli.code_entry import parse_entered, read_entry
+    from tallow_cli.ui.output import Output
+
+    entry = read_entry(text, _options_of(context))
+    code = parse_entered(entry.code, shown=shown)
+    if entry.unused:
+        Output(environment.stderr).line(
+            f"Options pasted with the code are not used ({', '.join(entry.unused)}); give them to this command."
+        )
+    return code, entry.server
+
+
+def _options_of(context: typer.Context) -> dict[str, bool]:
+    """This command's options by name, with and without dashes of their own: whether each takes a value."""
+    return {
+        name.lstrip("-"): not getattr(parameter, "is_flag", False)
+        for parameter in context.command.params
+        if parameter.param_type_name == "option"
+        for name in parameter.opts
+    }
+
+
+def _ask_code(
+    environment: Environment, read: Callable[[str], tuple[Code, str | None]], *, can_ask: bool
+) -> tuple[Code, str | None]:
     """Ask a person for the code, with Tab completing its words. Raises InputNeeded where nobody is there."""
     from tallow_cli.cli.prompt import CODE_OPTIONS, ask_code
 
     if not can_ask:
         raise InputNeeded("The code", CODE_OPTIONS)
-    return ask_code(environment)
+    return ask_code(environment, read)

@@ -4,8 +4,9 @@ The nameplate finds the room at the signaling server and is public. The words ar
 handshake (`Code.secret`) and go nowhere else: not to the server, a log, a URL or an error. Three words carry
 31 bits, of which an attacker gets one guess (docs/explanation/security.md).
 
-Reading is forgiving (case, spaces, underscores, any dash, full-width forms) and the result canonical, so both
-sides derive the same secret. docs/spec/codes.md is the normative description.
+Reading is forgiving (case, full-width forms, any script's digits, invisible characters, and whatever stands between
+the parts or around them, as long as it is neither letter nor digit) and the result canonical, so both sides derive the
+same secret. docs/spec/codes.md is the normative description.
 """
 
 from __future__ import annotations
@@ -25,9 +26,22 @@ MAX_NAMEPLATE_DIGITS = 9
 MAX_TEXT_CHARS = 200  # far above 9 digits and 8 words; bounds the work on pasted text
 
 _NAMEPLATE = re.compile(rf"[1-9][0-9]{{0,{MAX_NAMEPLATE_DIGITS - 1}}}")
-# Space, underscore, hyphen, the dashes U+2010-2015 and the minus sign: what keyboards, phones and chat
-# programs put in.
-_SEPARATORS = re.compile("[\\s_\\-\u2010-\u2015\u2212]+")
+_DIGITS = re.compile(r"[0-9]+")
+# What separates the parts, by Unicode's general category: white space, punctuation, symbols. Chat programs, phones
+# and office programs put quotes, dashes and stops in and around; no word and no number holds any of them.
+_SEPARATING = frozenset("ZPS")
+_WHITE_CONTROLS = frozenset("\t\n\v\f\r\x1c\x1d\x1e\x1f\x85")
+# The long-vowel mark is a letter to Unicode, and what a Japanese keyboard gives for a dash.
+_LETTER_LIKE_DASHES = frozenset("\u30fc")
+# Shown as nothing, yet no format characters (category Cf): joiners, fillers, variation selectors (Unicode's
+# Default_Ignorable_Code_Point).
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0") | frozenset(
+    chr(point)
+    for start, end in ((0x180B, 0x1810), (0xFE00, 0xFE10), (0xE0100, 0xE01F0))
+    for point in range(start, end)
+)
+# What a terminal puts around pasted text for programs that asked for it (xterm's bracketed paste).
+_PASTE_MARKS = re.compile("\x1b\\[20[01]~")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -60,11 +74,20 @@ def generate_code(nameplate: str, entropy: Callable[[int], bytes], word_count: i
     return Code(nameplate, tuple(_draw_word(entropy) for _ in range(word_count)))
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Slip:
+    """A word that is not on the list. Show it to nobody but the person who typed it."""
+
+    position: int  # from 1
+    word: str
+    near: tuple[str, ...]  # words of the list that may be meant, best first
+
+
 def parse_code(text: str) -> Code:
     """The code that `text` spells.
 
     Raises InvalidCode, whose sentence names the position of what is wrong and never repeats it: a nearly
-    right code is nearly the secret.
+    right code is nearly the secret. `slips` has the words, for the person who typed them.
     """
     if len(text) > MAX_TEXT_CHARS:
         raise InvalidCode("it is too long")
@@ -72,14 +95,31 @@ def parse_code(text: str) -> Code:
     if not nameplate:
         raise InvalidCode("it is empty")
     _check_nameplate(nameplate)
-    for position, word in enumerate(spelled, start=1):
-        if not wordlist.is_word(word):
-            raise InvalidCode(f"word {position} is not on the word list")
+    if any(map(_DIGITS.fullmatch, spelled)):
+        raise InvalidCode("it has two numbers")
+    wrong = [position for position, word in enumerate(spelled, start=1) if not wordlist.is_word(word)]
+    if len(wrong) == 1:
+        raise InvalidCode(f"word {wrong[0]} is not on the word list")
+    if wrong:
+        raise InvalidCode(f"words {_enumerated(wrong)} are not on the word list")
     if len(spelled) < MIN_WORDS:
-        raise InvalidCode(f"it has {len(spelled)} words after the number and needs {MIN_WORDS}")
+        words = "no words" if not spelled else "1 word" if len(spelled) == 1 else f"{len(spelled)} words"
+        raise InvalidCode(f"it has {words} after the number and needs {MIN_WORDS}")
     if len(spelled) > MAX_WORDS:
         raise InvalidCode(f"it has more than {MAX_WORDS} words")
     return Code(nameplate, tuple(spelled))
+
+
+def slips(text: str) -> tuple[Slip, ...]:
+    """The words of `text` that are not on the list, if it begins as a code does and is wrong in nothing else."""
+    nameplate, *spelled = _tokens(text[:MAX_TEXT_CHARS]) or [""]
+    if not _NAMEPLATE.fullmatch(nameplate) or any(map(_DIGITS.fullmatch, spelled)):
+        return ()
+    return tuple(
+        Slip(position, word, suggest(word))
+        for position, word in enumerate(spelled[:MAX_WORDS], start=1)
+        if not wordlist.is_word(word)
+    )
 
 
 def complete(prefix: str) -> tuple[str, ...]:
@@ -91,7 +131,7 @@ def complete(prefix: str) -> tuple[str, ...]:
     if len(prefix) > MAX_TEXT_CHARS:
         return ()
     tokens = _tokens(prefix)
-    if prefix and _SEPARATORS.fullmatch(prefix[-1]):
+    if prefix and _separates(prefix[-1]):
         tokens.append("")
     if len(tokens) < 2 or len(tokens) > 1 + DEFAULT_WORDS:
         return ()
@@ -114,9 +154,10 @@ def suggest(word: str) -> tuple[str, ...]:
 
 def _tokens(text: str) -> list[str]:
     """The parts of `text` between separators, folded; `yo-yo` is put together again as `yoyo`."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = unicodedata.normalize("NFKC", _PASTE_MARKS.sub("", text)).casefold()
+    spaced = "".join(map(_plain, folded))
     parts: list[str] = []
-    for part in filter(None, _SEPARATORS.split(folded)):
+    for part in spaced.split():
         if part == "yo" and parts and parts[-1] == "yo":
             parts[-1] = "yoyo"
         else:
@@ -124,9 +165,40 @@ def _tokens(text: str) -> list[str]:
     return parts
 
 
+def _plain(character: str) -> str:
+    """What a character of a code stands for: a space for a separator, nothing for what nobody sees."""
+    if character.isascii() and character.isalnum():
+        return character
+    if _separates(character):
+        return " "
+    category = unicodedata.category(character)
+    if category == "Cf" or character in _INVISIBLE:
+        return ""
+    return str(unicodedata.decimal(character)) if category == "Nd" else character
+
+
+def _separates(character: str) -> bool:
+    return (
+        unicodedata.category(character)[0] in _SEPARATING
+        or character in _WHITE_CONTROLS
+        or character in _LETTER_LIKE_DASHES
+    )
+
+
 def _check_nameplate(nameplate: str) -> None:
-    if not _NAMEPLATE.fullmatch(nameplate):
+    if _NAMEPLATE.fullmatch(nameplate):
+        return
+    if not _DIGITS.fullmatch(nameplate):
         raise InvalidCode(f"it must start with a number of 1 to {MAX_NAMEPLATE_DIGITS} digits")
+    if nameplate.startswith("0"):
+        raise InvalidCode("its number starts with 0, which no code's does")
+    raise InvalidCode(
+        f"its number has {len(nameplate)} digits, and no code's has more than {MAX_NAMEPLATE_DIGITS}"
+    )
+
+
+def _enumerated(positions: list[int]) -> str:
+    return f"{', '.join(map(str, positions[:-1]))} and {positions[-1]}"
 
 
 def _draw_word(entropy: Callable[[int], bytes]) -> str:

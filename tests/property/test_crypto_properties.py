@@ -19,7 +19,7 @@ nameplates = st.integers(1, 999_999_999).map(str)
 codes = st.builds(
     Code, nameplates, st.lists(st.sampled_from(wordlist.words()), min_size=3, max_size=8).map(tuple)
 )
-separators = st.text(" -_\u2013\u2014\u2011\u00a0\t", min_size=1, max_size=3)
+separators = st.text(" -_.,:/|`'\u2013\u2014\u2011\u00a0\u00b7\u201c\u30fc\t\n", min_size=1, max_size=3)
 names = st.from_regex(r"\A[a-z][a-z0-9\-]{0,31}\Z")
 versions = st.text(string.ascii_letters + string.digits + ".+-_", min_size=1, max_size=64)
 capabilities = st.frozensets(names, max_size=16)

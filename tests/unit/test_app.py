@@ -66,7 +66,16 @@ def test_every_command_explains_itself_within_80_columns(
         (["send", "--chanels", "3", "."], "--channels"),
         (["send", "--channels"], "--channels"),
         (["send", "--channels", "many", "."], "--channels"),
-        (["recv", "one", "two"], "two"),
+        (["recv", "one", "two"], "must start with a number"),
+        (
+            ["recv", "4821", "acorn", "blend", "crips"],
+            "word 3, 'crips', is not on the word list (did you mean crisp?)",
+        ),
+        (["recv", "4821-acorn-blend-crisp", "--code", "4822-acorn-blend-crisp"], "--code"),
+        (["recv", ""], "it is empty"),
+        (["4821-acorn-blend-crisp"], "tallow recv CODE"),
+        (["“4821-acorn-blend-crisp”"], "tallow recv CODE"),
+        ([__file__], "tallow send "),
     ],
 )
 def test_a_mistake_is_one_sentence_with_a_hint(tmp_path: Path, arguments: list[str], word: str) -> None:
@@ -83,6 +92,47 @@ def test_with_json_a_mistake_is_an_event_too(tmp_path: Path) -> None:
     assert isinstance(environment.stdout, Stream)
     event = json.loads(environment.stdout.getvalue())
     assert (event["event"], event["kind"], event["exit_code"]) == ("error", "usage", 2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["send", "--text", ""],
+        ["send", "--code", "", "x"],
+        ["send", "--server", "", "x"],
+        ["send", "--limit", "", "x"],
+        ["send", "--engine=", "x"],
+        ["recv", "1-acid-acid-acid", "--output", ""],
+        ["recv", "1-acid-acid-acid", "-o", ""],
+        ["bench", "--profile", ""],
+        ["bench", "--link", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_value_is_refused_for_every_option_alike(tmp_path: Path, arguments: list[str]) -> None:
+    environment = surroundings(tmp_path)
+    assert run(arguments, environment) == ExitCode.USAGE
+    assert "it is empty; give it a value, or leave it out" in said(environment)
+
+
+def test_an_environment_variable_that_is_empty_counts_as_not_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("TALLOW_CODE", "TALLOW_SERVER"):
+        monkeypatch.setenv(variable, "")
+    environment = surroundings(tmp_path)
+    assert run(["recv", "--no-input"], environment) == ExitCode.USAGE
+    assert "The code is needed" in said(environment)
+
+
+def test_a_code_from_the_environment_is_blamed_on_it_and_its_words_are_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TALLOW_CODE", "4821-acorn-blend-crips")
+    environment = surroundings(tmp_path)
+    assert run(["recv"], environment) == ExitCode.USAGE
+    assert said(environment).startswith("tallow: What TALLOW_CODE holds is not a Tallow code: word 3 is not")
+    assert "cri" not in said(environment).replace("acorn-blend-crisp.", "")
 
 
 def test_a_mistake_in_the_config_file_is_named(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tallow_cli.crypto.codes import (
     complete,
     generate_code,
     parse_code,
+    slips,
     suggest,
 )
 from tallow_cli.errors import ExitCode, InvalidCode
@@ -32,6 +33,37 @@ CANONICAL = "4821-acorn-blend-crisp"
         "4821\u2011acorn\u2010blend\u00a0crisp",
         "\uff14\uff18\uff12\uff11\uff0dacorn-blend-crisp",  # full-width digits and hyphen
         "4821-\uff41corn-blend-crisp",
+        "\u200b4821-acorn-blend-crisp",  # zero-width space: what some chat programs put in front
+        "4821\u2060-acorn\u00ad-blend\ufeff-crisp\u200d",  # word joiner, soft hyphen, byte order mark, joiner
+        "\u202a4821-acorn-blend-crisp\u202c",  # marks of direction
+        "4821-acorn-blend-crisp\ufe0f\u3164",  # variation selector, Hangul filler
+        "“4821-acorn-blend-crisp”",
+        "«4821-acorn-blend-crisp»",
+        "'4821-acorn-blend-crisp'",
+        "`4821-acorn-blend-crisp`",
+        "```4821-acorn-blend-crisp```",
+        "**4821-acorn-blend-crisp**",
+        "(4821-acorn-blend-crisp)",
+        "<4821-acorn-blend-crisp>",
+        "[4821-acorn-blend-crisp],",
+        "4821-acorn-blend-crisp.",
+        "4821-acorn-blend-crisp!?…",
+        "4821-acorn-blend-crisp。",
+        "> 4821-acorn-blend-crisp",
+        "🔑 4821-acorn-blend-crisp 🙂",
+        "4821.acorn.blend.crisp",
+        "4821·acorn•blend・crisp",
+        "4821, acorn, blend, crisp",
+        "4821/acorn/blend/crisp",
+        "4821+acorn+blend+crisp",
+        "4821:acorn:blend:crisp",
+        "4821\u2043acorn\u02d7blend\u301ccrisp",  # hyphen bullet, modifier minus, wave dash
+        "4821ーacornーblendーcrisp",  # a Japanese keyboard's long-vowel mark
+        "4821\ufe63acorn\uff3fblend\u2e3acrisp",
+        "4821\r\nacorn\tblend\ncrisp",
+        "٤٨٢١-acorn-blend-crisp",
+        "४८२१-acorn-blend-crisp",
+        "\x1b[200~4821-acorn-blend-crisp\x1b[201~",  # a terminal's marks around pasted text
     ],
 )
 def test_one_code_however_it_is_typed(text: str) -> None:
@@ -44,22 +76,26 @@ def test_one_code_however_it_is_typed(text: str) -> None:
         ("", "empty"),
         ("  - ", "empty"),
         ("acorn-blend-crisp", "must start with a number"),
-        ("0-acorn-blend-crisp", "must start with a number"),
-        ("0042-acorn-blend-crisp", "must start with a number"),
-        ("1234567890-acorn-blend-crisp", "must start with a number"),
+        ("0-acorn-blend-crisp", "starts with 0"),
+        ("04821-acorn-blend-crisp", "starts with 0"),
+        ("1234567890-acorn-blend-crisp", "10 digits"),
+        ("48-21-acorn-blend-crisp", "two numbers"),
+        ("4821-4821-acorn-blend-crisp", "two numbers"),
         ("48²1x-acorn-blend-crisp", "must start with a number"),
-        (
-            "٤٨٢١-acorn-blend-crisp",
-            "must start with a number",
-        ),  # Arabic-Indic digits are not ASCII after NFKC
-        ("4821", "0 words"),
+        ("4821acorn-blend-crisp", "must start with a number"),
+        ("四八二一-acorn-blend-crisp", "must start with a number"),
+        ("4821", "no words"),
+        ("4821-acorn", "1 word "),
         ("4821-acorn-blend", "2 words"),
         ("4821-acorn-blenk-crisp", "word 2 is not on the word list"),
         ("4821-acorn-blend-crisp-../../etc", "word 4 is not"),
         ("4821-acorn-yo-crisp", "word 2 is not"),
         ("4821" + "-acorn" * 9, "more than 8 words"),
         ("4821-acorn-blend-crisp" + " " * MAX_TEXT_CHARS, "too long"),
-        ("4821-\x1b[31macorn-blend-crisp", "word 1 is not"),
+        ("4821-acorm-blend-crips", "words 1 and 3 are not"),
+        ("4821-acornblend-crisp", "word 1 is not"),
+        ("4821-\x1b[31macorn-blend-crisp", "words 1 and 2 are not"),
+        ("4821-a\u0301corn-blend-crisp", "word 1 is not"),
         ("4821-acorn-\ud800-crisp", "word 2 is not"),
     ],
 )
@@ -137,3 +173,15 @@ def test_a_slip_gets_a_suggestion() -> None:
     assert suggest("acron")[0] == "acorn"
     assert "blend" in suggest("BLENT")
     assert suggest("qqqqq") == ()
+
+
+def test_the_person_who_typed_it_can_be_shown_each_wrong_word_with_what_may_be_meant() -> None:
+    found = slips("4821-acorn-BLENT-crips")
+    assert [(slip.position, slip.word) for slip in found] == [(2, "blent"), (3, "crips")]
+    assert found[1].near[0] == "crisp"
+    assert "crips" not in repr(found), "an object that lands in a log says nothing"
+
+
+@pytest.mark.parametrize("text", [CANONICAL, "", "acorn", "0821-acorm", "12-34-acorm", "4821-acorn-blend"])
+def test_what_is_wrong_in_another_way_or_not_at_all_has_no_slips(text: str) -> None:
+    assert slips(text) == ()

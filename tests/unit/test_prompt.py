@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tallow_cli.cli import prompt
+from tallow_cli.cli.code_entry import parse_entered
 from tallow_cli.cli.environment import Environment
 from tallow_cli.cli.prompt import ask, ask_code
 from tallow_cli.errors import InputNeeded, Interrupted
@@ -89,14 +90,26 @@ def environment(*, terminal_output: bool) -> Environment:
 
 def test_the_code_is_asked_for_until_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = with_input(monkeypatch, "", "  ", " 12-acorn-blend-crisp ")
-    assert ask_code(environment(terminal_output=True)) == "12-acorn-blend-crisp"
+    assert ask_code(environment(terminal_output=True), str.strip) == "12-acorn-blend-crisp"
     assert prompts == ["Code: "] * 3
+
+
+def test_a_slip_is_explained_and_the_code_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = with_input(monkeypatch, "12-acorn-blend-crips", "tallow recv", "12-acorn-blend-crisp")
+    surroundings = environment(terminal_output=True)
+    code = ask_code(surroundings, lambda text: parse_entered(text, shown=True))
+    assert str(code) == "12-acorn-blend-crisp"
+    assert prompts == ["Code: "] * 3
+    assert isinstance(surroundings.stderr, Stream)
+    told = surroundings.stderr.getvalue().splitlines()
+    assert len(told) == 2
+    assert "did you mean crisp?" in told[0]
 
 
 def test_the_prompt_never_goes_into_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = with_input(monkeypatch, "12-acorn-blend-crisp")
     surroundings = environment(terminal_output=False)
-    ask_code(surroundings)
+    ask_code(surroundings, str)
     assert prompts == [""]
     assert isinstance(surroundings.stderr, Stream)
     assert surroundings.stderr.getvalue() == "Code: "
@@ -109,7 +122,7 @@ def test_leaving_the_prompt_ends_with_a_sentence_on_a_line_of_its_own(
     with_input(monkeypatch, how)
     surroundings = environment(terminal_output=True)
     with pytest.raises(error):
-        ask_code(surroundings)
+        ask_code(surroundings, str)
     assert isinstance(surroundings.stderr, Stream)
     assert surroundings.stderr.getvalue().endswith("\n")
 
@@ -119,7 +132,7 @@ def test_without_readline_the_code_can_still_be_typed(
 ) -> None:
     monkeypatch.setitem(sys.modules, "readline", None)
     with_input(monkeypatch, "12-acorn-blend-crisp")
-    assert ask_code(environment(terminal_output=True)) == "12-acorn-blend-crisp"
+    assert ask_code(environment(terminal_output=True), str) == "12-acorn-blend-crisp"
 
 
 def test_tab_completes_the_words_of_a_code() -> None:
