@@ -7,7 +7,7 @@
     ├── WrongCodeError        5
     ├── NoPathError           6
     ├── RefusedError          7    PeerRefused  PeerCancelled  Declined
-    ├── BrokenOffError        8    PeerVanished  TransferStalled  PeerFailed
+    ├── BrokenOffError        8    PeerVanished (ReportMissing)  TransferStalled  PeerFailed
     ├── IntegrityError        9    DigestMismatch  PeerProtocolError (IncompatiblePeer)
     ├── LocalFileError       10    SourceMissing  SourceUnreadable  SourceChanged  TargetExists
     │                              TargetNotDirectory  TargetUnwritable  DiskFull
@@ -23,7 +23,7 @@ A sentence says what happened, why, and what to do next. It may quote the peer o
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class ExitCode(IntEnum):
@@ -50,6 +50,19 @@ class ExitCode(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
+# What the table in docs/reference/exit-codes.md calls worth retrying unchanged.
+RETRYABLE_CODES: Final = frozenset(
+    {
+        ExitCode.SIGNALING_UNREACHABLE,
+        ExitCode.NO_PEER,
+        ExitCode.NO_PATH,
+        ExitCode.BROKEN_OFF,
+        ExitCode.INTERRUPTED,
+        ExitCode.TERMINATED,
+    }
+)
+
+
 class TallowError(Exception):
     """Base of all. Raise a subclass.
 
@@ -57,7 +70,7 @@ class TallowError(Exception):
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.UNEXPECTED
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     @property
     def kind(self) -> str:
@@ -209,6 +222,18 @@ class BrokenOffError(TallowError):
 class PeerVanished(BrokenOffError):
     def __init__(self, detail: str) -> None:
         super().__init__(f"The connection to the other side was lost ({detail}). Run both commands again.")
+        self.detail = detail
+
+
+class ReportMissing(PeerVanished):
+    """The sender's: the receiver has acknowledged everything, but never said that it is verified and published."""
+
+    def __init__(self, detail: str) -> None:
+        super(PeerVanished, self).__init__(
+            f"The connection to the other side was lost ({detail}) when everything had arrived there, but before it said "
+            "that all of it was verified. See what it says there before you run both commands again."
+        )
+        self.detail = detail
 
 
 class TransferStalled(BrokenOffError):
@@ -220,11 +245,17 @@ class TransferStalled(BrokenOffError):
 
 
 class PeerFailed(BrokenOffError):
-    """The other side met an error of its own and said so."""
+    """The other side met an error of its own and said so.
 
-    def __init__(self, reason: str) -> None:
+    `peer_kind` is the name of the exit code it ends with, as it says; untrusted text. `retryable` follows it: a full
+    disk there stays full.
+    """
+
+    def __init__(self, reason: str, peer_kind: str) -> None:
         super().__init__(f"The other side had to stop: {reason}")
         self.reason = reason
+        self.peer_kind = peer_kind
+        self.retryable = any(peer_kind == code.kind for code in RETRYABLE_CODES)
 
 
 class IntegrityError(TallowError):

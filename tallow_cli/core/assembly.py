@@ -133,6 +133,10 @@ class FileLedger:
         return self.written_bytes == self._total
 
     @property
+    def all_digests_known(self) -> bool:
+        return len(self._digests) == self.count
+
+    @property
     def all_verified(self) -> bool:
         return self.verified == self.count
 

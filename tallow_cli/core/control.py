@@ -24,6 +24,9 @@ from tallow_cli.core.messages import (
 from tallow_cli.errors import PeerProtocolError
 
 KEEPALIVE_S = 5.0  # a PING after this long without sending anything; also a quarter of the idle timeout
+# A timer that comes so much later than asked for: this process did not run (stopped, a paused machine, no core free),
+# so what the peer said meanwhile still waits to be read. A busy event loop is some 10 ms late.
+LATE_S = 1.0
 
 
 class ControlLink:
@@ -114,6 +117,10 @@ class Liveness:
 
     def spoke(self, now: float) -> None:
         self._spoke_at = now
+
+    def missed(self, late_s: float) -> None:
+        """This side did not listen for `late_s`: that was no silence of the peer's."""
+        self._heard_at += late_s
 
     def deadline(self, *, may_speak: bool) -> float:
         """When silence, ours (if we may speak) or the peer's, has lasted long enough to do something."""

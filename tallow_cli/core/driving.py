@@ -17,8 +17,11 @@ virtual ones) owns those and runs this loop, from ONE thread or task:
      start when a message leaves, not when it is queued. A shell that cannot know never calls it.
    * sender: `chunk_read(now, offset, data)` for every range `next_read` gave, `digests(now, first, digests)`
      as files have been read; receiver: `accept`/`refuse` after `OfferArrived`, `written(now, offset, size)`
-     for every range `writes` gave, `file_verified(now, index)` for every `FileReady`.
-   * `handle_timeout(now)`  the time `next_timeout()` named has come. Early or late calls are harmless.
+     for every range `writes` gave, `file_verified(now, index)` for every `FileReady`; after `Reported`, and if it can
+     tell, `report_delivered(now)` once the peer's transport has acknowledged all of the control channel.
+   * `connection_lost(now, reason)`  what carries the channels has ended. The reason is for people.
+   * `handle_timeout(now)`  the time `next_timeout()` named has come. Early or late calls are harmless: where a call
+     comes late because the process did not run, the peer gets the time back.
    * `cancel(now)` / `abort(now, kind, sentence)`  this side stops; the machine tells the peer.
 
 2. Drain every output:
@@ -35,8 +38,8 @@ No input raises because of what the peer did: a broken protocol, a refusal, a si
 `Failed`. Misuse by the shell itself (a read never asked for, an unknown channel) raises ValueError.
 
 Closing: after its last event a machine may still have packets (Bye, Failed, Cancel): drain `packets` once
-more and keep the connection until the control channel's buffer is empty. The receiver closes first, after
-`Finished`; the sender, after its `Finished`, waits for that close, a few seconds at most.
+more and keep the connection until the control channel's buffer is empty. The receiver tells its user at `Reported`
+and closes first, after `Finished`; the sender, after its `Finished`, waits for that close, a few seconds at most.
 
 Numbers: each machine numbers the packets of every channel from 0. A shell that seals anything else under the
 same key must take a channel index no machine uses (above MAX_CHANNEL_INDEX of frames.py), or nonces would repeat.
@@ -114,6 +117,12 @@ class FileReady:
 
 
 @dataclass(frozen=True, slots=True)
+class Reported:
+    """Receiver: every file is verified and published, so the transfer has succeeded whatever comes. The sender is
+    being told: keep the connection until `Finished`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The transfer is complete and both sides know it, or (receiver) all is done that the sender may know."""
 
@@ -127,7 +136,7 @@ class Failed:
 
 
 SendEvent = Accepted | Finished | Failed
-ReceiveEvent = OfferArrived | FileReady | Finished | Failed
+ReceiveEvent = OfferArrived | FileReady | Reported | Finished | Failed
 
 
 # Figures ----------------------------------------------------------------------------------------------------

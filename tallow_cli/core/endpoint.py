@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
-from tallow_cli.core.control import ControlLink, Liveness
+from tallow_cli.core.control import LATE_S, ControlLink, Liveness
 from tallow_cli.core.driving import CONTROL_CHANNEL, ChannelState, Failed, OutgoingPacket
 from tallow_cli.core.frames import Control, Frame, Ping, encode_header, parse_frames_untrusted
 from tallow_cli.core.messages import Cancel, ControlMessage, bounded_sentence
@@ -40,6 +40,8 @@ class TransferEndpoint(ABC, Generic[Event]):
         self._life = Liveness(now, idle_timeout_s)
         self._channel_states = dict.fromkeys(range(1, channels + 1), ChannelState.CLOSED)
         self._any_opened = False
+        self._parted = False  # the peer has ended it, and this side goes on without it
+        self._awake_at = now  # the last time the shell asked or told anything that takes its time
         self._events: list[Event | Failed] = []
 
     # For the shell ------------------------------------------------------------------------------------------
@@ -49,8 +51,8 @@ class TransferEndpoint(ABC, Generic[Event]):
         if channel != CONTROL_CHANNEL and channel not in self._channel_states:
             raise ValueError(f"no channel {channel}")
         if channel == CONTROL_CHANNEL:
-            if self._control.set_state(state) and not self._over:
-                self._on_control_lost(now)
+            if self._control.set_state(state):
+                self.connection_lost(now, "the control channel closed")
             return
         previous, self._channel_states[channel] = self._channel_states[channel], state
         if state is not ChannelState.CLOSED:
@@ -62,12 +64,19 @@ class TransferEndpoint(ABC, Generic[Event]):
         if self._any_opened and self._all_closed and not self._over:
             self._on_channels_lost(now)
 
+    def connection_lost(self, now: float, reason: str) -> None:
+        """The connection under the channels has ended; `reason` is for people. Call it before the channels' own ends
+        are told: they know no reason."""
+        if not self._over:
+            self._peer_ended(now, PeerVanished(reason))
+
     def receive(self, now: float, channel: int, number: int, payload: bytes | bytearray | memoryview) -> None:
         """A packet's plaintext payload. The machine may keep views of it for as long as it needs."""
         if channel != CONTROL_CHANNEL and channel not in self._channel_states:
             raise ValueError(f"no channel {channel}")
-        if self._over:
+        if self._over or self._parted:
             return
+        self._awake_at = now
         self._life.heard(now)
         try:
             if channel == CONTROL_CHANNEL:
@@ -76,6 +85,22 @@ class TransferEndpoint(ABC, Generic[Event]):
             self._on_packet(now, channel, number, frames, len(payload))
         except PeerProtocolError as error:
             self._break_off(now, error)
+
+    def handle_timeout(self, now: float) -> None:
+        """The time `next_timeout` named has come. Early and late calls are harmless: what is late because this
+        process did not run is not held against the peer."""
+        due = self.next_timeout()
+        if due is None:
+            return
+        late_s = now - max(due, self._awake_at)
+        self._awake_at = now
+        if late_s > LATE_S:
+            self._on_pause(late_s)
+        self._on_timeout(now)
+
+    @abstractmethod
+    def next_timeout(self) -> float | None:
+        """When to call `handle_timeout`, if nothing else happens before. None: not at all."""
 
     def events(self) -> list[Event | Failed]:
         """What happened since the last call, oldest first."""
@@ -104,6 +129,10 @@ class TransferEndpoint(ABC, Generic[Event]):
         """The final state of every end but success."""
 
     @abstractmethod
+    def _on_timeout(self, now: float) -> None:
+        """A deadline has come, or may have."""
+
+    @abstractmethod
     def _on_channel(self, now: float, channel: int, state: ChannelState) -> None:
         """A data channel changed its state."""
 
@@ -130,14 +159,19 @@ class TransferEndpoint(ABC, Generic[Event]):
 
     def _on_any_message(self, now: float, message: ControlMessage) -> None:
         if isinstance(message, Cancel):
-            self._fail(now, PeerCancelled())
+            self._peer_ended(now, PeerCancelled())
         elif isinstance(message, FailedMessage):
-            self._fail(now, PeerFailed(message.sentence))
+            self._peer_ended(now, PeerFailed(message.sentence, message.kind))
         else:
             self._on_message(now, message)
 
-    def _on_control_lost(self, now: float) -> None:
-        self._fail(now, PeerVanished("the control channel closed"))
+    def _peer_ended(self, now: float, error: TallowError) -> None:
+        """The peer ended it, or is gone: nothing more comes from there, and nothing said here would be heard."""
+        self._fail(now, error)
+
+    def _on_pause(self, late_s: float) -> None:
+        """This process did not run for `late_s`."""
+        self._life.missed(late_s)
 
     def _on_channels_lost(self, now: float) -> None:
         self._break_off(now, PeerVanished("every data channel closed"))
@@ -147,7 +181,7 @@ class TransferEndpoint(ABC, Generic[Event]):
         return all(state is ChannelState.CLOSED for state in self._channel_states.values())
 
     def _fail(self, now: float, error: TallowError) -> None:
-        """The peer ended it or is gone: nothing left to tell it."""
+        """It is over, and there is nobody to tell."""
         self._control.discard()
         self._enter_failed(now)
         self._events.append(Failed(error))
@@ -176,7 +210,7 @@ class TransferEndpoint(ABC, Generic[Event]):
             return False
         if self._life.vanished(now):
             waited_s = self._life.idle_timeout_s
-            self._fail(now, PeerVanished(f"nothing was heard for {waited_s:.0f} s"))
+            self._peer_ended(now, PeerVanished(f"nothing was heard for {waited_s:.0f} s"))
             return False
         if self._control.state is ChannelState.OPEN:
             ping = self._life.keepalive(now)

@@ -5,7 +5,9 @@
                                 ▼                                                        ▼ (Complete is sent)
                              FAILED ◀── Cancel, Failed, broken protocol, silence     REPORTED ──Bye──▶ DONE
 
-Once Complete is sent nothing can fail any more: a sender that vanishes then only misses our goodbye.
+From the moment that every byte and every digest is here the sender is not needed any more. If it ends or vanishes
+then, in whatever way, this side goes on without it (it hears and says nothing more), and ends as if nothing had
+happened. Once Complete is sent nothing can fail: a sender that vanishes then only misses our goodbye.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from tallow_cli.core.driving import (
     OfferArrived,
     OutgoingPacket,
     ReceiveFigures,
+    Reported,
 )
 from tallow_cli.core.endpoint import PACKETS_BUDGET_BYTES, TransferEndpoint
 from tallow_cli.core.flow import ReceiveWindow
@@ -44,7 +47,7 @@ from tallow_cli.core.messages import (
     StreamEnd,
     bounded_sentence,
 )
-from tallow_cli.errors import PeerProtocolError
+from tallow_cli.errors import PeerProtocolError, TallowError
 
 
 class ReceiveState(Enum):
@@ -74,10 +77,10 @@ class ReceiveOptions:
     window_bytes: int = 32 * 1024 * 1024  # bound of data received and not yet written
     max_manifest_bytes: int = MAX_MANIFEST_BYTES
     idle_timeout_s: float = 30.0  # silence of the peer after which it is gone
-    bye_timeout_s: float = 5.0  # how long to wait for the sender's goodbye once everything is published
+    bye_timeout_s: float = 5.0  # how long to wait for the sender's goodbye once it has our report
 
 
-class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Finished]):
+class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Reported | Finished]):
     """Receives one manifest and one byte stream over `channels` data channels and a control channel."""
 
     def __init__(self, *, channels: int, now: float, options: ReceiveOptions | None = None) -> None:
@@ -99,7 +102,7 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Finished]):
         self._next_numbers = dict.fromkeys(range(1, channels + 1), 0)
         self._first_data_at: float | None = None
         self._path_report: PathReport | None = None
-        self._bye_deadline = 0.0
+        self._bye_deadline: float | None = None
 
     # For people -----------------------------------------------------------------------------------------------
 
@@ -192,8 +195,16 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Finished]):
 
     # The network ----------------------------------------------------------------------------------------------
 
+    def report_delivered(self, now: float) -> None:
+        """After `Reported`: what lies below has had the whole report acknowledged, so the sender has it."""
+        if self._state is ReceiveState.REPORTED and self._bye_deadline is None:
+            self._bye_deadline = now + self._options.bye_timeout_s
+
     def packets(self, now: float) -> list[OutgoingPacket]:
         """What to send now, in order; at most about twice PACKETS_BUDGET_BYTES. Call again until it is empty."""
+        self._awake_at = now
+        if self._parted:
+            return []
         packets = self._control.packets(PACKETS_BUDGET_BYTES)
         if self._state in _ACCEPTED:
             due = [index for index, tracker in self._trackers.items() if _is_due(tracker, now)]
@@ -204,16 +215,16 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Finished]):
         return packets
 
     def next_timeout(self) -> float | None:
-        if self._over:
+        if self._over or self._parted:
             return None
         deadlines = [self._life_deadline]
         deadlines += [tracker.due_at for tracker in self._trackers.values() if tracker.due_at is not None]
-        if self._state is ReceiveState.REPORTED:
+        if self._bye_deadline is not None:
             deadlines.append(self._bye_deadline)
         return min(deadlines)
 
-    def handle_timeout(self, now: float) -> None:
-        if self._state is ReceiveState.REPORTED and now >= self._bye_deadline:
+    def _on_timeout(self, now: float) -> None:
+        if self._bye_deadline is not None and now >= self._bye_deadline:
             self._finish()
         self._tend_life(now)
 
@@ -230,14 +241,33 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Finished]):
     def _on_channel(self, now: float, channel: int, state: ChannelState) -> None:
         """The sender notices by itself; what we owed this channel's packets goes over another."""
 
-    def _on_control_lost(self, now: float) -> None:
+    @property
+    def _needs_sender(self) -> bool:
+        """Whether anything of the transfer is still to come."""
+        return self._state not in _ACCEPTED or not (self._intake.complete and self._files.all_digests_known)
+
+    def _peer_ended(self, now: float, error: TallowError) -> None:
         if self._state is ReceiveState.REPORTED:
             self._finish()
+        elif self._needs_sender:
+            super()._peer_ended(now, error)
         else:
-            super()._on_control_lost(now)
+            self._part()
+
+    def _break_off(self, now: float, error: TallowError) -> None:
+        if self._needs_sender:
+            super()._break_off(now, error)
+        else:
+            self._peer_ended(now, error)
+
+    def _part(self) -> None:
+        """Go on without the sender: what is here is all there was to come, and only the disk can fail now."""
+        self._parted = True
+        self._control.discard()
 
     def _on_channels_lost(self, now: float) -> None:
-        if self._state not in (ReceiveState.VERIFYING, ReceiveState.REPORTED):
+        """Digests and goodbyes come over the control channel: with every byte here no other is needed."""
+        if not (self._state in _ACCEPTED and self._intake.complete):
             super()._on_channels_lost(now)
 
     def _on_message(self, now: float, message: ControlMessage) -> None:
@@ -302,8 +332,11 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Finished]):
             self._state = ReceiveState.VERIFYING
         if self._state is ReceiveState.VERIFYING and self._files.all_verified:
             self._state = ReceiveState.REPORTED
-            self._bye_deadline = now + self._options.bye_timeout_s
-            self._control.send(Complete(self._files.written_bytes, self._files.count))
+            self._events.append(Reported())
+            if self._parted:
+                self._finish()
+            else:
+                self._control.send(Complete(self._files.written_bytes, self._files.count))
 
     def _finish(self) -> None:
         self._state = ReceiveState.DONE

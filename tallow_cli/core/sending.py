@@ -42,7 +42,14 @@ from tallow_cli.core.messages import (
 )
 from tallow_cli.core.sendbuffer import SendBuffer
 from tallow_cli.core.transmission import Transmission
-from tallow_cli.errors import PeerProtocolError, PeerRefused, TransferStalled
+from tallow_cli.errors import (
+    PeerProtocolError,
+    PeerRefused,
+    PeerVanished,
+    ReportMissing,
+    TallowError,
+    TransferStalled,
+)
 
 READ_AHEAD_S = 0.1  # of data at the present rate: the disk's hiccups do not reach the network
 MIN_READ_AHEAD_CHUNKS = 2  # one to send, one being read
@@ -226,6 +233,7 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
 
     def packets(self, now: float) -> list[OutgoingPacket]:
         """What to send now, in order; at most about twice PACKETS_BUDGET_BYTES. Call again until it is empty."""
+        self._awake_at = now
         packets = self._control.packets(PACKETS_BUDGET_BYTES)
         if self._state in (SendState.SENDING, SendState.COMPLETING):
             packets += self._way.packets(now, PACKETS_BUDGET_BYTES)
@@ -241,7 +249,11 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
             deadlines.append(self._way.progress_at + self._options.idle_timeout_s)
         return min(deadlines)
 
-    def handle_timeout(self, now: float) -> None:
+    def _on_pause(self, late_s: float) -> None:
+        super()._on_pause(late_s)
+        self._way.progress_at += late_s
+
+    def _on_timeout(self, now: float) -> None:
         if not self._tend_life(now):
             return
         idle_timeout_s = self._options.idle_timeout_s
@@ -258,6 +270,11 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
 
     def _enter_failed(self, now: float) -> None:
         self._state = SendState.FAILED
+
+    def _peer_ended(self, now: float, error: TallowError) -> None:
+        if self._state is SendState.COMPLETING and isinstance(error, PeerVanished):
+            error = ReportMissing(error.detail)
+        super()._peer_ended(now, error)
 
     def _on_message(self, now: float, message: ControlMessage) -> None:
         if not isinstance(message, _EXPECTED.get(self._state, ())):

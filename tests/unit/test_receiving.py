@@ -2,7 +2,7 @@
 
 import pytest
 
-from tallow_cli.core.driving import ChannelState, Failed, FileReady, Finished, OfferArrived
+from tallow_cli.core.driving import ChannelState, Failed, FileReady, Finished, OfferArrived, Reported
 from tallow_cli.core.frames import Ack, Credit, Data, Floor, Ping
 from tallow_cli.core.messages import (
     Accept,
@@ -70,7 +70,7 @@ def test_a_whole_transfer_is_reported_only_when_every_file_is_verified():
     assert machine.state is ReceiveState.REPORTED
     peer.collect()
     assert peer.messages[-1] == Complete(10_000, 3)
-    assert machine.events() == []
+    assert machine.events() == [Reported()]
     peer.say(Bye())
     assert machine.events() == [Finished()]
     assert machine.state is ReceiveState.DONE
@@ -81,6 +81,7 @@ def finish_but_for_the_bye():
     machine, peer = start(())
     assert machine.state is ReceiveState.REPORTED
     assert peer.messages[-1] == Complete(0, 0)
+    assert machine.events() == [Reported()]
     return machine, peer
 
 
@@ -90,11 +91,131 @@ def test_a_sender_that_vanishes_after_the_report_takes_nothing_away():
     assert machine.events() == [Finished()]
 
 
-def test_a_goodbye_that_never_comes_is_not_waited_for_long():
-    machine, _ = finish_but_for_the_bye()
-    assert machine.next_timeout() == 5.0
-    machine.handle_timeout(5.0)
+def test_a_goodbye_is_waited_for_while_the_report_may_be_on_its_way_and_a_little_longer():
+    machine, peer = finish_but_for_the_bye()
+    while peer.now < 25.0:
+        peer.now = machine.next_timeout()
+        machine.handle_timeout(peer.now)
+        peer.collect()
+    assert machine.state is ReceiveState.REPORTED
+    machine.report_delivered(25.0)
+    machine.report_delivered(26.0)
+    machine.handle_timeout(29.9)
+    assert machine.state is ReceiveState.REPORTED
+    machine.handle_timeout(30.0)
     assert machine.events() == [Finished()]
+
+
+def test_silence_after_the_report_is_the_end_and_no_failure():
+    machine, peer = finish_but_for_the_bye()
+    while machine.state is ReceiveState.REPORTED:
+        peer.now = machine.next_timeout()
+        machine.handle_timeout(peer.now)
+        peer.collect()
+    assert machine.events() == [Finished()]
+
+
+ENDS = {
+    "cancel": lambda peer: peer.say(Cancel()),
+    "failure": lambda peer: peer.say(FailedMessage("local-file", "gone")),
+    "broken protocol": lambda peer: peer.say(Accept(1)),
+    "lost connection": lambda peer: peer.machine.connection_lost(peer.now, "gone"),
+    "closed channels": lambda peer: [
+        peer.machine.channel_state(peer.now, channel, ChannelState.CLOSED) for channel in (1, 2, 0)
+    ],
+    "silence": lambda peer: outwait(peer),
+}
+
+
+def outwait(peer, until=100.0):
+    while peer.now < until and (due := peer.machine.next_timeout()) is not None:
+        peer.now = due
+        peer.machine.handle_timeout(due)
+        peer.collect()
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("is_written", [True, False], ids=["verifying", "still writing"])
+def test_with_every_byte_and_digest_here_the_sender_is_not_needed_any_more(end, is_written):
+    machine, peer = start((6_000, 10_000))
+    peer.send(1, Floor(0), data(0, 10_000, end_of_chunk=True))
+    peer.say(Digests(0, (DIGEST, DIGEST)))
+    if is_written:
+        write_all(machine)
+        assert machine.state is ReceiveState.VERIFYING
+    before = machine.events()
+    peer.collect()
+    messages = len(peer.messages)
+    ENDS[end](peer)
+    assert machine.events() == []
+    write_all(machine, peer.now)
+    assert before + machine.events() == [FileReady(0, DIGEST), FileReady(1, DIGEST)]
+    for later in ENDS.values():
+        later(peer)
+    for index in (0, 1):
+        machine.file_verified(peer.now, index)
+    assert machine.events() == [Reported(), Finished()]
+    assert machine.state is ReceiveState.DONE
+    peer.collect()
+    assert peer.messages[messages:] == [], "nobody is there to be told"
+    assert machine.next_timeout() is None
+
+
+@pytest.mark.parametrize("end", [end for end in ENDS if end != "closed channels"])
+def test_a_missing_digest_is_reason_enough_to_need_the_sender(end):
+    machine, peer = start((6_000, 10_000))
+    peer.send(1, Floor(0), data(0, 10_000, end_of_chunk=True))
+    peer.say(Digests(0, (DIGEST,)))
+    write_all(machine)
+    ENDS[end](peer)
+    assert machine.state is ReceiveState.FAILED
+
+
+def test_a_disk_that_fails_after_the_sender_went_is_the_shells_to_report():
+    machine, peer = start((10_000,))
+    peer.send(1, Floor(0), data(0, 10_000, end_of_chunk=True))
+    peer.say(Digests(0, (DIGEST,)))
+    machine.connection_lost(0.0, "gone")
+    machine.abort(1.0, "local-file", "its disk is full")
+    assert machine.state is ReceiveState.FAILED
+
+
+def test_a_pause_of_this_process_is_no_silence_of_the_senders():
+    machine, peer = start(idle_timeout_s=30.0)
+    peer.collect()
+    for pause in (31.0, 600.0):
+        machine.handle_timeout(peer.now + pause)
+        peer.now += pause
+        assert machine.state is ReceiveState.RECEIVING
+        peer.collect()
+    since = peer.now
+    outwait(peer, since + 100.0)
+    assert machine.state is ReceiveState.FAILED
+    assert since + 15.0 < peer.now <= since + 30.0
+
+
+def test_a_timer_that_was_not_kept_is_late_once_only():
+    """A shell that calls again and again while nothing changes must not keep a dead peer alive."""
+    machine, peer = start(idle_timeout_s=30.0)
+    machine.next_timeout = lambda: 0.0
+    for tenth in range(400):
+        machine.handle_timeout(tenth / 10)
+    assert machine.state is ReceiveState.FAILED
+
+
+def test_why_the_connection_was_lost_reaches_the_user():
+    machine, _ = start()
+    machine.connection_lost(1.0, "the program on the other side is gone")
+    machine.channel_state(1.0, 0, ChannelState.CLOSED)
+    assert "the program on the other side is gone" in error_of(machine).sentence
+
+
+@pytest.mark.parametrize(("kind", "retryable"), [("local-file", False), ("broken-off", True), ("\x1b[", False)])
+def test_a_failure_of_the_sender_is_worth_a_retry_if_its_kind_is(kind, retryable):
+    machine, peer = start()
+    peer.say(FailedMessage(kind, "it met an error."))
+    error = error_of(machine)
+    assert (error.peer_kind, error.retryable) == (kind, retryable)
 
 
 def test_data_channels_may_close_once_everything_is_here():

@@ -22,6 +22,7 @@ from tallow_cli.errors import (
     PeerProtocolError,
     PeerRefused,
     PeerVanished,
+    ReportMissing,
     TransferStalled,
 )
 from tests.support.transfer_peer import HandPeer
@@ -352,6 +353,30 @@ def test_a_silent_receiver_is_gone_after_the_idle_timeout():
     assert now == pytest.approx(10.0)
     assert isinstance(error_of(machine), PeerVanished)
     assert [type(frame) for _, _, frame in peer.frames] == [Ping] * 3, "it was asked in vain before"
+
+
+def test_a_pause_of_this_process_is_no_silence_and_no_stall():
+    machine, peer = start(total=1000, idle_timeout_s=30.0)
+    read(machine)
+    peer.collect()
+    for pause in (31.0, 600.0):
+        peer.now += pause
+        machine.handle_timeout(peer.now)
+        assert machine.state is SendState.SENDING
+        peer.collect()
+
+
+def test_a_connection_lost_when_all_has_arrived_is_said_to_have_been_lost_then():
+    machine, peer = start(total=1000)
+    read(machine)
+    ack_all(peer, peer.collect())
+    machine.digests(0.0, 0, [bytes(32)])
+    assert machine.state is SendState.COMPLETING
+    machine.connection_lost(1.0, "the other side no longer answers")
+    error = error_of(machine)
+    assert isinstance(error, ReportMissing)
+    assert "no longer answers" in error.sentence
+    assert "everything had arrived" in error.sentence
 
 
 def test_an_acceptance_may_take_as_long_as_a_person_needs():
