@@ -230,8 +230,8 @@ class ReportMissing(PeerVanished):
 
     def __init__(self, detail: str) -> None:
         super(PeerVanished, self).__init__(
-            f"The connection to the other side was lost ({detail}) when everything had arrived there, but before it said "
-            "that all of it was verified. See what it says there before you run both commands again."
+            f"The connection to the other side was lost ({detail}) when everything had arrived there, but before it "
+            "said that all of it was verified. See what it says there before you run both commands again."
         )
         self.detail = detail
 

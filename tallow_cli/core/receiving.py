@@ -76,7 +76,7 @@ class ReceiveOptions:
     max_message_bytes: int = 262_144  # the peer's negotiated maximum for one DataChannel message
     window_bytes: int = 32 * 1024 * 1024  # bound of data received and not yet written
     max_manifest_bytes: int = MAX_MANIFEST_BYTES
-    idle_timeout_s: float = 30.0  # silence of the peer after which it is gone
+    idle_timeout_s: float = 60.0  # silence of the peer after which it is gone
     bye_timeout_s: float = 5.0  # how long to wait for the sender's goodbye once it has our report
 
 

@@ -82,7 +82,7 @@ class SendOptions:
     preferred_message_bytes: int = 131_072  # what the engine carries best
     memory_bytes: int = 24 * 1024 * 1024  # bound of data read and not yet acknowledged: a process of 150 MiB
     limit_bytes_per_s: float | None = None  # --limit
-    idle_timeout_s: float = 30.0  # silence of the peer after which it is gone
+    idle_timeout_s: float = 60.0  # silence of the peer after which it is gone
 
 
 class SendMachine(TransferEndpoint[Accepted | Finished]):

@@ -83,7 +83,7 @@ FILE = FileFinished("photos/" + HOSTILE, 1_000_000, saved_as=None)
 TEXT = TextReceived("two\nlines\x1b[2J")
 NOTICE = Notice("A wrong code was tried: " + HOSTILE)
 DONE = Done(1_258_242_880, 2, 50.3, 200.1, SNAPSHOT)
-FAILED = Failed(PeerFailed(HOSTILE))
+FAILED = Failed(PeerFailed(HOSTILE, "broken-off"))
 
 EVERY_EVENT: tuple[SessionEvent, ...] = (
     CODE_READY,

@@ -196,7 +196,7 @@ def test_a_pause_of_this_process_is_no_silence_of_the_senders():
 
 def test_a_timer_that_was_not_kept_is_late_once_only():
     """A shell that calls again and again while nothing changes must not keep a dead peer alive."""
-    machine, peer = start(idle_timeout_s=30.0)
+    machine, _peer = start(idle_timeout_s=30.0)
     machine.next_timeout = lambda: 0.0
     for tenth in range(400):
         machine.handle_timeout(tenth / 10)
@@ -210,7 +210,9 @@ def test_why_the_connection_was_lost_reaches_the_user():
     assert "the program on the other side is gone" in error_of(machine).sentence
 
 
-@pytest.mark.parametrize(("kind", "retryable"), [("local-file", False), ("broken-off", True), ("\x1b[", False)])
+@pytest.mark.parametrize(
+    ("kind", "retryable"), [("local-file", False), ("broken-off", True), ("\x1b[", False)]
+)
 def test_a_failure_of_the_sender_is_worth_a_retry_if_its_kind_is(kind, retryable):
     machine, peer = start()
     peer.say(FailedMessage(kind, "it met an error."))
