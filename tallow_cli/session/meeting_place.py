@@ -22,6 +22,7 @@ class MeetingPlace:
     given_url: str | None  # the server the user named; None if this process runs one
     reachable_as: str | None  # the URL for a receiver that cannot discover us
     announce: Callable[[str], Awaitable[None]]  # make a nameplate findable, instead of the one before
+    withdraw: Callable[[], Awaitable[None]]  # make none findable
 
 
 @asynccontextmanager
@@ -33,7 +34,13 @@ async def open_meeting_place(
     Raises ServerUnreachable if no port can be listened on.
     """
     if server is not None:
-        yield MeetingPlace(connect_url=server, given_url=server, reachable_as=None, announce=_nothing)
+        yield MeetingPlace(
+            connect_url=server,
+            given_url=server,
+            reachable_as=None,
+            announce=_announce_nothing,
+            withdraw=_nothing,
+        )
         return
     own = SignalingServer(limits=EMBEDDED_LIMITS)
     try:
@@ -56,10 +63,15 @@ async def open_meeting_place(
                 given_url=None,
                 reachable_as=f"ws://{address}:{port}" if address else None,
                 announce=replace_announcement,
+                withdraw=announcements.aclose,
             )
     finally:
         await own.close()
 
 
-async def _nothing(_nameplate: str) -> None:
+async def _announce_nothing(_nameplate: str) -> None:
     """A server somebody runs needs no announcing: both sides were told of it."""
+
+
+async def _nothing() -> None:
+    """See above."""

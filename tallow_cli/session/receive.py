@@ -9,12 +9,11 @@ async def main() -> None:
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 
 from tallow_cli.crypto.keys import Role
-from tallow_cli.session import rendezvous
 from tallow_cli.session.connection import connect
 from tallow_cli.session.events import Done, SessionEvent
+from tallow_cli.session.joining import join
 from tallow_cli.session.receiving import Decide, Receiving
 from tallow_cli.session.settings import ReceiveSettings
 
@@ -26,9 +25,9 @@ async def receive(settings: ReceiveSettings, emit: Callable[[SessionEvent], None
     called on the event loop with every event, Done last. Cancelling tells the sender and removes what is unfinished.
     Raises a TallowError for every way this can end but success.
     """
-    async with AsyncExitStack() as stack:
-        meeting = await rendezvous.join(settings, emit, stack)
+    async with join(settings, emit) as meeting:
         connection = await connect(
             meeting.link, Role.JOINER, meeting.handshake, settings.link, settings.waits, emit
         )
+        await meeting.leave()
         return await Receiving(connection, settings, emit, decide).run()

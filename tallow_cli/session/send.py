@@ -8,12 +8,11 @@ async def main() -> None:
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 
 from tallow_cli.crypto.keys import Role
-from tallow_cli.session import rendezvous
 from tallow_cli.session.connection import connect
 from tallow_cli.session.events import Done, Notice, SessionEvent
+from tallow_cli.session.hosting import hosting
 from tallow_cli.session.receiving import describe
 from tallow_cli.session.sending import Sending
 from tallow_cli.session.settings import SendSettings
@@ -28,10 +27,10 @@ async def send(source: Source, settings: SendSettings, emit: Callable[[SessionEv
     """
     for notice in source.notices:
         emit(Notice(notice))
-    async with AsyncExitStack() as stack:
-        meeting = await rendezvous.host(settings, emit, stack)
+    async with hosting(settings, emit) as host, host.meeting() as meeting:
         connection = await connect(
             meeting.link, Role.HOST, meeting.handshake, settings.link, settings.waits, emit
         )
+        await meeting.leave()
         emit(describe(source.manifest))
         return await Sending(source, connection, settings, emit).run()

@@ -11,13 +11,15 @@ from typing import TypeVar, cast
 
 import pytest
 
+from signaling.limits import ServerLimits
+from signaling.server import SignalingServer
 from tallow_cli.core.manifest import Manifest
 from tallow_cli.crypto.codes import Code, parse_code
 from tallow_cli.crypto.handshake import CLEAR_PAYLOAD, HandshakeResult, HostHandshake, JoinerHandshake
 from tallow_cli.crypto.keys import Role
 from tallow_cli.net.description import encode
 from tallow_cli.net.link import LinkOptions, PeerLink
-from tallow_cli.session import rendezvous
+from tallow_cli.session import meeting
 from tallow_cli.session.connection import Connection, connect
 from tallow_cli.session.events import CodeReady, Done, SessionEvent
 from tallow_cli.session.receive import receive
@@ -150,11 +152,22 @@ async def opened_sessions(directory: Path, monkeypatch: pytest.MonkeyPatch) -> A
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     monkeypatch.setenv("TALLOW_NO_MDNS", "1")
     sessions = Sessions(FakeNetwork())
-    monkeypatch.setattr(rendezvous, "PeerLink", sessions.network)
+    monkeypatch.setattr(meeting, "PeerLink", sessions.network)
     try:
         yield sessions
     finally:
         await sessions.close()
+
+
+@asynccontextmanager
+async def running_server(limits: ServerLimits | None = None) -> AsyncIterator[str]:
+    """The URL of a signaling server that both sides can be told of."""
+    server = SignalingServer(limits=limits or ServerLimits())
+    port = await server.start("127.0.0.1", 0)
+    try:
+        yield f"ws://127.0.0.1:{port}"
+    finally:
+        await server.close()
 
 
 def agree(

@@ -1,25 +1,20 @@
-"""session.rendezvous: two sides finding each other, and everything a stranger or a server can do meanwhile."""
+"""session.hosting: meeting receivers, and everything a stranger or a server can do meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from signaling.limits import ServerLimits
-from signaling.server import SignalingServer
 from tallow_cli.crypto import kem
 from tallow_cli.crypto.codes import Code, parse_code
 from tallow_cli.errors import (
     IncompatiblePeer,
     InvalidCode,
-    NoPathError,
     PeerNeverCame,
-    PeerProtocolError,
-    PeerVanished,
     ServerRefused,
     ServerUnreachable,
     UnknownNameplate,
@@ -30,7 +25,7 @@ from tallow_cli.net.signaling_client import SignalingClient
 from tallow_cli.session.events import CodeReady, Connected, Notice, PeerAuthenticated, Waiting
 from tallow_cli.session.settings import Waits
 from tallow_cli.store.memory_source import TextSource
-from tests.support.sessions import CODE, Sessions, opened_sessions
+from tests.support.sessions import CODE, Sessions, opened_sessions, running_server
 
 WRONG = parse_code("4821-acorn-blend-acorn")
 
@@ -39,16 +34,6 @@ WRONG = parse_code("4821-acorn-blend-acorn")
 async def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sessions]:
     async with opened_sessions(tmp_path, monkeypatch) as opened:
         yield opened
-
-
-@asynccontextmanager
-async def running_server(limits: ServerLimits | None = None) -> AsyncIterator[str]:
-    server = SignalingServer(limits=limits or ServerLimits())
-    port = await server.start("127.0.0.1", 0)
-    try:
-        yield f"ws://127.0.0.1:{port}"
-    finally:
-        await server.close()
 
 
 def wrong_words(code: Code) -> Code:
@@ -139,17 +124,6 @@ async def test_somebody_who_talks_nonsense_spends_the_code(
         assert words in sender.of(Notice)[0].message
 
 
-async def test_a_sender_that_talks_nonsense_is_left(sessions: Sessions) -> None:
-    async with running_server() as url, await SignalingClient.connect(url) as client:
-        await client.allocate(CODE.nameplate)
-        receiver = sessions.receive(server=url)
-        await client.wait_for_peer(5)
-        await client.recv()
-        await client.send(b"\x01" * 2000)
-        assert isinstance(await receiver.failure(), PeerProtocolError)
-        assert await client.recv()  # the abort
-
-
 # What is told
 
 
@@ -173,61 +147,7 @@ async def test_a_machine_without_the_cryptography_tells_the_other_side(
     assert isinstance(told, (IncompatiblePeer, WrongCodeError)), told
 
 
-async def test_users_of_the_api_get_one_error_and_no_group(
-    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    receiver = sessions.receive(waits=Waits(find_s=0.1))
-    assert isinstance(await receiver.failure(), UnknownNameplate)
-
-    async def fails(*_arguments: object) -> None:
-        raise NoPathError("no network at all")
-
-    monkeypatch.setattr(sessions.network, "prepare", fails)
-    assert isinstance(await sessions.receive().failure(), NoPathError)
-
-
-async def test_a_client_that_joined_is_closed_when_the_link_cannot_be_prepared(
-    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with running_server() as url, await SignalingClient.connect(url) as client:
-        await client.allocate(CODE.nameplate)
-
-        async def fails_late(*_arguments: object) -> None:
-            await client.wait_for_peer(5)
-            raise NoPathError("no network at all")
-
-        monkeypatch.setattr(sessions.network, "prepare", fails_late)
-        assert isinstance(await sessions.receive(server=url).failure(), NoPathError)
-        with pytest.raises(PeerVanished):
-            await client.recv(5)
-
-
 # Waiting
-
-
-async def test_a_receiver_may_come_before_its_sender_at_a_server(sessions: Sessions) -> None:
-    async with running_server() as url:
-        receiver = sessions.receive(server=url)
-        await asyncio.sleep(0.3)  # it has asked in vain by now
-        assert receiver.events == []
-        sender = sessions.send(TextSource("x"), server=url)
-        await receiver.done()
-        await sender.done()
-
-
-async def test_a_receiver_may_come_before_a_sender_that_runs_its_own_server(sessions: Sessions) -> None:
-    receiver = sessions.receive()
-    await asyncio.sleep(0.05)
-    sender = sessions.send(TextSource("x"))
-    await receiver.done()
-    await sender.done()
-
-
-async def test_a_sender_that_never_comes_is_announced_as_a_wait_and_then_given_up(sessions: Sessions) -> None:
-    async with running_server() as url:
-        receiver = sessions.receive(server=url, waits=Waits(find_s=2.0))
-        assert await receiver.event(Waiting) == Waiting("for the sender", 2.0)
-        assert isinstance(await receiver.failure(), UnknownNameplate)
 
 
 async def test_a_receiver_that_never_comes_is_given_up(sessions: Sessions) -> None:

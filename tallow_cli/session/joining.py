@@ -1,0 +1,70 @@
+"""The receiver's rendezvous: finding the sender of a typed code, and agreeing on keys with it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from tallow_cli import __version__
+from tallow_cli.crypto.handshake import HandshakeResult, JoinerHandshake
+from tallow_cli.errors import TallowError
+from tallow_cli.net.description import encode
+from tallow_cli.net.discovery import find
+from tallow_cli.net.link import PeerLink
+from tallow_cli.net.signaling_client import SignalingClient
+from tallow_cli.session.events import PeerAuthenticated, SessionEvent
+from tallow_cli.session.meeting import ANSWER_S, Meeting, capabilities, prepare_link, tell_failure
+from tallow_cli.session.patience import Patience
+from tallow_cli.session.settings import ReceiveSettings
+from tallow_cli.session.task_groups import first_error
+
+Emit = Callable[[SessionEvent], None]
+
+
+@asynccontextmanager
+async def join(settings: ReceiveSettings, emit: Emit) -> AsyncIterator[Meeting]:
+    """Find the sender of the code and agree on keys with it. Leaving closes the link and the room.
+
+    Raises UnknownNameplate, SignalingError, WrongCodeError, PeerVanished, PeerProtocolError, UnsupportedCrypto.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            async with asyncio.TaskGroup() as group:
+                preparing = group.create_task(prepare_link("joiner", settings.link, stack))
+                joining = group.create_task(_join_room(settings, emit, stack))
+        except ExceptionGroup as failures:
+            raise first_error(failures) from failures
+        link, client = preparing.result(), joining.result()
+        handshake = await _agree(client, settings, link)
+        emit(PeerAuthenticated(version=handshake.peer_version))
+        yield Meeting(link, handshake, client.close)
+
+
+async def _agree(client: SignalingClient, settings: ReceiveSettings, link: PeerLink) -> HandshakeResult:
+    handshake = JoinerHandshake(
+        settings.code, version=__version__, entropy=os.urandom, capabilities=capabilities(settings.link)
+    )
+    try:
+        await client.send(handshake.hello())
+        confirm, result = handshake.receive_reply(await client.recv(ANSWER_S), encode(link.description))
+        await client.send(confirm)
+    except TallowError as error:
+        await tell_failure(client, error)
+        raise
+    return result
+
+
+async def _join_room(settings: ReceiveSettings, emit: Emit, stack: AsyncExitStack) -> SignalingClient:
+    """A client in the sender's room; a sender that is not there yet is waited for. `stack` closes the client too."""
+    code, find_s = settings.code, settings.waits.find_s
+    with Patience(emit, "for the sender", find_s):
+        if settings.server is not None:
+            urls, wait_s = [settings.server], find_s
+        else:  # whom discovery finds is waiting
+            urls, wait_s = await find(code.nameplate, find_s), 0.0
+        client = await SignalingClient.connect_any(urls, timeout_s=settings.waits.connect_s)
+        stack.push_async_callback(client.close)
+        await client.join(code.nameplate, wait_s=wait_s)
+    return client
