@@ -1,4 +1,4 @@
-"""This machine's address on the network, as another machine would have to name it."""
+"""This machine's addresses: the one another machine would have to name, and those it reaches itself by."""
 
 from __future__ import annotations
 
@@ -9,12 +9,27 @@ import socket
 _ELSEWHERE = ("192.0.2.1", 9)
 
 
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
 def primary_address() -> str | None:
     """The IPv4 address of the default route's interface; None without one (a machine of its own)."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(_ELSEWHERE)
+    address = _source_address(_ELSEWHERE)
+    return None if address is None or ipaddress.ip_address(address).is_loopback else address
+
+
+def loopback_addresses() -> tuple[str, ...]:
+    """Those of 127.0.0.1 and ::1 that lead to this machine: there may be no IPv4 on it, or no IPv6, or neither."""
+    return tuple(address for address in _LOOPBACK if _source_address((address, 9)) is not None)
+
+
+def _source_address(destination: tuple[str, int]) -> str | None:
+    """The address datagrams to `destination` would come from; None where no route leads there."""
+    family = socket.AF_INET6 if ":" in destination[0] else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(destination)
             address: str = probe.getsockname()[0]
-        except OSError:
-            return None
-    return None if ipaddress.ip_address(address).is_loopback else address
+            return address
+    except OSError:
+        return None

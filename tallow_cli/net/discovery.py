@@ -18,6 +18,7 @@ from contextlib import ExitStack, asynccontextmanager
 
 from tallow_cli.errors import UnknownNameplate
 from tallow_cli.net import mdns
+from tallow_cli.net.addresses import loopback_addresses
 from tallow_cli.net.local_discovery import LocalDirectories
 from tallow_cli.net.server_url import server_url
 
@@ -103,7 +104,7 @@ async def find(
 async def _find_file(nameplate: str, directories: LocalDirectories) -> list[str]:
     while (port := directories.port_of(nameplate)) is None:  # noqa: ASYNC110 - another process has no Event for us
         await asyncio.sleep(POLL_S)
-    return [server_url("127.0.0.1", port)]
+    return [server_url(address, port) for address in loopback_addresses()]
 
 
 async def _resolve(nameplate: str, interfaces: Sequence[str] | None) -> list[str]:

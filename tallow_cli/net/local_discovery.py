@@ -60,9 +60,11 @@ class LocalDirectories:
     def of_this_user(cls) -> LocalDirectories:
         """Both places are looked into: a login session has XDG_RUNTIME_DIR where a cron job may have none."""
         user = os.getuid() if sys.platform != "win32" else os.environ.get("USERNAME", "user")
-        paths = [Path(tempfile.gettempdir()) / f"tallow-{user}"]
+        paths: list[Path] = []
         if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-            paths.insert(0, Path(runtime) / "tallow")
+            paths.append(Path(runtime) / "tallow")
+        with suppress(FileNotFoundError):  # every directory for temporary files is missing or read-only
+            paths.append(Path(tempfile.gettempdir()) / f"tallow-{user}")
         return cls(tuple(paths))
 
     @contextmanager

@@ -22,9 +22,12 @@ from websockets.exceptions import (
     ProxyError,
     WebSocketException,
 )
+from websockets.proxy import get_proxy
+from websockets.uri import parse_uri
 
 from signaling.protocol import MAX_ERROR_CHARS, MAX_MESSAGE_BYTES, CloseCode
 from tallow_cli.errors import ServerProtocolError, ServerRefused, ServerUnreachable, SignalingError
+from tallow_cli.net.dialing import dial
 from tallow_cli.net.server_url import is_near
 
 PING_INTERVAL_S = 20.0
@@ -96,7 +99,10 @@ async def open_websocket(url: str, tls: ssl.SSLContext | None) -> WebSocket:
     )
     if tls is not None and url.startswith("wss:"):
         connecting.create_connection_kwargs["ssl"] = tls
+    server = parse_uri(url)
     try:
+        if is_near(url) or get_proxy(server) is None:
+            connecting.create_connection_kwargs["sock"] = await dial(server.host, server.port)
         return WebSocket(url, await connecting)
     except OSError as error:
         raise ServerUnreachable(url, _explain_os_error(error)) from error
@@ -121,7 +127,7 @@ def _explain_os_error(error: OSError) -> str:
         return f"TLS failed: {error.reason or error}"
     if isinstance(error, socket.gaierror):
         return "its name cannot be resolved"
-    # With several addresses, asyncio raises one OSError without an errno that quotes them all.
+    # Where several addresses failed in different ways, one OSError without an errno quotes them all.
     if error.errno == errno.ECONNREFUSED or f"[Errno {errno.ECONNREFUSED}]" in str(error):
         return "nothing listens there"
     return error.strerror or str(error)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from signaling.limits import EMBEDDED_LIMITS
 from signaling.server import CannotListen, SignalingServer
 from tallow_cli.errors import ServerUnreachable
-from tallow_cli.net.addresses import primary_address
+from tallow_cli.net.addresses import loopback_addresses, primary_address
 from tallow_cli.net.discovery import announce
+from tallow_cli.net.server_url import server_url
 from tallow_cli.session.events import Notice, SessionEvent
 
 _EVERY_ADDRESS = ""
@@ -20,7 +21,7 @@ _EVERY_ADDRESS = ""
 class MeetingPlace:
     connect_url: str  # for this process
     given_url: str | None  # the server the user named; None if this process runs one
-    reachable_as: str | None  # the URL for a receiver that cannot discover us
+    reachable_as: str | None  # the URL for a receiver that cannot discover us; None if a server was named
     announce: Callable[[str], Awaitable[None]]  # make a nameplate findable, instead of the one before
     withdraw: Callable[[], Awaitable[None]]  # make none findable
 
@@ -55,13 +56,14 @@ async def open_meeting_place(
             announce(nameplate, port, on_notice=lambda notice: emit(Notice(notice, detail=True)))
         )
 
-    address = primary_address()
+    # A machine with no network but itself may still have no place to announce in: name the way that is left.
+    here = next(iter(loopback_addresses()), "127.0.0.1")
     try:
         async with announcements:
             yield MeetingPlace(
-                connect_url=f"ws://127.0.0.1:{port}",
+                connect_url=server_url(here, port),
                 given_url=None,
-                reachable_as=f"ws://{address}:{port}" if address else None,
+                reachable_as=server_url(primary_address() or here, port),
                 announce=replace_announcement,
                 withdraw=announcements.aclose,
             )

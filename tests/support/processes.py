@@ -84,6 +84,7 @@ class Shell:
             "TALLOW_NO_MDNS": "1",
             "PYTHONUNBUFFERED": "1",
         }
+        self.within: Sequence[str] = ()  # what every command is run by: `ip netns exec …`, `unshare …`
         self._running: list[Tallow] = []
 
     def start(
@@ -96,7 +97,7 @@ class Shell:
     ) -> Tallow:
         """Start `tallow ARGUMENTS`. With `stdout` given, that stream is not collected."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "tallow_cli", *map(str, arguments)],
+            [*self.within, sys.executable, "-m", "tallow_cli", *map(str, arguments)],
             stdin=stdin,
             stdout=stdout or subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -10,8 +10,13 @@ import pytest
 
 from tallow_cli.errors import UnknownNameplate
 from tallow_cli.net import discovery, mdns
+from tallow_cli.net.addresses import loopback_addresses
 from tallow_cli.net.discovery import announce, find
 from tallow_cli.net.local_discovery import LocalDirectories
+from tallow_cli.net.server_url import server_url
+
+# The file names a port; which loopback addresses there are is the machine's affair.
+ON_THIS_MACHINE = [server_url(address, 1234) for address in loopback_addresses()]
 
 
 @pytest.fixture
@@ -76,7 +81,7 @@ async def test_a_sender_on_this_machine_is_found_without_asking_the_network(
 ) -> None:
     monkeypatch.setattr(discovery, "MDNS_DELAY_S", 60.0)
     async with announce("4821", 1234, directories=here):
-        assert await find("4821", 5.0, directories=here) == ["ws://127.0.0.1:1234"]
+        assert await find("4821", 5.0, directories=here) == ON_THIS_MACHINE
     assert multicast.asked == multicast.advertised == []
 
 
@@ -84,7 +89,7 @@ async def test_a_sender_that_starts_later_is_found(here: LocalDirectories, multi
     finding = asyncio.create_task(find("4821", 5.0, directories=here))
     await turns()
     async with announce("4821", 1234, directories=here):
-        assert await finding == ["ws://127.0.0.1:1234"]
+        assert await finding == ON_THIS_MACHINE
 
 
 async def test_a_sender_on_the_network_is_found(nowhere: LocalDirectories, multicast: Multicast) -> None:
@@ -106,7 +111,7 @@ async def test_a_network_without_multicast_leaves_the_file_to_be_found(
     await turns()
     assert multicast.asked == ["4821"]
     async with announce("4821", 1234, directories=here):
-        assert await finding == ["ws://127.0.0.1:1234"]
+        assert await finding == ON_THIS_MACHINE
 
 
 async def test_a_network_without_multicast_is_only_a_notice_to_the_sender(
@@ -116,7 +121,7 @@ async def test_a_network_without_multicast_is_only_a_notice_to_the_sender(
     notices: list[str] = []
     async with announce("4821", 1234, directories=here, on_notice=notices.append):
         await turns()
-        assert await find("4821", 5.0, directories=here, use_mdns=False) == ["ws://127.0.0.1:1234"]
+        assert await find("4821", 5.0, directories=here, use_mdns=False) == ON_THIS_MACHINE
     assert notices == ["Receivers on the network cannot discover this sender (No such device)."]
 
 
