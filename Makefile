@@ -8,10 +8,10 @@ SEEDS  ?= 2000
 FUZZ   ?= 50
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format sim fuzz interop bench bench-lab docs lock clean
+.PHONY: help venv demo test test-lab test-interop check format sim fuzz bench bench-lab docs lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(STAMP)  ## create the environment with what is needed to run, test and check
 
@@ -23,8 +23,11 @@ $(STAMP): pyproject.toml requirements.lock
 demo: venv  ## send a real file (SIZE=256MiB) between two processes, with the live panel
 	$(BIN)/python -m tests.support.demo $(SIZE)
 
-test: check  ## all checks, then all tests (within 15 minutes on 2 cores)
+test: check  ## all checks, then all tests that can run here (within 20 minutes on 2 cores)
 	$(BIN)/python -m pytest
+
+test-lab: venv  ## the tests in network and mount namespaces alone (root; iproute2, nftables, util-linux)
+	$(BIN)/python -m pytest -m lab
 
 check: venv  ## formatting, lint, types, and who may import whom
 	$(BIN)/ruff format --check .
@@ -43,7 +46,7 @@ sim: venv  ## simulate in virtual time: the seeded tests (SEEDS=2000), then the 
 fuzz: venv  ## hostile input for longer: FUZZ=50 times the examples of the tests
 	TALLOW_FUZZ=$(FUZZ) $(BIN)/python -m pytest --timeout 0 tests/property
 
-interop: venv  ## install libdatachannel and libwebrtc into .interop/, then test against them
+test-interop: venv  ## install libdatachannel and libwebrtc into .interop/, then test against them
 	$(BIN)/python -m tests.interop.install
 	$(BIN)/python -m pytest -m interop
 

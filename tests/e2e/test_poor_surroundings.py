@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -13,8 +14,14 @@ from tests.support.processes import Shell
 
 pytestmark = pytest.mark.e2e
 
+Test = TypeVar("Test", bound=Callable[..., None])
+
 WHY_NOT = surroundings.missing()
-needs_namespaces = pytest.mark.skipif(WHY_NOT is not None, reason=f"namespaces: {WHY_NOT}")
+
+
+def needs_namespaces(test: Test) -> Test:
+    return pytest.mark.lab(pytest.mark.skipif(WHY_NOT is not None, reason=f"namespaces: {WHY_NOT}")(test))
+
 
 LOOPBACK_UP = ("link", "set", "lo", "up")
 NO_IPV4 = ("addr", "del", "127.0.0.1/8", "dev", "lo")

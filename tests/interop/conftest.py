@@ -1,4 +1,4 @@
-"""Where the foreign peers are, and why one is missing. `make interop` installs them."""
+"""Where the foreign peers are, and why one is missing. `make test-interop` installs them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from tests.interop.install import DIRECTORY, NODE_MODULES, VENV_PYTHON
 
 PEERS: Final = Path(__file__).parent / "peers"
-_HOW: Final = "`make interop` installs it"
+_HOW: Final = "`make test-interop` installs it"
 
 
 @pytest.fixture

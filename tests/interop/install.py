@@ -1,4 +1,4 @@
-"""Install the foreign peers into `.interop/`: `python -m tests.interop.install`, which `make interop` calls.
+"""Install the foreign peers into `.interop/`: `python -m tests.interop.install`, which `make test-interop` calls.
 
 libdatachannel comes from PyPI into a virtual environment of a Python that has wheels for it, libwebrtc from
 npm. What cannot be installed is said, and its tests are then skipped with that reason.
