@@ -10,7 +10,8 @@
     ├── BrokenOffError        8    PeerVanished (ReportMissing)  TransferStalled  PeerFailed
     ├── IntegrityError        9    DigestMismatch  PeerProtocolError (IncompatiblePeer)
     ├── LocalFileError       10    SourceMissing  SourceUnreadable  SourceChanged  TargetExists
-    │                              TargetNotDirectory  TargetUnwritable  DiskFull
+    │                              TargetNotDirectory  TargetUnwritable  TargetChanged
+    │                              DiskFull (DiskNearlyFull)
     ├── BelowThresholdError  11
     ├── UnsupportedCrypto     1
     ├── Interrupted         130
@@ -348,6 +349,29 @@ class DiskFull(LocalFileError):
         )
         self.path = path
         self.needed = needed
+
+
+class DiskNearlyFull(DiskFull):
+    """A stream came to the part of the disk that is left to others."""
+
+    def __init__(self, path: str, free: int, reserve: int) -> None:
+        super(DiskFull, self).__init__(
+            f"A stream may not fill the disk of {path}: {free:,} bytes are free, and {reserve:,} of them are left to "
+            "other programs. Free some space or choose another --output."
+        )
+        self.path = path
+        self.needed = reserve - free
+
+
+class TargetChanged(LocalFileError):
+    """What was to be replaced is not what the user agreed to have replaced."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} was made or changed while this was being received, so it is not replaced. "
+            "Look at it, and run both commands again."
+        )
+        self.path = path
 
 
 class BelowThresholdError(TallowError):

@@ -325,7 +325,7 @@ def local_name(name: str) -> SafePath:
 
 
 def numbered(path: SafePath, number: int, *, is_directory: bool) -> SafePath:
-    """A path of one component renamed as file managers do: `photo (1).jpg`, `site (1)`.
+    """The path, its last component renamed as file managers do: `photo (1).jpg`, `site (1)`.
 
     A directory has no extension. A name that would grow beyond MAX_NAME_BYTES loses the end of its stem.
     """
@@ -337,7 +337,7 @@ def numbered(path: SafePath, number: int, *, is_directory: bool) -> SafePath:
         stem, extension = name, ""
     while len((stem + suffix + extension).encode()) > MAX_NAME_BYTES:
         stem = stem[:-1]
-    return SafePath((f"{stem}{suffix}{extension}",), _MAKER)
+    return SafePath((*path.parent, f"{stem}{suffix}{extension}"), _MAKER)
 
 
 def _extension_start(name: str) -> int:

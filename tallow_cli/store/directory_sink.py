@@ -1,9 +1,9 @@
 """Receiving into a directory, or into one named file.
 
-A file's life: temporary made on its first byte → written and hashed → whole: attributes set → `finish`:
-digest compared → synced, with others in a batch → published under its name. `complete` then makes links,
+A file's life: temporary made on its first byte → written and hashed → `finish`: digest compared → attributes
+set, synced, with others in a batch → published under its name (store.publishing). `complete` then makes links,
 gives directories their modes and times, and syncs directories. A crash at any point leaves a final name
-absent or complete.
+absent or complete; whatever else ends the transfer, what was verified is published first.
 """
 
 from __future__ import annotations
@@ -11,27 +11,25 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable
+from time import monotonic
 from typing import Final
 
-from tallow_cli.core.manifest import PERMISSION_BITS, EntryKind, FileSpan, Manifest
+from tallow_cli.core.manifest import EntryKind, FileSpan, Manifest
 from tallow_cli.core.names import ForbiddenName, SafePath, check_manifest_names, local_name
-from tallow_cli.errors import BadOption, DigestMismatch, LocalFileError, TargetExists
+from tallow_cli.errors import BadOption, DigestMismatch, LocalFileError
+from tallow_cli.store import leftovers
 from tallow_cli.store.failures import displayable, target_error
 from tallow_cli.store.filesystem import Data, Filesystem, default_filesystem
-from tallow_cli.store.partial import PartialFile, as_view
-from tallow_cli.store.placement import disk_bytes, find_conflicts, next_free, place
-from tallow_cli.store.receive_root import ReceiveRoot
+from tallow_cli.store.partial import WRITEBACK_BYTES, PartialFile, as_view
+from tallow_cli.store.placement import check_agreed, disk_bytes, find_conflicts, place
+from tallow_cli.store.publishing import Publisher, blaming
+from tallow_cli.store.receive_root import ReceiveRoot, Standing
 from tallow_cli.store.sink import Conflict, OnConflict, Published
-from tallow_cli.store.syncing import current_umask, sync_files
 from tallow_cli.store.tree import ReceivedTree
 
 MAX_OPEN_FILES: Final = 64
 KEEP_OPEN_FROM: Final = 1024 * 1024  # a smaller file is closed once whole; it is cheaper to open it again
-BATCH_BYTES: Final = 64 * 1024 * 1024  # about half a second of a disk's time
-BATCH_FILES: Final = 4096
-OWNER_BITS: Final = 0o400  # whatever the peer says, the owner can read what was received
-PUBLISH_TRIES: Final = 100  # numbers to go through when others take names as fast as we find them free
 
 
 class DirectorySink:
@@ -48,26 +46,30 @@ class DirectorySink:
         *,
         make: bool = False,
         filesystem: Filesystem | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.on_conflict = on_conflict
         self._path = os.fspath(path)
         self._make = make
         self._filesystem = filesystem or default_filesystem()
+        self._clock = clock
         self._root: ReceiveRoot | None = None
+        self._lock: leftovers.ReceiveLock | None = None
+        self._swept = False
+        self._agreed: dict[SafePath, Standing] | None = None  # what may be replaced, as the user saw it
+        self._replaced: dict[SafePath, Standing] = {}
         self._tree: ReceivedTree | None = None
+        self._publisher: Publisher | None = None
         self._manifest = Manifest("files", ())
         self._paths: list[SafePath] = []  # one per entry
         self._partials: dict[int, PartialFile] = {}  # by file index, until published
         self._open_files: OrderedDict[int, PartialFile] = OrderedDict()
         self._last: FileSpan | None = None
-        self._pending: list[int] = []  # verified, to be synced and published
-        self._pending_bytes = 0
         self._finished: set[int] = set()
+        self._stream_unchecked = 0  # bytes of a stream written since the disk's room was looked at
         self._made_root = False
         self._completed = False
         self._notices: list[str] = []
-        self._attributes_kept = True
-        self._umask = current_umask()
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -78,23 +80,34 @@ class DirectorySink:
             return []
         paths = self._names(manifest)
         root = self._opened_root()
-        with _sentences(displayable(self._path)):
-            return find_conflicts(root, manifest, paths, self.on_conflict)
+        self._sweep(root)
+        with blaming(displayable(self._path)):
+            found, replaced = find_conflicts(root, manifest, paths, self.on_conflict)
+            self._agreed = replaced if self._overwrites else None
+        return found
 
     def open(self, manifest: Manifest) -> None:
         paths = self._names(manifest)
         if self._make and not os.path.lexists(self._path):
-            with _sentences(displayable(self._path)):
+            with blaming(displayable(self._path)):
                 os.mkdir(self._path)
                 self._made_root = True
         root = self._opened_root()
-        with _sentences(displayable(self._path)):
-            self._paths = place(root, manifest, paths, self.on_conflict)
+        self._sweep(root)
+        with blaming(displayable(self._path)):
+            self._paths, replaced = place(root, manifest, paths, self.on_conflict)
+            if self._agreed is not None and self._overwrites:
+                check_agreed(root, self._agreed, replaced)
             root.check_room(disk_bytes(manifest))
+            if manifest.kind == "stream":
+                root.check_reserve()
             root.check_writable(self._paths)
             self._manifest = manifest
+            self._publisher = Publisher(root, self.on_conflict, replaced, self._clock)
+            self._replaced = replaced
             self._tree = ReceivedTree(root, manifest.entries, self._paths)
             self._tree.make_directories(merge=self._overwrites)
+            self._lock = leftovers.ReceiveLock(root, *self._tree.tops)
 
     def write(self, offset: int, data: Data) -> int:
         view = as_view(data)
@@ -116,49 +129,61 @@ class DirectorySink:
         if file_index in self._finished:
             raise ValueError(f"file {file_index} is finished twice")
         partial = self._partial(span)
-        with self._blaming(span):
-            found = partial.digest()
-            if found == digest and (partial.temporary is None or partial.size is None):
-                self._use(span, partial)  # an empty file has had no write, a stream no end
-                self._settle(span, partial)
-        if found != digest:
+        if partial.digest() != digest:
             self._drop(file_index)
             raise DigestMismatch(span.entry.path)
+        if partial.temporary is None:  # an empty file has had no write
+            try:
+                self._use(span, partial)
+            except OSError as problem:
+                raise self._failure(span, problem) from problem
         self._finished.add(file_index)
-        self._pending.append(file_index)
-        self._pending_bytes += partial.written
+        publisher = self._opened_publisher()
+        publisher.add(span, partial)
         if len(self._finished) == len(self._manifest.file_spans):
             return ()  # the rest waits for complete(): nobody may report before directories are synced
-        if len(self._pending) >= BATCH_FILES or self._pending_bytes >= BATCH_BYTES:
-            return self._publish_pending()
-        return ()
+        return self.publish_due()
+
+    def publish_due(self) -> tuple[Published, ...]:
+        publisher = self._opened_publisher()
+        if not publisher.is_due:
+            return ()
+        publisher.publish()
+        return self._take_published(publisher)
 
     def complete(self) -> tuple[Published, ...]:
         missing = len(self._manifest.file_spans) - len(self._finished)
         if missing or self._tree is None:
             raise ValueError(f"{missing} files are not finished, or the sink was not opened")
-        published = self._publish_pending()
-        with _sentences(displayable(self._path)):
-            self._notices += self._tree.make_links(replace=self._overwrites)
-            self._attributes_kept &= self._tree.settle(self._umask)
-        if not self._attributes_kept:
+        publisher, root = self._opened_publisher(), self._opened_root()
+        publisher.publish()
+        with blaming(displayable(self._path)):
+            self._notices += self._tree.make_links(self._replaced)
+            kept = self._tree.settle(root.new_file_bits)
+        if not (kept and publisher.attributes_kept):
             self._notices.append(
                 f"{displayable(self._path)} does not keep modes and times, so some were lost"
             )
         self._completed = True
-        return published
+        self._unlock()
+        return self._take_published(publisher)
 
-    def abort(self) -> None:
+    def abort(self) -> tuple[Published, ...]:
         if self._completed or self._root is None:
-            return
+            return ()
+        published: tuple[Published, ...] = ()
+        if self._publisher is not None:
+            self._publisher.keep()
+            published = self._take_published(self._publisher)
         for index in list(self._partials):
             self._drop(index)
-        self._pending.clear()
         if self._tree is not None:
-            self._tree.clear()
+            self._tree.give_up(self._root.new_file_bits)
+        self._unlock()
         if self._made_root:
             with contextlib.suppress(OSError):  # something is in it
                 os.rmdir(self._path)
+        return published
 
     def close(self) -> None:
         if self._root is not None:
@@ -181,21 +206,28 @@ class DirectorySink:
             self._root = ReceiveRoot(self._path, self._filesystem)
         return self._root
 
-    def _shown(self, span: FileSpan) -> str:
-        return self._opened_root().shown(self._paths[span.entry_index])
+    def _opened_publisher(self) -> Publisher:
+        if self._publisher is None:
+            raise ValueError("the sink was not opened")
+        return self._publisher
 
-    @contextlib.contextmanager
-    def _blaming(self, span: FileSpan) -> Iterator[None]:
-        """Turns an OSError into the LocalFileError for this file."""
-        try:
-            yield
-        except OSError as problem:
-            raise self._failure(span, problem) from problem
+    def _sweep(self, root: ReceiveRoot) -> None:
+        """Once: what is found later is somebody's who died meanwhile."""
+        if self._swept:
+            return
+        self._swept = True
+        swept = leftovers.sweep(root)
+        if swept.files:
+            self._notices.append(leftovers.sentence(swept, self._path))
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
     def _failure(self, span: FileSpan, problem: OSError) -> LocalFileError:
         partial = self._partials.get(span.index)
         missing = partial.size - partial.written if partial and partial.size is not None else None
-        return target_error(problem, self._shown(span), missing)
+        return target_error(problem, self._opened_root().shown(self._paths[span.entry_index]), missing)
 
     # One file
 
@@ -214,10 +246,20 @@ class DirectorySink:
         try:  # not _blaming: this runs per message, and a context manager costs a tenth of it
             self._use(span, partial)
             partial.write(offset, data)
-            if partial.written == partial.size:
-                self._settle(span, partial)
+            if partial.size is None:
+                self._leave_room(len(data))
+            elif partial.written == partial.size and partial.size < KEEP_OPEN_FROM:
+                self._open_files.pop(span.index, None)
+                partial.close()
         except OSError as problem:
             raise self._failure(span, problem) from problem
+
+    def _leave_room(self, written: int) -> None:
+        """Nobody knows how much of a stream will come. Raises DiskNearlyFull, OSError."""
+        self._stream_unchecked += written
+        if self._stream_unchecked >= WRITEBACK_BYTES:
+            self._stream_unchecked = 0
+            self._opened_root().check_reserve()
 
     def _use(self, span: FileSpan, partial: PartialFile) -> None:
         """Have it open, and not too many others."""
@@ -231,54 +273,16 @@ class DirectorySink:
             _, oldest = self._open_files.popitem(last=False)
             oldest.close()
 
-    def _settle(self, span: FileSpan, partial: PartialFile) -> None:
-        """No byte will be written any more: set mode and time."""
-        mode = (span.entry.mode & PERMISSION_BITS & ~self._umask) | OWNER_BITS
-        self._attributes_kept &= partial.set_attributes(mode, span.entry.mtime_ns)
-        if partial.written < KEEP_OPEN_FROM:
-            self._open_files.pop(span.index, None)
-            partial.close()
-
     def _drop(self, index: int) -> None:
         self._open_files.pop(index, None)
         self._partials.pop(index).discard()
 
-    # Publishing
-
-    def _publish_pending(self) -> tuple[Published, ...]:
-        """Sync and publish what is verified. What was published stays so if a later one fails."""
-        root = self._opened_root()
-        with _sentences(displayable(self._path)):
-            sync_files(root, [self._partials[index] for index in self._pending])
-        published = []
-        for index in self._pending:
-            published.append(self._publish(root, self._manifest.file_spans[index]))
-        self._pending.clear()
-        self._pending_bytes = 0
-        return tuple(published)
-
-    def _publish(self, root: ReceiveRoot, span: FileSpan) -> Published:
-        partial = self._partials[span.index]
-        self._open_files.pop(span.index, None)
-        with self._blaming(span):
-            partial.close()  # Windows renames no open file
-            self._name(root, span, partial)
-        del self._partials[span.index]
-        return Published(span.index, span.entry.path, partial.written, self._shown(span))
-
-    def _name(self, root: ReceiveRoot, span: FileSpan, partial: PartialFile) -> None:
-        """Give it its final name; under RENAME another, if somebody took that one since `open`."""
-        path = partial.path
-        for _ in range(PUBLISH_TRIES):
-            try:
-                partial.publish(path, replace=self._overwrites)
-                self._paths[span.entry_index] = path
-                return
-            except FileExistsError:
-                if self.on_conflict is not OnConflict.RENAME or len(path.components) > 1:
-                    raise
-                path = next_free(partial.path, False, lambda name: root.existing_kind(name) is None)
-        raise TargetExists(root.shown(path))
+    def _take_published(self, publisher: Publisher) -> tuple[Published, ...]:
+        published = publisher.take()
+        for file in published:
+            self._open_files.pop(file.file_index, None)
+            self._partials.pop(file.file_index, None)
+        return published
 
 
 class FileSink(DirectorySink):
@@ -305,12 +309,3 @@ class FileSink(DirectorySink):
         if len(manifest.entries) != 1 or manifest.entries[0].kind is not EntryKind.FILE:
             raise BadOption("--output", "it names one file, and more is offered; name a directory instead")
         return [self._name_wanted]
-
-
-@contextlib.contextmanager
-def _sentences(path: str) -> Iterator[None]:
-    """Turns an OSError into the LocalFileError for `path`."""
-    try:
-        yield
-    except OSError as problem:
-        raise target_error(problem, path) from problem

@@ -75,10 +75,10 @@ class Filesystem:
         path, dir_fd = self.where(parent, name)
         os.rmdir(path, dir_fd=dir_fd)
 
-    def create(self, directory: Directory, name: str) -> int:
-        """A new, empty file, 0600, open for reading and writing; EEXIST for anything under that name."""
+    def create(self, directory: Directory, name: str, mode: int = 0o600) -> int:
+        """A new, empty file, open for reading and writing; EEXIST for anything under that name."""
         path, dir_fd = self.where(directory, name)
-        return os.open(path, _CREATE_FLAGS, 0o600, dir_fd=dir_fd)
+        return os.open(path, _CREATE_FLAGS, mode, dir_fd=dir_fd)
 
     def reopen(self, directory: Directory, name: str) -> int:
         path, dir_fd = self.where(directory, name)
@@ -90,6 +90,30 @@ class Filesystem:
     def identity(self, fd: int) -> tuple[int, int]:
         status = os.fstat(fd)
         return status.st_dev, status.st_ino
+
+    def mode(self, fd: int) -> int:
+        """The permission bits of an open file."""
+        return stat.S_IMODE(os.fstat(fd).st_mode)
+
+    def entries(self, directory: Directory) -> list[tuple[str, bool]]:
+        """(name, whether it is a directory and no link to one) of everything in it, in no order."""
+        with os.scandir(directory.fd if directory.fd >= 0 else self._checked_path(directory)) as found:
+            return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+
+    def lock(self, fd: int) -> bool:
+        """Lock an open file until it is closed or the process ends. False if somebody has it locked.
+
+        Raises OSError where there are no locks (some network mounts, Windows).
+        """
+        if sys.platform == "win32":
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        import fcntl
+
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def stat(self, directory: Directory, name: str) -> os.stat_result | None:
         """lstat; None if there is nothing."""
@@ -110,13 +134,21 @@ class Filesystem:
         return pread(fd, size, offset)
 
     def allocate(self, fd: int, size: int) -> None:
-        """Reserve the blocks of a file, so that a full disk shows before the bytes are sent."""
-        if hasattr(os, "posix_fallocate"):
-            try:
-                os.posix_fallocate(fd, 0, size)
-            except OSError as problem:
-                if problem.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-                    raise
+        """Reserve the blocks of a file, so that a full disk shows before the bytes are sent.
+
+        fallocate(2) itself: where the file system has none (NFSv3, exFAT, FUSE, ramfs) the C library's
+        posix_fallocate, which is all that Python offers, writes the whole file as zeros instead.
+        """
+        fallocate = _c_function("fallocate64") or _c_function("fallocate")
+        if fallocate is None:
+            return
+        while fallocate(fd, 0, ctypes.c_int64(0), ctypes.c_int64(size)) != 0:
+            code = ctypes.get_errno()
+            if code == errno.EINTR:
+                continue
+            if code not in NOT_SUPPORTED:
+                raise OSError(code, os.strerror(code))
+            return
 
     def set_file_attributes(self, directory: Directory, name: str, fd: int, mode: int, mtime_ns: int) -> None:
         """EPERM and its like (see NOT_SUPPORTED) where the file system keeps no such thing."""
@@ -128,16 +160,36 @@ class Filesystem:
             os.utime(path, ns=(mtime_ns, mtime_ns))
 
     def set_directory_attributes(self, directory: Directory, mode: int, mtime_ns: int) -> None:
-        """As set_file_attributes."""
+        """As set_file_attributes. The bit that has a group's directories hand their group on stays as it is."""
         target: int | str = directory.fd if directory.fd >= 0 else self._checked_path(directory)
+        inherited = os.stat(target).st_mode & stat.S_ISGID
         os.utime(target, ns=(mtime_ns, mtime_ns))
-        os.chmod(target, mode)
+        os.chmod(target, mode | inherited)
 
     def link(self, directory: Directory, name: str, new_name: str) -> None:
         """Give a file a second name; EEXIST for anything under it."""
         path, dir_fd = self.where(directory, name)
         new_path, new_dir_fd = self.where(directory, new_name)
         os.link(path, new_path, src_dir_fd=dir_fd, dst_dir_fd=new_dir_fd, follow_symlinks=dir_fd is None)
+
+    def rename_exclusively(self, directory: Directory, name: str, new_name: str) -> bool:
+        """Rename in one step that replaces nothing; EEXIST for anything under the new name.
+
+        False where the system or this file system has no such step.
+        """
+        if sys.platform == "win32":
+            os.rename(self.where(directory, name)[0], self.where(directory, new_name)[0])
+            return True
+        renameat2 = _c_function("renameat2")
+        if renameat2 is None or directory.fd < 0:
+            return False
+        names = os.fsencode(name), os.fsencode(new_name)
+        if renameat2(directory.fd, names[0], directory.fd, names[1], _RENAME_NOREPLACE) == 0:
+            return True
+        code = ctypes.get_errno()
+        if code in NOT_SUPPORTED:
+            return False
+        raise OSError(code, os.strerror(code), new_name)
 
     def rename(self, directory: Directory, name: str, new_name: str) -> None:
         """Replaces what has the new name, unless it is a directory."""
@@ -190,12 +242,14 @@ class Filesystem:
         except OSError:
             return None
 
-    def free_bytes(self, directory: Directory) -> int | None:
-        """What an unprivileged user may still write; None where it cannot be told."""
+    def space(self, directory: Directory) -> tuple[int | None, int | None]:
+        """(bytes that an unprivileged user may still write, bytes in all); None where it cannot be told."""
         if not hasattr(os, "statvfs"):
-            return _free_bytes_by_path(directory.path)
+            return _space_by_path(directory.path)
         figures = os.statvfs(directory.fd if directory.fd >= 0 else directory.path)
-        return figures.f_bavail * figures.f_frsize
+        if figures.f_blocks == 0:  # ramfs, and network mounts that do not say: not a full disk
+            return None, None
+        return figures.f_bavail * figures.f_frsize, figures.f_blocks * figures.f_frsize
 
     def _checked_path(self, directory: Directory) -> str:
         raise NotImplementedError
@@ -250,16 +304,18 @@ def _real_directory(path: str) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _free_bytes_by_path(path: str) -> int | None:
+def _space_by_path(path: str) -> tuple[int | None, int | None]:
     import shutil  # only where there is no statvfs
 
     try:
-        return shutil.disk_usage(path).free
+        usage = shutil.disk_usage(path)
     except OSError:
-        return None
+        return None, None
+    return usage.free, usage.total
 
 
 _SYNC_FILE_RANGE_WRITE: Final = 2  # linux/fs.h
+_RENAME_NOREPLACE: Final = 1  # linux/fs.h
 _WHOLE_FILE: Final = ctypes.c_int64(0)  # as offset; as length it means "to the end"
 _HAS_PWRITE: Final = hasattr(os, "pwrite")
 _HAS_FD_ATTRIBUTES: Final = hasattr(os, "fchmod") and os.utime in os.supports_fd

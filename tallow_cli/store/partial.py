@@ -13,9 +13,10 @@ from blake3 import blake3
 
 from tallow_cli.core.names import SafePath
 from tallow_cli.core.ranges import RangeSet
+from tallow_cli.store import unfinished
 from tallow_cli.store.filesystem import NOT_SUPPORTED, Data
 from tallow_cli.store.page_cache import LARGE_FILE_BYTES
-from tallow_cli.store.receive_root import ReceiveRoot, temporary_name
+from tallow_cli.store.receive_root import ReceiveRoot, Standing, temporary_name
 
 ALLOCATE_FROM: Final = 256 * 1024  # below, reserving costs a call and saves nothing
 # Without the hint the kernel gathers for up to 30 s, and the fsync at the end waits for all of it: 384 MiB at
@@ -71,9 +72,10 @@ class PartialFile:
     def create(self) -> None:
         """Make the temporary, with its blocks reserved."""
         filesystem = self._root.filesystem
-        name = temporary_name()
+        name = temporary_name(self._root.token)
         self._fd = filesystem.create(self._root.parent(self.path), name)
         self.temporary = name
+        unfinished.note(self._absolute(name))
         self._identity = filesystem.identity(self._fd)
         if self.size is not None and self.size >= ALLOCATE_FROM:
             filesystem.allocate(self._fd, self.size)
@@ -186,13 +188,12 @@ class PartialFile:
             fd, self._fd = self._fd, -1
             self._root.filesystem.close(fd)
 
-    def publish(self, path: SafePath, *, replace: bool) -> None:
-        """Turn the temporary into `path`, a name in the same directory. Raises FileExistsError unless
-        `replace`.
-        """
+    def publish(self, path: SafePath, *, replaces: Standing | None = None) -> None:
+        """Turn the temporary into `path`, a name in the same directory, as ReceiveRoot.publish does."""
         if self.temporary is None:
             raise ValueError(f"{path} has no temporary")
-        self._root.publish(path, self.temporary, replace=replace)
+        self._root.publish(path, self.temporary, self._identity, replaces=replaces)
+        unfinished.forget(self._absolute(self.temporary))
         self.temporary = None
 
     def discard(self) -> None:
@@ -202,7 +203,11 @@ class PartialFile:
         if self.temporary is not None:
             with contextlib.suppress(OSError):
                 self._root.filesystem.unlink(self._root.parent(self.path), self.temporary)
+            unfinished.forget(self._absolute(self.temporary))
             self.temporary = None
+
+    def _absolute(self, name: str) -> str:
+        return os.path.join(self._root.absolute_path, *self.path.parent, name)
 
 
 def as_view(data: Data) -> memoryview:

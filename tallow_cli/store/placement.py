@@ -9,13 +9,13 @@ taken.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tallow_cli.core.manifest import Entry, EntryKind, Manifest
 from tallow_cli.core.names import SafePath, fold, numbered
-from tallow_cli.errors import TargetExists, TargetUnwritable
-from tallow_cli.store.receive_root import ReceiveRoot
+from tallow_cli.errors import TargetChanged, TargetExists, TargetUnwritable
+from tallow_cli.store.receive_root import ReceiveRoot, Standing
 from tallow_cli.store.sink import Conflict, OnConflict
 
 _BLOCK_BYTES = 4096  # a file takes whole blocks: 10,000 files of 1 KiB need 40 MB
@@ -27,7 +27,11 @@ class _Top:
 
     path: SafePath
     is_directory: bool
-    existing_kind: str | None
+    standing: Standing | None
+
+    @property
+    def existing_kind(self) -> str | None:
+        return None if self.standing is None else self.standing.kind
 
     @property
     def kind(self) -> str:
@@ -41,8 +45,9 @@ def disk_bytes(manifest: Manifest) -> int:
 
 def find_conflicts(
     root: ReceiveRoot, manifest: Manifest, paths: Sequence[SafePath], policy: OnConflict
-) -> list[Conflict]:
-    """Names that are taken: at the top, and under OVERWRITE every file below that would be replaced.
+) -> tuple[list[Conflict], dict[SafePath, Standing]]:
+    """Names that are taken: at the top, and under OVERWRITE every file below that would be replaced; and what
+    stands under those that would be replaced.
 
     Raises OSError.
     """
@@ -53,30 +58,64 @@ def find_conflicts(
         for top in tops
         if top.existing_kind is not None
     ]
+    replaced: dict[SafePath, Standing] = {}
     if policy is OnConflict.OVERWRITE:
-        found += _replaced_below(root, manifest, paths, tops)
-    return found
+        replaced = _standing_at_top(tops)
+        for entry, path in _below_existing(manifest, paths, tops):
+            standing = root.standing(path)
+            if standing is not None and not (
+                standing.kind == "directory" and entry.kind is EntryKind.DIRECTORY
+            ):
+                found.append(Conflict(str(path), standing.kind))
+                replaced[path] = standing
+    return found, replaced
 
 
 def place(
     root: ReceiveRoot, manifest: Manifest, paths: Sequence[SafePath], policy: OnConflict
-) -> list[SafePath]:
-    """The final path of every entry, in order. Raises TargetExists, TargetUnwritable and OSError."""
+) -> tuple[list[SafePath], dict[SafePath, Standing]]:
+    """The final path of every entry, in order, and what stands under those that are to be replaced.
+
+    Raises TargetExists, TargetUnwritable and OSError.
+    """
     tops = _tops(root, manifest, paths)
     taken = [top for top in tops if top.existing_kind is not None]
     if not taken:
-        return list(paths)
+        return list(paths), {}
     if policy is OnConflict.REFUSE:
         raise TargetExists(root.shown(taken[0].path))
     if policy is OnConflict.RENAME:
         names = _renamed(root, tops)
-        return [path.under(names[path.top]) if path.top in names else path for path in paths]
+        return [path.under(names[path.top]) if path.top in names else path for path in paths], {}
     for top in taken:
         _check_replaceable(root, top.path, top.kind, top.existing_kind)
+    replaced = _standing_at_top(taken)
     for entry, path in _below_existing(manifest, paths, taken):
         kind = "directory" if entry.kind is EntryKind.DIRECTORY else "file"
-        _check_replaceable(root, path, kind, root.existing_kind(path))
-    return list(paths)
+        standing = root.standing(path)
+        if standing is not None:
+            _check_replaceable(root, path, kind, standing.kind)
+            if standing.kind != "directory":
+                replaced[path] = standing
+    return list(paths), replaced
+
+
+def check_agreed(
+    root: ReceiveRoot, agreed: Mapping[SafePath, Standing], replaced: Mapping[SafePath, Standing]
+) -> None:
+    """Raises TargetChanged if anything in `replaced` was made or changed since `agreed` was found."""
+    for path, standing in replaced.items():
+        if agreed.get(path) != standing:
+            raise TargetChanged(root.shown(path))
+
+
+def _standing_at_top(tops: Iterable[_Top]) -> dict[SafePath, Standing]:
+    """What is there and no directory: those are merged."""
+    return {
+        top.path: top.standing
+        for top in tops
+        if top.standing is not None and top.standing.kind != "directory"
+    }
 
 
 def _tops(root: ReceiveRoot, manifest: Manifest, paths: Sequence[SafePath]) -> list[_Top]:
@@ -86,7 +125,7 @@ def _tops(root: ReceiveRoot, manifest: Manifest, paths: Sequence[SafePath]) -> l
             kinds[path.top] = True
         else:
             kinds[path] = False
-    return [_Top(path, is_directory, root.existing_kind(path)) for path, is_directory in kinds.items()]
+    return [_Top(path, is_directory, root.standing(path)) for path, is_directory in kinds.items()]
 
 
 def _renamed(root: ReceiveRoot, tops: Iterable[_Top]) -> dict[SafePath, SafePath]:
@@ -129,14 +168,3 @@ def _check_replaceable(root: ReceiveRoot, path: SafePath, kind: str, existing: s
     if kind == "file" and existing in ("file", "symlink"):
         return
     raise TargetUnwritable(root.shown(path), f"a {existing} of that name is in the way of a {kind}")
-
-
-def _replaced_below(
-    root: ReceiveRoot, manifest: Manifest, paths: Sequence[SafePath], tops: Iterable[_Top]
-) -> list[Conflict]:
-    found = []
-    for entry, path in _below_existing(manifest, paths, tops):
-        existing = root.existing_kind(path)
-        if existing is not None and not (existing == "directory" and entry.kind is EntryKind.DIRECTORY):
-            found.append(Conflict(str(path), existing))
-    return found

@@ -91,8 +91,11 @@ class SequentialSink:
             for span in spans
         )
 
-    def abort(self) -> None:
-        pass
+    def publish_due(self) -> tuple[Published, ...]:
+        return ()
+
+    def abort(self) -> tuple[Published, ...]:
+        return ()
 
     def close(self) -> None:
         pass

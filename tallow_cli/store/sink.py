@@ -85,8 +85,14 @@ class Sink(Protocol):
 
         Files are synced and published in batches, for speed: returns those published by this call, often
         none. For a stream the length is what was written. Raises DigestMismatch (the temporary is gone then),
-        TargetExists (someone took the name meanwhile), DiskFull, TargetUnwritable; ValueError if bytes are
-        missing.
+        TargetExists (someone took the name meanwhile), TargetChanged, DiskFull, TargetUnwritable; ValueError if
+        bytes are missing.
+        """
+
+    def publish_due(self) -> tuple[Published, ...]:
+        """Publish what is verified and has waited for others long enough; to be called every second or so.
+
+        Returns what was published. Raises as `finish`.
         """
 
     def complete(self) -> tuple[Published, ...]:
@@ -97,11 +103,12 @@ class Sink(Protocol):
         Published. Raises as `finish`; ValueError if a file is not finished.
         """
 
-    def abort(self) -> None:
-        """Give up: remove our temporaries and the directories we made that are still empty. Published files
-        stay.
+    def abort(self) -> tuple[Published, ...]:
+        """Give up: publish what is verified, remove our temporaries and the directories we made that are still
+        empty. Published files stay.
 
-        Never raises for what it cannot remove. Does nothing after `complete`.
+        Returns what was published and not yet returned, also by a call that raised. Never raises: what cannot be
+        published is removed, what cannot be removed stays. Does nothing after `complete`.
         """
 
     def close(self) -> None:

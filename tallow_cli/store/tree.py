@@ -5,14 +5,14 @@ away.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from tallow_cli.core.manifest import PERMISSION_BITS, Entry, EntryKind
 from tallow_cli.core.names import SafePath
 from tallow_cli.errors import TargetExists
 from tallow_cli.store.filesystem import NOT_SUPPORTED
-from tallow_cli.store.receive_root import ReceiveRoot, temporary_name
+from tallow_cli.store.receive_root import ReceiveRoot, Standing, temporary_name
 from tallow_cli.store.syncing import sync_directories
 
 OWNER_BITS: Final = 0o700  # whatever the peer says, the owner can look into a directory and clear it away
@@ -52,17 +52,18 @@ class ReceivedTree:
                     raise
                 self._root.itself(path)  # a directory, not a link to one
 
-    def make_links(self, *, replace: bool) -> list[str]:
-        """Make the symbolic links, when everything they may point to is there. TargetExists unless
-        `replace`.
+    def make_links(self, replaced: Mapping[SafePath, Standing]) -> list[str]:
+        """Make the symbolic links, when everything they may point to is there.
 
+        Nothing is replaced but what is in `replaced`, if it still stands there. Raises TargetExists, TargetChanged.
         Returns a sentence for each that this file system cannot have.
         """
         notices = []
         filesystem = self._root.filesystem
         for entry, path in self._links:
             directory = self._root.parent(path)
-            name = temporary_name() if replace else path.name
+            standing = replaced.get(path)
+            name = path.name if standing is None else temporary_name(self._root.token)
             try:
                 filesystem.symlink(entry.target or "", directory, name)
             except FileExistsError:
@@ -72,23 +73,37 @@ class ReceivedTree:
                     raise
                 notices.append(f"{self._root.shown(path)} was not made: symbolic links cannot be made here")
                 continue
-            if replace:
+            if standing is not None:
                 try:
-                    filesystem.rename(directory, name, path.name)
-                except OSError:
-                    filesystem.unlink(directory, name)
+                    self._root.publish(path, name, None, replaces=standing)
+                except BaseException:
+                    with contextlib.suppress(OSError):
+                        filesystem.unlink(directory, name)
                     raise
         return notices
 
-    def settle(self, umask: int) -> bool:
+    @property
+    def tops(self) -> tuple[list[str], list[str]]:
+        """The directories at the top: those that we made, and those that were there."""
+        tops = [path for path in self._needed if len(path.components) == 1]
+        made = [path.name for path in tops if path in self._made]
+        return made, [path.name for path in tops if path not in self._made]
+
+    def settle(self, allowed_bits: int) -> bool:
         """Give the directories that we made their modes and times, and sync every directory that changed.
 
-        Returns False if this file system does not keep them.
+        `allowed_bits` are the permissions that new files get here. Returns False if this file system does not keep
+        modes and times.
         """
+        kept = self._set_attributes(allowed_bits)
+        sync_directories(self._root, self._needed)
+        return kept
+
+    def _set_attributes(self, allowed_bits: int) -> bool:
         kept = True
         for entry, path in reversed(self._directories):  # a name made in a directory changes its time
             if path in self._made:
-                mode = (entry.mode & PERMISSION_BITS & ~umask) | OWNER_BITS
+                mode = (entry.mode & PERMISSION_BITS & allowed_bits) | OWNER_BITS
                 try:
                     self._root.filesystem.set_directory_attributes(
                         self._root.itself(path), mode, entry.mtime_ns
@@ -97,12 +112,19 @@ class ReceivedTree:
                     if problem.errno not in NOT_SUPPORTED:
                         raise
                     kept = False
-        sync_directories(self._root, self._needed)
         return kept
 
-    def clear(self) -> None:
-        """Remove the directories that we made and that are empty. Never raises for what cannot be removed."""
-        for path in reversed(self._made):
+    def give_up(self, allowed_bits: int) -> None:
+        """Remove the directories that we made and that are empty; the others get what `settle` gives them.
+
+        Never raises for what cannot be done.
+        """
+        for path in reversed(list(self._made)):
             with contextlib.suppress(OSError):
                 self._root.filesystem.remove_directory(self._root.parent(path), path.name)
+                del self._made[path]
+        self._needed = [path for path in self._needed if path in self._made]
+        if self._made:
+            with contextlib.suppress(OSError):
+                self.settle(allowed_bits)
         self._made.clear()

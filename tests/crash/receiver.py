@@ -16,7 +16,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from tallow_cli.core.manifest import Manifest
-from tallow_cli.store import directory_sink
+from tallow_cli.store import publishing
 from tallow_cli.store.directory_sink import DirectorySink
 from tallow_cli.store.sink import OnConflict
 from tests.support.disk import TraceFilesystem, directory_entry, file_entry, files, kill_myself, link_entry
@@ -77,7 +77,7 @@ def receive(root: Path, policy: OnConflict, point: Point) -> None:
 
 
 def main(target: Path, policy: OnConflict, report: Path) -> None:
-    directory_sink.BATCH_FILES = 2  # type: ignore[misc]  # publish in the middle of the transfer, too
+    publishing.BATCH_FILES = 2  # type: ignore[misc]  # publish in the middle of the transfer, too
     with report.open("w") as lines:
         for number in range(1000):
             root = target / str(number)

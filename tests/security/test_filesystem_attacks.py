@@ -293,7 +293,7 @@ def test_a_temporary_that_lies_in_wait_is_never_opened(
     """If a name could be guessed, a link under it would still not be followed."""
     from tallow_cli.store import partial
 
-    monkeypatch.setattr(partial, "temporary_name", lambda: ".tallow-guessed.part")
+    monkeypatch.setattr(partial, "temporary_name", lambda token: ".tallow-guessed.part")
     (place.root / ".tallow-guessed.part").symlink_to(place.outside / "sentinel")
     with pytest.raises(LocalFileError):
         deliver(DirectorySink(place.root), files(file_entry("a", len(DATA))))

@@ -87,7 +87,7 @@ def tree(root: Path) -> dict[str, bytes | str | None]:
 
 
 def temporaries(root: Path) -> list[str]:
-    return [name for name in tree(root) if ".tallow-" in name]
+    return [name for name in tree(root) if ".tallow-" in name and name.endswith(".part")]
 
 
 class FailingFilesystem(DirFdFilesystem):
@@ -130,9 +130,20 @@ def _wrap(
 
 CHANGING = (
     "make_directory", "remove_directory", "create", "write", "allocate", "set_file_attributes",
-    "set_directory_attributes", "link", "rename", "unlink", "symlink", "sync_file", "sync_directory", "sync_all",
+    "set_directory_attributes", "link", "rename", "rename_exclusively", "unlink", "symlink", "sync_file",
+    "sync_directory", "sync_all",
 )  # fmt: skip
-for _operation in (*CHANGING, "open_root", "open_directory", "reopen", "read", "stat", "close"):
+for _operation in (
+    *CHANGING,
+    "open_root",
+    "open_directory",
+    "reopen",
+    "read",
+    "stat",
+    "close",
+    "lock",
+    "entries",
+):
     _wrap(FailingFilesystem, _operation, FailingFilesystem._maybe)
 for _operation in CHANGING:
     _wrap(
@@ -156,13 +167,14 @@ class ShortWriteFilesystem(DirFdFilesystem):
 class FullDisk(DirFdFilesystem):
     """A disk with room for `room` bytes, as statvfs, fallocate and write see it (each can be blinded)."""
 
-    def __init__(self, room: int, *, tells: bool = True, reserves: bool = True) -> None:
+    def __init__(self, room: int, *, total: int = 0, tells: bool = True, reserves: bool = True) -> None:
         self.room = room
+        self.total = total
         self.tells = tells
         self.reserves = reserves
 
-    def free_bytes(self, directory: Directory) -> int | None:
-        return self.room if self.tells else None
+    def space(self, directory: Directory) -> tuple[int | None, int | None]:
+        return (self.room, max(self.room, self.total)) if self.tells else (None, None)
 
     def allocate(self, fd: int, size: int) -> None:
         if self.reserves and size > self.room:
@@ -177,7 +189,10 @@ class FullDisk(DirFdFilesystem):
 
 
 class NoHardLinks(DirFdFilesystem):
-    """As on FAT."""
+    """As on some network mounts: neither links nor a rename that replaces nothing."""
+
+    def rename_exclusively(self, directory: Directory, name: str, new_name: str) -> bool:
+        return False
 
     def link(self, directory: Directory, name: str, new_name: str) -> None:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))

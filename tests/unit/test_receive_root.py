@@ -178,22 +178,26 @@ def test_publishing_replaces_nothing(tmp_path: Path, cls: type[Filesystem], exis
             (tmp_path / "x").symlink_to("nowhere")
     before = os.lstat(tmp_path / "x").st_ino
     with pytest.raises(FileExistsError):
-        root.publish(safe("x"), "temporary", replace=False)
+        root.publish(safe("x"), "temporary", None)
     assert os.lstat(tmp_path / "x").st_ino == before
-    root.publish(safe("y"), "temporary", replace=False)
+    root.publish(safe("y"), "temporary", None)
     assert "temporary" not in os.listdir(tmp_path)
     assert (tmp_path / "y").read_bytes() == b""
     root.close()
 
 
 def test_a_failure_to_link_that_is_not_the_file_systems_nature_is_not_worked_around(tmp_path: Path) -> None:
-    fs = FailingFilesystem(errno.EIO, "link")
-    root = ReceiveRoot(tmp_path, fs)
-    fs.close(fs.create(root.directory, "temporary"))
-    with pytest.raises(OSError, match="Input/output"):
-        root.publish(safe("x"), "temporary", replace=False)
-    assert os.listdir(tmp_path) == ["temporary"]
-    root.close()
+    for operation in ("link", "rename_exclusively"):
+        fs = FailingFilesystem(errno.EIO, operation)
+        if operation == "link":
+            fs.rename_exclusively = lambda *_: False  # type: ignore[method-assign]  # as before Linux 3.15
+        root = ReceiveRoot(tmp_path, fs)
+        fs.close(fs.create(root.directory, "temporary"))
+        with pytest.raises(OSError, match="Input/output"):
+            root.publish(safe("x"), "temporary", None)
+        assert os.listdir(tmp_path) == ["temporary"]
+        (tmp_path / "temporary").unlink()
+        root.close()
 
 
 # Room and permission
@@ -296,14 +300,14 @@ def test_free_room_without_statvfs_is_asked_by_path(tmp_path: Path, monkeypatch:
     fs = PathFilesystem()
     root = fs.open_root(os.fspath(tmp_path))
     monkeypatch.delattr(os, "statvfs")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=5))
-    assert fs.free_bytes(root) == 5
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=5, total=9))
+    assert fs.space(root) == (5, 9)
 
     def unknown(path: str) -> None:
         raise OSError
 
     monkeypatch.setattr(shutil, "disk_usage", unknown)
-    assert fs.free_bytes(root) is None
+    assert fs.space(root) == (None, None)
 
 
 def test_without_syncfs_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

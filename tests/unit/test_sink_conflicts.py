@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
 from tallow_cli.core.manifest import Manifest
-from tallow_cli.errors import TargetExists, TargetUnwritable
-from tallow_cli.store import directory_sink
+from tallow_cli.errors import TargetChanged, TargetExists, TargetUnwritable
+from tallow_cli.store import publishing
 from tallow_cli.store.directory_sink import DirectorySink, FileSink
 from tallow_cli.store.filesystem import DirFdFilesystem, Filesystem, PathFilesystem
 from tallow_cli.store.sink import Conflict, OnConflict, Sink
@@ -109,21 +110,22 @@ def test_a_name_taken_during_the_transfer_is_not_replaced(target: Path, filesyst
     sink.finish(0, blake3(b"new").digest())
     with pytest.raises(TargetExists):
         sink.complete()
-    sink.abort()
+    (kept,) = sink.abort()
     sink.close()
-    assert tree(target) == {"a.txt": b"theirs"}
+    assert kept.saved_as == os.fspath(target / "a (1).txt")
+    assert tree(target) == {"a.txt": b"theirs", "a (1).txt": b"new"}, "it arrived, so it is kept"
 
 
 def test_a_name_taken_between_looking_and_publishing_is_not_replaced(target: Path) -> None:
     def take(operation: str) -> None:
-        if operation == "link":
+        if operation == "rename_exclusively":
             (target / "a.txt").write_bytes(b"theirs")
 
     sink = DirectorySink(target, filesystem=TraceFilesystem(take))
     with pytest.raises(TargetExists):
         receive(sink, ONE, b"new")
     sink.close()
-    assert tree(target) == {"a.txt": b"theirs"}
+    assert tree(target) == {"a.txt": b"theirs", "a (1).txt": b"new"}
 
 
 def test_without_hard_links_a_name_taken_in_between_is_not_replaced_either(target: Path) -> None:
@@ -136,7 +138,7 @@ def test_without_hard_links_a_name_taken_in_between_is_not_replaced_either(targe
     with pytest.raises(TargetExists):
         receive(sink, ONE, b"new")
     sink.close()
-    assert tree(target) == {"a.txt": b"theirs"}
+    assert tree(target) == {"a.txt": b"theirs", "a (1).txt": b"new"}
 
 
 def test_a_link_whose_name_was_taken_during_the_transfer_replaces_nothing(target: Path) -> None:
@@ -196,10 +198,10 @@ def test_a_name_taken_during_the_transfer_is_evaded_at_publication(
 
 
 def test_evading_ends_when_every_name_is_taken_at_once(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory_sink, "PUBLISH_TRIES", 3)
+    monkeypatch.setattr(publishing, "PUBLISH_TRIES", 3)
 
     class Taken(DirFdFilesystem):
-        def link(self, directory: object, name: str, new_name: str) -> None:
+        def rename_exclusively(self, directory: object, name: str, new_name: str) -> bool:
             raise FileExistsError(17, "taken")
 
     sink = DirectorySink(target, OnConflict.RENAME, filesystem=Taken())
@@ -276,10 +278,84 @@ def test_a_link_that_cannot_replace_what_came_meanwhile_leaves_no_temporary(targ
 
     manifest = files(directory_entry("d"), link_entry("d/l", "x"), file_entry("d/x", 1))
     sink = DirectorySink(target, OnConflict.OVERWRITE, filesystem=TraceFilesystem(take))
-    with pytest.raises(TargetUnwritable):
+    with pytest.raises(TargetExists, match="d/l"):
         receive(sink, manifest, b"1")
     sink.close()
     assert tree(target) == {"d": None, "d/l": None, "d/x": b"1"}
+
+
+def overwriting(target: Path, manifest: Manifest, filesystem: Filesystem | None = None) -> DirectorySink:
+    """A sink that has asked and was told to overwrite."""
+    sink = DirectorySink(target, OnConflict.OVERWRITE, filesystem=filesystem)
+    sink.conflicts(manifest)
+    return sink
+
+
+NEWER = 1_800_000_000_000_000_000
+
+
+def make_pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def save_anew(path: Path) -> None:
+    (path.parent / "new").write_bytes(b"saved")
+    (path.parent / "new").replace(path)
+
+
+def save_in_place(path: Path) -> None:
+    path.write_bytes(b"saved")
+    os.utime(path, ns=(NEWER, NEWER))
+
+
+@pytest.mark.parametrize("was_there", [True, False])
+@pytest.mark.parametrize("change", [make_pipe, save_anew, save_in_place, Path.mkdir])
+@pytest.mark.parametrize("when", ["between question and transfer", "during the transfer"])
+def test_overwriting_replaces_nothing_but_what_the_question_was_about(
+    target: Path, filesystem: Filesystem, was_there: bool, change: Callable[[Path], None], when: str
+) -> None:
+    if change is Path.mkdir and was_there:
+        return
+    taken = target / "a.txt"
+    if was_there:
+        taken.write_bytes(b"old")
+    sink = overwriting(target, ONE, filesystem)
+    if when == "between question and transfer":
+        change(taken)
+        before = os.lstat(taken)
+        with pytest.raises((TargetChanged, TargetExists, TargetUnwritable)):
+            sink.open(ONE)
+        sink.close()
+        assert list(tree(target)) == ["a.txt"]
+    else:
+        sink.open(ONE)
+        sink.write(0, b"new")
+        change(taken)
+        before = os.lstat(taken)
+        sink.finish(0, blake3(b"new").digest())
+        with pytest.raises((TargetChanged, TargetExists), match=r"a\.txt"):
+            sink.complete()
+        sink.close()
+        assert (target / "a (1).txt").read_bytes() == b"new", "it arrived, so it is kept"
+    after = os.lstat(taken)
+    assert (after.st_ino, after.st_mode, after.st_size) == (before.st_ino, before.st_mode, before.st_size)
+
+
+def test_a_link_that_changed_since_the_question_is_not_replaced(target: Path, filesystem: Filesystem) -> None:
+    (target / "d").mkdir()
+    (target / "d" / "l").symlink_to("old")
+    manifest = files(directory_entry("d"), link_entry("d/l", "x"), file_entry("d/x", 1))
+    sink = overwriting(target, manifest, filesystem)
+    sink.open(manifest)
+    sink.write(0, b"1")
+    sink.finish(0, blake3(b"1").digest())
+    (target / "d" / "l").unlink()
+    (target / "d" / "l").symlink_to("somewhere else")
+    with pytest.raises(TargetChanged, match="d/l"):
+        sink.complete()
+    sink.close()
+    assert tree(target) == {"d": None, "d/l": "somewhere else", "d/x": b"1"}
 
 
 @pytest.mark.parametrize(

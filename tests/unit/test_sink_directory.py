@@ -21,7 +21,7 @@ from tallow_cli.errors import (
     TargetNotDirectory,
     TargetUnwritable,
 )
-from tallow_cli.store import directory_sink
+from tallow_cli.store import directory_sink, publishing, syncing
 from tallow_cli.store.directory_sink import DirectorySink, FileSink
 from tallow_cli.store.filesystem import Directory, DirFdFilesystem, Filesystem, PathFilesystem
 from tallow_cli.store.memory_source import RandomSource
@@ -120,7 +120,7 @@ def test_nothing_is_under_a_final_name_before_it_is_verified(target: Path) -> No
     sink.open(files(file_entry("a", 3), file_entry("b", 3)))
     sink.write(0, b"aaabbb")
     assert [name for name in os.listdir(target) if not name.startswith(".tallow-")] == []
-    assert len(os.listdir(target)) == 2
+    assert len(temporaries(target)) == 2
     sink.finish(0, digest(b"aaa"))
     sink.finish(1, digest(b"bbb"))
     assert {item.path for item in sink.complete()} == {"a", "b"}
@@ -147,8 +147,9 @@ def test_a_wrong_digest_leaves_nothing_and_the_others_stay(target: Path) -> None
         sink.finish(1, digest(b"bat"))
     assert raised.value.path == "bad"
     assert len(temporaries(target)) == 1  # that of `good`
-    sink.abort()
-    assert tree(target) == {}
+    (kept,) = sink.abort()
+    assert kept == Published(0, "good", 4, os.fspath(target / "good"))
+    assert tree(target) == {"good": b"good"}
     sink.close()
 
 
@@ -260,7 +261,7 @@ def test_modes_are_masked_and_the_owner_is_not_locked_out(target: Path) -> None:
             Entry("d/nothing", EntryKind.FILE, 0, 0),
         ),
     )
-    umask = directory_sink.current_umask()
+    umask = syncing.current_umask()
     assert stat.S_IMODE((target / "d").stat().st_mode) == 0o700
     assert stat.S_IMODE((target / "d" / "suid").stat().st_mode) == 0o777 & ~umask
     assert stat.S_IMODE((target / "d" / "nothing").stat().st_mode) == 0o400
@@ -286,7 +287,7 @@ def test_offsets_beyond_four_gib_are_written_where_they_belong(target: Path) -> 
     sink = DirectorySink(target)
     sink.open(Manifest("stream", (file_entry("big"),)))  # no size: nothing is reserved
     sink.write(size - 4, b"last")
-    (name,) = os.listdir(target)
+    (name,) = temporaries(target)
     assert (target / name).stat().st_size == size
     with open(target / name, "rb") as written:
         written.seek(size - 4)
@@ -313,7 +314,7 @@ def test_no_more_files_are_open_than_the_bound(target: Path, monkeypatch: pytest
     for index in range(4):  # a byte of each file in turn: none is whole until the last round
         for span in manifest.file_spans:
             sink.write(span.start + index, b"%d" % index)
-            assert len(os.listdir("/proc/self/fd")) <= before + 6
+            assert len(os.listdir("/proc/self/fd")) <= before + 7
     for span in manifest.file_spans:
         sink.finish(span.index, digest(b"0123"))
     sink.complete()
@@ -345,7 +346,7 @@ def test_an_exchanged_temporary_is_not_written_to(target: Path, monkeypatch: pyt
 def test_small_files_are_published_in_batches_and_the_last_waits_for_completion(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directory_sink, "BATCH_FILES", 3)
+    monkeypatch.setattr(publishing, "BATCH_FILES", 3)
     sink = DirectorySink(target)
     manifest = files(*(file_entry(f"f{i}", 1) for i in range(6)))
     sink.open(manifest)
@@ -359,7 +360,7 @@ def test_small_files_are_published_in_batches_and_the_last_waits_for_completion(
 def test_a_large_file_is_published_without_waiting_for_others(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directory_sink, "BATCH_BYTES", 100)
+    monkeypatch.setattr(publishing, "BATCH_BYTES", 100)
     sink = DirectorySink(target)
     sink.open(files(file_entry("a", 100), file_entry("b", 1)))
     sink.write(0, b"x" * 101)
@@ -377,8 +378,8 @@ def test_data_is_synced_before_names_and_names_before_completion(target: Path, c
     sink = DirectorySink(target, filesystem=TraceFilesystem(lambda _: None, done.append))
     manifest = files(directory_entry("d"), *(file_entry(f"d/f{i}", 2) for i in range(count)))
     receive(sink, manifest, b"x" * 2 * count)
-    first_name = done.index("link")
-    last_name = len(done) - 1 - done[::-1].index("unlink")
+    first_name = done.index("rename_exclusively")
+    last_name = len(done) - 1 - done[::-1].index("rename_exclusively")
     if count > 16:
         assert "sync_all" in done[:first_name]
         assert "sync_file" not in done
@@ -405,7 +406,7 @@ def test_many_files_are_synced_on_threads_where_there_is_no_syncfs(target: Path)
     )
     assert done.count("sync_file") == 40
     assert done.count("sync_directory") == 41
-    assert max(i for i, name in enumerate(done) if name == "sync_file") < done.index("link")
+    assert max(i for i, name in enumerate(done) if name == "sync_file") < done.index("rename_exclusively")
     assert len(tree(target)) == 80
 
 
@@ -575,10 +576,10 @@ def test_a_file_sink_needs_a_file_name(target: Path, name: str) -> None:
 
 def test_names_that_the_file_system_does_not_take_are_known_before_the_transfer(target: Path) -> None:
     class Fat(NoHardLinks):
-        def create(self, directory: Directory, name: str) -> int:
+        def create(self, directory: Directory, name: str, mode: int = 0o600) -> int:
             if set(name) & set('<>"|?*'):
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-            return super().create(directory, name)
+            return super().create(directory, name, mode)
 
     sink = DirectorySink(target, filesystem=Fat())
     with pytest.raises(TargetUnwritable, match=r"does not take all of \* \?"):
@@ -616,7 +617,7 @@ def test_modes_and_times_that_are_not_kept_are_told_and_the_files_arrive(target:
 
 
 def test_abort_removes_what_we_made_and_nothing_else(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory_sink, "BATCH_FILES", 1)
+    monkeypatch.setattr(publishing, "BATCH_FILES", 1)
     (target / "other").write_bytes(b"other")
     sink = DirectorySink(target)
     sink.open(

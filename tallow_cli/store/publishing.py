@@ -1,0 +1,132 @@
+"""From verified to published: attributes set, synced in batches, under its name.
+
+A batch is published when it is large, or when its first file has waited for PUBLISH_AFTER_S: whatever ends the
+transfer, no more than that is in danger.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from tallow_cli.core.manifest import PERMISSION_BITS, FileSpan
+from tallow_cli.core.names import SafePath
+from tallow_cli.errors import LocalFileError, TargetChanged, TargetExists
+from tallow_cli.store.failures import displayable, target_error
+from tallow_cli.store.partial import PartialFile
+from tallow_cli.store.placement import next_free
+from tallow_cli.store.receive_root import ReceiveRoot, Standing
+from tallow_cli.store.sink import OnConflict, Published
+from tallow_cli.store.syncing import SYNC_SINGLY_UP_TO, sync_files
+
+BATCH_BYTES: Final = 64 * 1024 * 1024  # about half a second of a disk's time
+BATCH_FILES: Final = 4096
+PUBLISH_AFTER_S: Final = 2.0
+OWNER_BITS: Final = 0o400  # whatever the peer says, the owner can read what was received
+PUBLISH_TRIES: Final = 100  # numbers to go through when others take names as fast as we find them free
+
+
+class Publisher:
+    """Takes verified files and names them. One thread at a time."""
+
+    def __init__(
+        self,
+        root: ReceiveRoot,
+        on_conflict: OnConflict,
+        replaced: Mapping[SafePath, Standing],
+        clock: Callable[[], float],
+    ) -> None:
+        """`replaced` is what the user agreed to have replaced. `clock` gives seconds."""
+        self.attributes_kept = True
+        self._root = root
+        self._on_conflict = on_conflict
+        self._replaced = replaced
+        self._clock = clock
+        self._waiting: deque[tuple[FileSpan, PartialFile]] = deque()
+        self._waiting_bytes = 0
+        self._since = 0.0  # when the first of them came
+        self._published: list[Published] = []
+
+    def add(self, span: FileSpan, partial: PartialFile) -> None:
+        """This file is verified."""
+        if not self._waiting:
+            self._since = self._clock()
+        self._waiting.append((span, partial))
+        self._waiting_bytes += partial.written
+
+    @property
+    def is_due(self) -> bool:
+        return bool(self._waiting) and (
+            len(self._waiting) >= BATCH_FILES
+            or self._waiting_bytes >= BATCH_BYTES
+            or self._clock() - self._since >= PUBLISH_AFTER_S
+        )
+
+    def take(self) -> tuple[Published, ...]:
+        """What was published since the last call."""
+        published, self._published = self._published, []
+        return tuple(published)
+
+    def publish(self) -> None:
+        """Sync and name all that waits. Raises LocalFileError; what has its name by then is in `take`."""
+        opened = len(self._waiting) <= SYNC_SINGLY_UP_TO
+        for span, partial in self._waiting:
+            with blaming(self._root.shown(partial.path)):
+                self._set_attributes(span, partial, stay_open=opened)
+        with blaming(displayable(self._root.path)):
+            sync_files(self._root, [partial for _, partial in self._waiting])
+        while self._waiting:
+            self._name(*self._waiting[0], number_taken=self._on_conflict is OnConflict.RENAME)
+            self._waiting.popleft()
+        self._waiting_bytes = 0
+
+    def keep(self) -> None:
+        """Publish what waits although the transfer failed, if need be under a numbered name. Never raises."""
+        with contextlib.suppress(LocalFileError):
+            self.publish()
+        for span, partial in self._waiting:  # one of them fails: the others shall not go with it
+            with contextlib.suppress(LocalFileError), blaming(self._root.shown(partial.path)):
+                self._set_attributes(span, partial, stay_open=True)
+                partial.sync()
+                self._name(span, partial, number_taken=True)
+        self._waiting.clear()
+
+    def _set_attributes(self, span: FileSpan, partial: PartialFile, *, stay_open: bool) -> None:
+        """Only now may others than the owner open it: it is what was sent."""
+        stay_open |= partial.is_open
+        mode = (span.entry.mode & PERMISSION_BITS & self._root.new_file_bits) | OWNER_BITS
+        self.attributes_kept &= partial.set_attributes(mode, span.entry.mtime_ns)
+        if not stay_open:
+            partial.close()
+
+    def _name(self, span: FileSpan, partial: PartialFile, *, number_taken: bool) -> None:
+        """Give it its final name; with `number_taken` another, if somebody has taken that one."""
+        path = partial.path
+        replaces = self._replaced.get(path)
+        with blaming(self._root.shown(path)):
+            partial.close()  # Windows renames no open file
+            for _ in range(PUBLISH_TRIES):
+                try:
+                    partial.publish(path, replaces=replaces)
+                    break
+                except (FileExistsError, TargetChanged):
+                    if not number_taken:
+                        raise
+                    replaces = None
+                    path = next_free(partial.path, False, lambda name: self._root.standing(name) is None)
+            else:
+                raise TargetExists(self._root.shown(path))
+        self._published.append(
+            Published(span.index, span.entry.path, partial.written, self._root.shown(path))
+        )
+
+
+@contextlib.contextmanager
+def blaming(path: str, missing: int | None = None) -> Iterator[None]:
+    """Turns an OSError into the LocalFileError for `path`; `missing` bytes were still to be written."""
+    try:
+        yield
+    except OSError as problem:
+        raise target_error(problem, path, missing) from problem
