@@ -101,13 +101,13 @@ class DirectorySink:
             root.check_room(disk_bytes(manifest))
             if manifest.kind == "stream":
                 root.check_reserve()
-            root.check_writable(self._paths)
             self._manifest = manifest
+            self._tree = ReceivedTree(root, manifest.entries, self._paths)
+            self._lock = leftovers.ReceiveLock(root, *self._tree.tops())  # before anything else is made
+            root.check_writable(self._paths)
             self._publisher = Publisher(root, self.on_conflict, replaced, self._clock)
             self._replaced = replaced
-            self._tree = ReceivedTree(root, manifest.entries, self._paths)
             self._tree.make_directories(merge=self._overwrites)
-            self._lock = leftovers.ReceiveLock(root, *self._tree.tops)
 
     def write(self, offset: int, data: Data) -> int:
         view = as_view(data)

@@ -82,12 +82,14 @@ class ReceivedTree:
                     raise
         return notices
 
-    @property
     def tops(self) -> tuple[list[str], list[str]]:
-        """The directories at the top: those that we made, and those that were there."""
-        tops = [path for path in self._needed if len(path.components) == 1]
-        made = [path.name for path in tops if path in self._made]
-        return made, [path.name for path in tops if path not in self._made]
+        """The directories at the top: those that are to be made, and those that are there."""
+        to_make: list[str] = []
+        there: list[str] = []
+        for path in self._needed:
+            if len(path.components) == 1:
+                (there if self._root.standing(path) else to_make).append(path.name)
+        return to_make, there
 
     def settle(self, allowed_bits: int) -> bool:
         """Give the directories that we made their modes and times, and sync every directory that changed.

@@ -65,15 +65,30 @@ def test_a_final_name_is_absent_or_complete_whenever_the_receiver_is_killed(
     assert published == {0, 1, 2, 3, 4, 5}, "every state in between was seen"
 
 
-def test_a_second_run_after_a_crash_is_not_disturbed_by_what_the_first_left(tmp_path: Path) -> None:
-    remains, _ = run(tmp_path, OnConflict.REFUSE)
-    target = remains / "25"
-    assert any(".tallow-" in path for path in tree(target))
-    sink = DirectorySink(target, OnConflict.RENAME)
-    assert [conflict.renamed_to for conflict in sink.conflicts(OFFER)] == ["site (1)"]
-    sink.close()
-    receive(target, OnConflict.RENAME, Point(-1))
-    shutil.rmtree(target / "site")
-    assert {path: data for path, data in tree(target).items() if isinstance(data, bytes)} == {
-        name.replace("site/", "site (1)/"): data for name, data in CONTENTS.items()
-    }
+def test_the_next_receive_clears_away_what_a_killed_one_left_and_keeps_what_it_published(
+    tmp_path: Path,
+) -> None:
+    remains, report = run(tmp_path, OnConflict.REFUSE)
+    unpublished = 0
+    for number in range(len(report.read_text().splitlines())):
+        target = remains / str(number)
+        before = {path: found for path, found in tree(target).items() if ".tallow-" not in path}
+        sink = DirectorySink(target, OnConflict.RENAME)
+        has_conflict = bool(sink.conflicts(OFFER))
+        left = tree(target)
+        assert not any(".tallow-" in path for path in left), number
+        if any(found is not None for found in before.values()):
+            assert has_conflict
+            assert left == before, "what was published stays, with its directories"
+        else:
+            unpublished += 1
+            assert not has_conflict, f"{number}: a directory with nothing but our leftovers is no conflict"
+            assert left == {}
+        sink.close()
+        receive(target, OnConflict.RENAME, Point(-1))
+        name = "site (1)" if has_conflict else "site"
+        found = tree(target)
+        assert {path: found[path.replace("site/", f"{name}/")] for path in CONTENTS} == CONTENTS, number
+        assert not any(".tallow-" in path for path in found), number
+        shutil.rmtree(target)
+    assert unpublished > 20
