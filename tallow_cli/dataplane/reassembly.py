@@ -19,6 +19,9 @@ from tallow_cli.dataplane.serial import unwrap_ssn
 # Counted for every fragment and waiting message on top of its bytes: what CPython's objects around it weigh. Without
 # it 16 MiB of one-byte fragments would be 1 GiB of memory.
 FRAGMENT_WEIGHT: Final = 64
+# Ordered streams whose sequence numbers are kept. Tallow uses one to five; a peer could name 65,536, a few hundred
+# bytes each, for good.
+MAX_ORDERED_STREAMS: Final = 1024
 
 
 class MessageReceived(NamedTuple):
@@ -220,9 +223,11 @@ class Reassembly:
         if piece.flags & FLAG_UNORDERED:
             self.delivered.append(MessageReceived(piece.stream_id, piece.ppid, data))
             return
-        stream = self._streams.get(piece.stream_id)
+        stream = self._streams.get(piece.stream_id) or self._new_stream(piece.stream_id)
         if stream is None:
-            stream = self._streams[piece.stream_id] = _OrderedStream()
+            self.held_bytes -= FRAGMENT_WEIGHT + len(data)
+            self.discarded_fragments += 1
+            return
         ssn = unwrap_ssn(piece.ssn, stream.next_ssn)
         if ssn == stream.next_ssn:
             self.delivered.append(MessageReceived(piece.stream_id, piece.ppid, data))
@@ -235,6 +240,12 @@ class Reassembly:
             self.held_bytes -= FRAGMENT_WEIGHT + len(data)
             self.discarded_fragments += 1
 
+    def _new_stream(self, stream_id: int) -> _OrderedStream | None:
+        if len(self._streams) >= MAX_ORDERED_STREAMS:
+            return None
+        stream = self._streams[stream_id] = _OrderedStream()
+        return stream
+
     def _release(self, stream_id: int, stream: _OrderedStream) -> None:
         waiting = stream.waiting
         while stream.next_ssn in waiting:
@@ -244,9 +255,9 @@ class Reassembly:
 
     def _skip(self, stream_id: int, wire_ssn: int) -> None:
         """All messages up to this SSN are delivered or abandoned; never moves backwards."""
-        stream = self._streams.get(stream_id)
+        stream = self._streams.get(stream_id) or self._new_stream(stream_id)
         if stream is None:
-            stream = self._streams[stream_id] = _OrderedStream()
+            return
         ssn = unwrap_ssn(wire_ssn, stream.next_ssn)
         if ssn < stream.next_ssn:
             return

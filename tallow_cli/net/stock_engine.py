@@ -1,4 +1,4 @@
-"""`--engine aiortc`: aiortc's own DTLS and SCTP, unchanged. The fall-back, and every benchmark's baseline."""
+"""`--engine aiortc`: aiortc's own DTLS and SCTP behind checks. The fall-back, and every benchmark's baseline."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from aiortc.exceptions import InvalidStateError
 from tallow_cli.errors import PeerVanished
 from tallow_cli.net.aiortc_internals import DtlsTransport, all_acknowledged
 from tallow_cli.net.channels import ChannelState
+from tallow_cli.net.stock_sctp import STOCK_RWND_BYTES, StockSctpTransport
 
 if TYPE_CHECKING:
     from tallow_cli.net.description import Description, DtlsRole
@@ -20,7 +21,7 @@ STOCK_MAX_MESSAGE_SIZE: Final = 262144
 
 # aiortc announces a window of 1 MiB, and walks through everything in flight for each SACK: with 16 MiB it moves
 # 0.73 of what a bare script does, with this 0.90.
-STOCK_WINDOW_BYTES: Final = 1024 * 1024
+STOCK_WINDOW_BYTES: Final = STOCK_RWND_BYTES
 STOCK_PACKET_BYTES: Final = 1160  # aiortc 1.16: USERDATA_MAX_LENGTH
 # A peer whose side is open first may talk at once. A Tallow peer says one message before it is answered.
 MAX_EARLY_MESSAGES: Final = 64
@@ -46,7 +47,7 @@ class StockEngine:
         return DtlsTransport(ice, certificate, role)
 
     def sctp(self, dtls: RTCDtlsTransport, port: int, peer: Description) -> RTCSctpTransport:
-        self._sctp = RTCSctpTransport(dtls, port)
+        self._sctp = StockSctpTransport(dtls, port)
         return self._sctp
 
     def channel(self, rtc_channel: RTCDataChannel) -> StockChannel:

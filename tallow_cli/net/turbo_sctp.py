@@ -20,7 +20,6 @@ from typing import Any, Final
 
 from aiortc import RTCDataChannel, RTCSctpTransport
 from aiortc.rtcsctptransport import (
-    CHUNK_TYPES,
     WEBRTC_BINARY,
     WEBRTC_DCEP,
     Chunk,
@@ -29,7 +28,6 @@ from aiortc.rtcsctptransport import (
     RTCSctpCapabilities,
     StreamResetOutgoingParam,
     StreamResetResponseParam,
-    parse_packet,
     serialize_packet,
 )
 
@@ -44,10 +42,18 @@ from tallow_cli.dataplane.association import (
     MessageReceived,
     PathMtuChanged,
 )
+from tallow_cli.dataplane.chunk_checks import LIFE_CHUNKS, MAX_LIFE_CHUNKS
 from tallow_cli.dataplane.congestion import DEFAULT_CONTROLLER
 from tallow_cli.dataplane.pacing import LARGE_SAVED_BYTES, MAX_SAVED_BYTES
-from tallow_cli.dataplane.packets import checksum
+from tallow_cli.dataplane.packets import (
+    INIT,
+    checksum_is_valid,
+    chunks_untrusted,
+    verification_tag_untrusted,
+)
+from tallow_cli.errors import PeerProtocolError
 from tallow_cli.net.dtls_batch import BatchDtlsTransport
+from tallow_cli.net.sctp_wall import WalledSctpTransport
 from tallow_cli.net.stock_engine import STOCK_PACKET_BYTES
 
 MIB: Final = 1024 * 1024
@@ -71,9 +77,6 @@ LEAST_SLEEP_S: Final = 0.001
 PARAMETER_ZERO_CHECKSUM: Final = 0x8001
 _ZERO_CHECKSUM_OVER_DTLS: Final = struct.pack("!L", 1)
 
-# What aiortc's parsing and handling of a hostile control chunk may raise.
-_HOSTILE: Final = (struct.error, ValueError, KeyError, IndexError, AssertionError, AttributeError)
-
 
 def run_now(coroutine: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine that does not suspend. Raises RuntimeError if it does."""
@@ -85,7 +88,7 @@ def run_now(coroutine: Coroutine[Any, Any, None]) -> None:
     raise RuntimeError("aiortc now suspends where it did not")
 
 
-class TurboSctpTransport(RTCSctpTransport):
+class TurboSctpTransport(WalledSctpTransport):
     """See the module. `peer_is_tallow`: the peer runs this engine too, so larger packets and rare SACKs suit
     it. `peer_buffers_much`: its socket holds 2 MiB.
     """
@@ -114,7 +117,6 @@ class TurboSctpTransport(RTCSctpTransport):
         self._is_in_turn = False
         self._advertised_rwnd = 16 * MIB
         self._rto = INIT_RETRANSMIT_S
-        self._has_ended = False
 
     @classmethod
     def getCapabilities(cls) -> RTCSctpCapabilities:
@@ -186,7 +188,6 @@ class TurboSctpTransport(RTCSctpTransport):
     def _set_state(self, state: RTCSctpTransport.State) -> None:
         super()._set_state(state)
         if state == self.State.CLOSED:
-            self._has_ended = True
             self._association = None
             self._disarm()
 
@@ -218,10 +219,10 @@ class TurboSctpTransport(RTCSctpTransport):
             self._receive_early(packets[0])
             packets = packets[1:]
             association = self._association
-        for chunk in association.receive_packets(monotonic(), packets):
+        for chunk in association.receive_packets(monotonic(), packets)[:MAX_LIFE_CHUNKS]:
             self._receive_control(chunk)
         if self._reconfig_deferred is not None:
-            self._guarded(self._reset_deferred_streams)
+            run_now(self.guarded(self._reset_deferred_streams()))
         self._turn()
 
     def writable(self) -> None:
@@ -232,39 +233,26 @@ class TurboSctpTransport(RTCSctpTransport):
 
     def _receive_early(self, packet: bytes) -> None:
         """A packet before the peer's INIT or INIT ACK: those two are all that means anything."""
-        if packet[8:12] == b"\0\0\0\0":
-            packet = packet[:8] + struct.pack("<L", checksum(packet)) + packet[12:]
         try:
-            _, _, tag, chunks = parse_packet(packet)
-        except _HOSTILE:
+            tag = verification_tag_untrusted(packet)
+            chunks = chunks_untrusted(packet)
+        except PeerProtocolError:
             return
-        for chunk in chunks:
-            if tag == (0 if isinstance(chunk, InitChunk) else self._local_verification_tag):
-                self._receive_parsed(chunk)
+        if not checksum_is_valid(packet, accept_zero=True):
+            return
+        for kind, flags, start, end in chunks[:MAX_LIFE_CHUNKS]:
+            if tag == (0 if kind == INIT else self._local_verification_tag):
+                self._receive_control(ControlChunk(kind, flags, packet[start:end]))
 
     def _receive_control(self, chunk: ControlChunk) -> None:
-        parser = CHUNK_TYPES.get(chunk.type)
-        if parser is None:
+        if chunk.type not in LIFE_CHUNKS:
             return
-        try:
-            parsed = parser(flags=chunk.flags, body=chunk.body)
-        except _HOSTILE:
+        parsed = self.parsed_untrusted(*chunk)
+        if parsed is None:
             return
-        self._receive_parsed(parsed)
-
-    def _receive_parsed(self, chunk: Chunk) -> None:
-        if self._has_ended:
-            return  # a late COOKIE ECHO must not open what nothing is left to carry
-        self._guarded(self._receive_chunk, chunk)
-        if isinstance(chunk, InitChunk | InitAckChunk):
-            self._begin(chunk)
-
-    def _guarded(self, handler: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
-        """Run one of aiortc's handlers; what it stumbles over is the peer's fault, and dropped."""
-        try:
-            run_now(handler(*arguments))
-        except _HOSTILE:
-            return
+        run_now(self.guarded(self._receive_chunk(parsed)))
+        if isinstance(parsed, InitChunk | InitAckChunk) and not self._has_ended:
+            self._begin(parsed)
 
     # A turn: events to the application, packets to the network, one timer
 
@@ -283,7 +271,7 @@ class TurboSctpTransport(RTCSctpTransport):
         finally:
             self._is_in_turn = False
         if self._reconfig_queue:
-            self._guarded(self._transmit_reconfig)
+            run_now(self.guarded(self._transmit_reconfig()))
         self._arm()
 
     def _turn_soon(self) -> None:
@@ -317,7 +305,7 @@ class TurboSctpTransport(RTCSctpTransport):
             if handler is not None and event.ppid == WEBRTC_BINARY:
                 handler(event.data)
             else:
-                self._guarded(self._data_channel_receive, event.stream_id, event.ppid, event.data)
+                run_now(self._data_channel_receive(*event))
         elif isinstance(event, BytesDrained):
             channel = self._data_channels.get(event.stream_id)
             if channel is not None and channel.bufferedAmount:

@@ -110,6 +110,7 @@ class OurSide:
         await self._dtls.start(RTCDtlsParameters([RTCDtlsFingerprint("sha-256", peer.fingerprint)]))
         assert self._dtls.state == "connected", f"DTLS {self._dtls.state}"
         self._sctp = self._engine.sctp(self._dtls, SCTP_PORT, peer)
+        self._sctp.takes_in_band_channels = True  # type: ignore[attr-defined]  # both engines' transports are walled
         self._sctp.on("datachannel", self._adopt)
 
     async def associate(self, peer: Description) -> None:

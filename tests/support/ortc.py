@@ -21,6 +21,7 @@ from aiortc import (
 
 from tallow_cli.net.aiortc_internals import DtlsTransport, IceGatherer
 from tallow_cli.net.dtls_batch import BatchDtlsTransport
+from tallow_cli.net.stock_sctp import StockSctpTransport
 from tallow_cli.net.turbo_sctp import TurboSctpTransport
 
 TIMEOUT_S = 20.0
@@ -72,12 +73,18 @@ async def _peer(kind: str, *, is_host: bool, loss: float, both_turbo: bool) -> P
     await gatherer.gather()
     certificate = RTCCertificate.generateCertificate()
     role = "server" if is_host else "client"
-    if kind == "stock":
+    if kind in ("stock", "walled"):
         dtls: RTCDtlsTransport = DtlsTransport(ice, certificate, role)
-        return Peer(ice, dtls, RTCSctpTransport(dtls))
+        if kind == "stock":
+            return Peer(ice, dtls, RTCSctpTransport(dtls))
+        walled = StockSctpTransport(dtls)
+        walled.takes_in_band_channels = True
+        return Peer(ice, dtls, walled)
     lossy = LossyDtls(ice, certificate, role, offload=kind != "plain")
     lossy.loss = loss
-    return Peer(ice, lossy, TurboSctpTransport(lossy, peer_is_tallow=both_turbo))
+    turbo = TurboSctpTransport(lossy, peer_is_tallow=both_turbo)
+    turbo.takes_in_band_channels = True
+    return Peer(ice, lossy, turbo)
 
 
 @asynccontextmanager
@@ -88,12 +95,13 @@ async def connected(
     prepare: Callable[[Peer, Peer], None] | None = None,
     loss: float = 0.0,
 ) -> AsyncIterator[tuple[Peer, Peer]]:
-    """Two peers of kind "stock", "turbo" or "plain" (turbo without offload), ESTABLISHED.
+    """Two peers of kind "stock" (aiortc's own), "walled" (the same behind our checks), "turbo" or "plain" (turbo
+    without offload), ESTABLISHED. All but "stock" take channels opened in band, as foreign stacks do.
 
     `prepare` is called before they connect, to open negotiated channels or change a transport.
     """
     tasks_before = asyncio.all_tasks()
-    both_turbo = "stock" not in (host_kind, joiner_kind)
+    both_turbo = not {"stock", "walled"} & {host_kind, joiner_kind}
     a = await _peer(host_kind, is_host=True, loss=loss, both_turbo=both_turbo)
     b = await _peer(joiner_kind, is_host=False, loss=loss, both_turbo=both_turbo)
     if prepare is not None:

@@ -15,7 +15,7 @@ from tallow_cli.net.dtls_batch import BatchDtlsTransport
 from tallow_cli.net.turbo_sctp import TurboSctpTransport, run_now
 from tests.support.ortc import TIMEOUT_S, Inbox, LossyDtls, Peer, connected
 
-PAIRS = [("turbo", "stock"), ("stock", "turbo"), ("turbo", "turbo"), ("plain", "turbo")]
+PAIRS = [("turbo", "stock"), ("stock", "turbo"), ("turbo", "turbo"), ("plain", "turbo"), ("walled", "walled")]
 KINDS: list[dict[str, Any]] = [
     {},
     {"ordered": False},
