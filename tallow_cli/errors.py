@@ -14,8 +14,7 @@
     │                              DiskFull (DiskNearlyFull)
     ├── BelowThresholdError  11
     ├── UnsupportedCrypto     1
-    ├── Interrupted         130
-    └── Terminated          143
+    └── Stopped                    Interrupted (130)  Terminated (143)
 
 A sentence says what happened, why, and what to do next. It may quote the peer or the server, so it is
 *untrusted text* until `ui.sanitize` has seen it. Errors never hold keys, codes or tracebacks.
@@ -67,11 +66,13 @@ RETRYABLE_CODES: Final = frozenset(
 class TallowError(Exception):
     """Base of all. Raise a subclass.
 
-    Attributes: `exit_code`; `retryable`, whether the same command may succeed if run again unchanged.
+    Attributes: `exit_code`; `retryable`, whether the same command may succeed if run again unchanged; `peer_told`,
+    whether the other side is known to have heard how this ended (None: it was not told, or nothing is known).
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.UNEXPECTED
     retryable: bool = False
+    peer_told: bool | None = None
 
     @property
     def kind(self) -> str:
@@ -212,7 +213,11 @@ class Declined(RefusedError):
     """The person here said no."""
 
     def __init__(self) -> None:
-        super().__init__("Declined; nothing was received, and the sender was told.")
+        super().__init__("Declined; nothing was received")
+
+    @property
+    def sentence(self) -> str:
+        return f"{self}, and the sender {_heard(self.peer_told)}."
 
 
 class BrokenOffError(TallowError):
@@ -396,24 +401,33 @@ class UnsupportedCrypto(TallowError):
         self.algorithm = algorithm
 
 
-class Interrupted(TallowError):
+class Stopped(TallowError):
+    """A signal ended it. `connected`: there was a connection, over which the other side may have heard of it."""
+
+    retryable = True
+    how: ClassVar[str]
+
+    def __init__(self, *, connected: bool = False) -> None:
+        super().__init__(self.how)
+        self.connected = connected
+
+    @property
+    def sentence(self) -> str:
+        if not self.connected:
+            return f"{self.how}."
+        return f"{self.how}. The other side {_heard(self.peer_told)}; what had not arrived whole is not kept."
+
+
+class Interrupted(Stopped):
     exit_code = ExitCode.INTERRUPTED
-    retryable = True
-
-    def __init__(self, *, peer_told: bool = False) -> None:
-        super().__init__(_stopped("Interrupted", peer_told))
+    how = "Interrupted"
 
 
-class Terminated(TallowError):
+class Terminated(Stopped):
     exit_code = ExitCode.TERMINATED
-    retryable = True
-
-    def __init__(self, *, peer_told: bool = False) -> None:
-        super().__init__(_stopped("Terminated", peer_told))
+    how = "Terminated"
 
 
-def _stopped(how: str, peer_told: bool) -> str:
-    """`peer_told`: there was a connection, over which the other side hears of it."""
-    if not peer_told:
-        return f"{how}."
-    return f"{how}. The other side was told; what had not arrived whole is not kept."
+def _heard(told: bool | None) -> str:
+    """Whether it was told is known only where its transport acknowledged it."""
+    return "was told" if told else "did not confirm that it heard of this"

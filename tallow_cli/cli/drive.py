@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tallow_cli.cli.terminal import without_control_echo
-from tallow_cli.errors import ExitCode, Interrupted, TallowError, TargetUnwritable, Terminated
+from tallow_cli.errors import ExitCode, Interrupted, Stopped, TallowError, TargetUnwritable, Terminated
 from tallow_cli.session.task_groups import first_error
 
 if TYPE_CHECKING:
@@ -94,12 +94,18 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _supervise(session: Session, renderer: Renderer, leave_at_once: Callable[[ExitCode], None]) -> None:
     """Run the session as a task that signals can cancel. Raises what it raises, or the signal's error."""
+    from tallow_cli.session.events import LastWords
+
     loop = asyncio.get_running_loop()
-    causes: list[TallowError] = []
+    causes: list[Stopped] = []
     connected = False
 
     def emit(event: SessionEvent) -> None:
         nonlocal connected
+        if isinstance(event, LastWords):
+            for cause in causes:
+                cause.peer_told = event.heard
+            return
         connected = connected or event.event == "connected"
         try:
             renderer.handle(event)
@@ -109,7 +115,7 @@ async def _supervise(session: Session, renderer: Renderer, leave_at_once: Callab
     def on_signal(kind: type[Interrupted] | type[Terminated]) -> None:
         if causes:
             leave_at_once(causes[0].exit_code)
-        causes.append(kind(peer_told=connected))
+        causes.append(kind(connected=connected))
         task.cancel()
         loop.call_later(_CLEANUP_S, leave_at_once, causes[0].exit_code)
 

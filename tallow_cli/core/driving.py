@@ -11,6 +11,7 @@ virtual ones) owns those and runs this loop, from ONE thread or task:
      A machine takes every channel as CLOSED until told otherwise.
    * `receive(now, channel, number, payload)`  a packet arrived on `channel`; `payload` is the plaintext after
      the packet header, already opened. The shell has checked that the header's channel is the one it came on.
+     `protocol_broken(now, error)`  in its place, if that or the opening failed.
    * `buffered(now, channel, size_bytes)`  sender only, optional but wanted: how many bytes of what was handed
      to this channel still wait in the local stack (`bufferedAmount`). Call it for every data channel after
      handing packets over and whenever the shell wakes, a timeout included: round-trip and loss timers then

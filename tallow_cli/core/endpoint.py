@@ -10,7 +10,14 @@ from tallow_cli.core.driving import CONTROL_CHANNEL, ChannelState, Failed, Outgo
 from tallow_cli.core.frames import Control, Frame, Ping, encode_header, parse_frames_untrusted
 from tallow_cli.core.messages import Cancel, ControlMessage, bounded_sentence
 from tallow_cli.core.messages import Failed as FailedMessage
-from tallow_cli.errors import PeerCancelled, PeerFailed, PeerProtocolError, PeerVanished, TallowError
+from tallow_cli.errors import (
+    PeerCancelled,
+    PeerFailed,
+    PeerProtocolError,
+    PeerVanished,
+    TallowError,
+    TransferStalled,
+)
 
 # Of one `packets` call, for control and for data each: the shell's loop gets a turn in between.
 PACKETS_BUDGET_BYTES = 256 * 1024
@@ -84,6 +91,11 @@ class TransferEndpoint(ABC, Generic[Event]):
             frames = parse_frames_untrusted(payload)
             self._on_packet(now, channel, number, frames, len(payload))
         except PeerProtocolError as error:
+            self._break_off(now, error)
+
+    def protocol_broken(self, now: float, error: PeerProtocolError) -> None:
+        """The shell was given a packet that it cannot even open."""
+        if not self._over:
             self._break_off(now, error)
 
     def handle_timeout(self, now: float) -> None:
@@ -188,8 +200,7 @@ class TransferEndpoint(ABC, Generic[Event]):
 
     def _break_off(self, now: float, error: TallowError) -> None:
         """We end it because of the peer: tell it and the shell."""
-        sentence = bounded_sentence(error.sentence)
-        self._farewell(now, FailedMessage(error.kind[:40], sentence))
+        self._farewell(now, FailedMessage(error.kind, bounded_sentence(_as_the_peer_reads_it(error))))
         self._events.append(Failed(error))
 
     def _farewell(self, now: float, message: ControlMessage) -> None:
@@ -217,3 +228,12 @@ class TransferEndpoint(ABC, Generic[Event]):
             if ping is not None:
                 self._control.send_frames(ping)
         return True
+
+
+def _as_the_peer_reads_it(error: TallowError) -> str:
+    """Our verdict on the peer, from its side; it goes on "The other side had to stop: "."""
+    if isinstance(error, PeerProtocolError):
+        return f"it received something that breaks the protocol ({error.detail})."
+    if isinstance(error, TransferStalled):
+        return "it has waited for too long."
+    return "it lost the channels that data came through."

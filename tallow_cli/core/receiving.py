@@ -165,6 +165,14 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Reported | Fini
         if not self._over:
             self._farewell(now, Refuse(bounded_sentence(reason)))
 
+    def cancel(self, now: float) -> None:
+        if self._state is not ReceiveState.REPORTED:
+            super().cancel(now)
+
+    def abort(self, now: float, kind: str, sentence: str) -> None:
+        if self._state is not ReceiveState.REPORTED:
+            super().abort(now, kind, sentence)
+
     # The disk -------------------------------------------------------------------------------------------------
 
     def writes(self) -> list[tuple[int, memoryview]]:

@@ -376,6 +376,10 @@ class Association:
         """Forget the stream's messages of which nothing was sent yet (the application closed the channel)."""
         self._sender.queue.drop_stream(stream_id)
 
+    def keep_only_stream(self, stream_id: int) -> None:
+        """Before an ABORT: what is queued on this stream leaves now; all else, reliable or not, is given up."""
+        self._sender.keep_only(stream_id)
+
     def _sack(self) -> bytes:
         self._announced_rwnd_bytes = self._receiver.rwnd_bytes
         room = self._path_mtu.base_bytes - COMMON_HEADER_BYTES

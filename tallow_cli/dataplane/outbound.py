@@ -152,6 +152,13 @@ class SendQueue:
             self._turns.remove(stream_id)
             self._drain(stream_id, sum(message.size for message in waiting))
 
+    def keep_only(self, stream_id: int) -> None:
+        """Forget all other streams' messages, the rest of one that was begun included."""
+        for other in [other for other in self._streams if other != stream_id]:
+            self.drop_stream(other)
+        if self._current is not None and self._current.stream_id != stream_id:
+            self.finish_current(self._current)
+
     def reset_stream(self, stream_id: int) -> None:
         self._ssns.pop(stream_id, None)
 

@@ -347,6 +347,15 @@ class SendWindow:
             message.end_tsn = self.next_tsn
             message.is_complete = True
 
+    def keep_only(self, stream_id: int) -> None:
+        """Give up every other stream's messages and stop counting what of them is in flight: nobody waits for it."""
+        for message in self._messages:
+            if message.stream_id != stream_id:
+                self.abandon(message)
+        self._flight = [run for run in self._flight if run.message.stream_id == stream_id]
+        self._resent = [run for run in self._resent if run.message.stream_id == stream_id]
+        self.inflight_bytes = sum(run.cost_bytes for run in self._flight + self._resent)
+
     def forward_tsn(self) -> tuple[int, list[tuple[int, int]]] | None:
         """The FORWARD-TSN the peer needs: new cumulative TSN, (stream, SSN) pairs; None while it needs none."""
         if self._abandoned_count:

@@ -105,6 +105,14 @@ class Sender:
         self.queue.reset_stream(stream_id)
         self.window.reset_stream(stream_id)
 
+    def keep_only(self, stream_id: int) -> None:
+        """The association is about to end, and only this stream still matters: forget the other streams, whatever was
+        asked for them, and let its next packet go ahead of every window."""
+        self.window.keep_only(stream_id)
+        self._drop_abandoned()
+        self.queue.keep_only(stream_id)
+        self._probe_due = True
+
     @property
     def fragment_bytes(self) -> int:
         """How much of a message one packet carries now."""

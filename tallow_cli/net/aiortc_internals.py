@@ -12,6 +12,7 @@ import asyncio
 import os
 import random
 import socket
+from collections import deque
 from collections.abc import Sequence
 from typing import Final, cast
 
@@ -207,7 +208,22 @@ def ice_is_lost(transport: RTCIceTransport) -> bool:
 
 def all_acknowledged(sctp: RTCSctpTransport) -> bool:
     """Whether the peer's SCTP has acknowledged everything any channel was given."""
-    return not (sctp._data_channel_queue or sctp._outbound_queue or sctp._sent_queue)
+    if sctp._data_channel_queue or sctp._outbound_queue:
+        return False
+    return all(chunk._acked for chunk in sctp._sent_queue)
+
+
+async def keep_only_stream(sctp: RTCSctpTransport, stream_id: int) -> None:
+    """Before an ABORT: let what is queued on this stream leave now, and give all else up. Never suspends."""
+    sctp._data_channel_queue = deque(item for item in sctp._data_channel_queue if item[0].id == stream_id)
+    sctp._outbound_queue = deque(chunk for chunk in sctp._outbound_queue if chunk.stream_id == stream_id)
+    for chunk in sctp._sent_queue:
+        if chunk.stream_id != stream_id:
+            sctp._flight_size_decrease(chunk)
+    sctp._sent_queue = deque(chunk for chunk in sctp._sent_queue if chunk.stream_id == stream_id)
+    await sctp._data_channel_flush()
+    if sctp._association_state == sctp.State.ESTABLISHED:
+        await sctp._transmit()
 
 
 def missing_hooks() -> tuple[str, ...]:
@@ -228,6 +244,7 @@ def missing_hooks() -> tuple[str, ...]:
         ),
         (RTCSctpTransport, "_transmit_reconfig _reset_deferred_streams _receive_reconfig_param"),
         (RTCSctpTransport, "_data_channel_send _data_channel_flush _data_channel_receive State"),
+        (RTCSctpTransport, "_transmit _flight_size_decrease"),
     )
     return tuple(
         f"{getattr(owner, '__name__', type(owner).__name__)}.{name}"

@@ -46,6 +46,7 @@ T = TypeVar("T")
 CONTROL_LABEL: Final = "tallow-control"
 DATA_LABEL: Final = "tallow-group-transfer"
 DATA_PROTOCOL: Final = "pqc-v1"
+CONTROL_STREAM: Final = 0
 SCTP_PORT: Final = 5000
 # Once everything is closed politely nothing takes longer than a few ms; a hung socket must not hold up an
 # exit.
@@ -99,8 +100,8 @@ class PathInfo:
 class PeerLink:
     """One connection. Make it with `prepare`; call `close` whatever happens after that.
 
-    `on_closed(reason)` is called once if the connection ends in any way but by `close`, after every channel's
-    `on_close`. The reason is for people.
+    `on_closed(reason)` is called once if the connection ends in any way but by `close`, before every channel's
+    `on_close`. The reason is for people. `lost_reason` keeps it for whoever listens only later.
     """
 
     def __init__(self, role: LinkRole, options: LinkOptions, engine: Engine) -> None:
@@ -197,6 +198,11 @@ class PeerLink:
     @property
     def data(self) -> tuple[LinkChannel, ...]:
         return self._channels[1:]
+
+    @property
+    def lost_reason(self) -> str | None:
+        """Why the connection ended, if it did in any way but by `close`."""
+        return self._lost
 
     @property
     def path(self) -> PathInfo:
@@ -315,15 +321,16 @@ class PeerLink:
         options: dict[str, Any] = (
             {} if self.reliable else {"ordered": False, "maxRetransmits": self.retransmissions}
         )
-        parameters = [RTCDataChannelParameters(label=CONTROL_LABEL, negotiated=True, id=0)] + [
+        parameters = [RTCDataChannelParameters(label=CONTROL_LABEL, negotiated=True, id=CONTROL_STREAM)] + [
             RTCDataChannelParameters(
                 label=DATA_LABEL, protocol=DATA_PROTOCOL, negotiated=True, id=n, **options
             )
             for n in range(1, count + 1)
         ]
         channels = [RTCDataChannel(sctp, each) for each in parameters]
-        self._channels = tuple(self._engine.channel(channel) for channel in channels)
+        # Before the channels listen themselves: they know no reason, and the control channel closes first.
         channels[0].on("close", lambda: self._fail("the other side closed the connection"))
+        self._channels = tuple(self._engine.channel(channel) for channel in channels)
         # SCTP opens every negotiated channel in one go, in the order of their making.
         channels[-1].on("open", self._opened.set)
         await sctp.start(RTCSctpCapabilities(maxMessageSize=peer.max_message_size), peer.sctp_port)
@@ -344,24 +351,33 @@ class PeerLink:
             return
         self._lost = reason
         self._opened.set()
-        for channel in self._channels:
-            channel.lost()
         if self.on_closed is not None:
             self.on_closed(reason)
+        for channel in self._channels:
+            channel.lost()
 
-    async def drain(self, timeout_s: float) -> bool:
-        """Wait until the peer's SCTP has acknowledged all that was sent; False if that takes too long.
+    async def drain(self, timeout_s: float | None) -> bool:
+        """Wait until the peer's SCTP has acknowledged all that was sent. Only then is it known to have it.
 
-        For the last words before `close`. What was lost on unreliable channels counts as settled.
+        False if that takes too long (None: it never does), or the connection is lost. What was lost on unreliable
+        channels, or given up, counts as settled.
         """
         try:
             async with asyncio.timeout(timeout_s):
-                # aiortc has no event for this; it is over in a few round trips.
+                # aiortc has no event for this; it is mostly over in a few round trips.
                 while self._lost is None and not self._engine.all_acknowledged():  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
         except TimeoutError:
             return False
         return self._lost is None
+
+    async def say_last(self, timeout_s: float) -> bool:
+        """Let what is queued on the control channel leave ahead of everything, and give up what the data channels
+        still hold. Returns whether the peer's SCTP has acknowledged it in time."""
+        if self._lost is not None:
+            return False
+        await self._engine.keep_only(CONTROL_STREAM)
+        return await self.drain(timeout_s)
 
     async def close(self) -> None:
         """End the connection and free its sockets and tasks; quick, and harmless when repeated.

@@ -9,7 +9,7 @@ from aiortc import RTCCertificate, RTCDataChannel, RTCDtlsTransport, RTCIceTrans
 from aiortc.exceptions import InvalidStateError
 
 from tallow_cli.errors import PeerVanished
-from tallow_cli.net.aiortc_internals import DtlsTransport, all_acknowledged
+from tallow_cli.net.aiortc_internals import DtlsTransport, all_acknowledged, keep_only_stream
 from tallow_cli.net.channels import ChannelState
 from tallow_cli.net.stock_sctp import STOCK_RWND_BYTES, StockSctpTransport
 
@@ -58,6 +58,10 @@ class StockEngine:
 
     def all_acknowledged(self) -> bool:
         return self._sctp is None or all_acknowledged(self._sctp)
+
+    async def keep_only(self, stream_id: int) -> None:
+        if self._sctp is not None:
+            await keep_only_stream(self._sctp, stream_id)
 
     def close(self) -> None:
         self._sctp = None

@@ -92,6 +92,10 @@ class TurboEngine:
     def all_acknowledged(self) -> bool:
         return self._sctp is None or self._sctp.is_flushed
 
+    async def keep_only(self, stream_id: int) -> None:
+        if self._sctp is not None:
+            self._sctp.keep_only_stream(stream_id)
+
     def close(self) -> None:
         self._sctp = None
         self._dtls = None

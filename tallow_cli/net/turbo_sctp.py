@@ -132,6 +132,15 @@ class TurboSctpTransport(WalledSctpTransport):
         association = self._association
         return not self._data_channel_queue and (association is None or association.is_flushed)
 
+    def keep_only_stream(self, stream_id: int) -> None:
+        """The association is about to end: what is queued on this stream leaves now, all else is given up."""
+        association = self._association
+        if association is None:
+            return
+        self._move_queue(association)
+        association.keep_only_stream(stream_id)
+        self._turn()
+
     @property
     def network_packet_bytes(self) -> int:
         """How much of a message one network packet carries now."""

@@ -118,6 +118,15 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class LastWords:
+    """This side was stopped and said so; `heard` if the other side's transport acknowledged it. For whoever drives the
+    session, to tell the truth about it; nobody shows it."""
+
+    event: ClassVar[str] = "last-words"
+    heard: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     event: ClassVar[str] = "done"
     bytes: int
@@ -144,6 +153,7 @@ SessionEvent = (
     | FileFinished
     | TextReceived
     | Notice
+    | LastWords
     | Done
     | Failed
 )

@@ -25,7 +25,9 @@ class Machine(Protocol):
     """What SendMachine and ReceiveMachine have in common."""
 
     def channel_state(self, now: float, channel: int, state: ChannelState) -> None: ...
+    def connection_lost(self, now: float, reason: str) -> None: ...
     def receive(self, now: float, channel: int, number: int, payload: bytes | memoryview) -> None: ...
+    def protocol_broken(self, now: float, error: PeerProtocolError) -> None: ...
     def packets(self, now: float) -> list[OutgoingPacket]: ...
     def next_timeout(self) -> float | None: ...
     def handle_timeout(self, now: float) -> None: ...
@@ -58,19 +60,24 @@ class Pump:
         self._timer: asyncio.TimerHandle | None = None
         self._paused: set[int] = set()
         self.outcome: asyncio.Future[None] = self._loop.create_future()
+        self.peer_told: bool | None = None  # after `run`: whether the last words are known to have arrived
         control.on_message = lambda message: self._received(CONTROL_CHANNEL, message)
         control.on_close = lambda: self._closed(CONTROL_CHANNEL)
         data.on_message = self._received
         data.on_drain = self._drained
         data.on_close = self._closed
+        connection.link.on_closed = self._lost
 
     def start(self) -> None:
-        """Tell the machine that its channels are open, and take the first turn."""
+        """Tell the machine that its channels are open, and what happened before anybody listened; take a turn."""
         now = monotonic()
         for channel in (CONTROL_CHANNEL, *self._data.indexes):
             self._machine.channel_state(now, channel, ChannelState.OPEN)
         for message in self._connection.early:
             self._received(CONTROL_CHANNEL, message)
+        reason = self._connection.link.lost_reason
+        if reason is not None:
+            self._lost(reason)
         self.wake()
 
     def wake(self) -> None:
@@ -103,8 +110,10 @@ class Pump:
     async def run(self) -> None:
         """Drive the machine to its end, and let its last words leave.
 
-        Raises what `fail` was given. The peer is told why, of a cancellation too.
+        Raises what `fail` was given. The peer is told why, of a cancellation too; `peer_told`, here and of a
+        TallowError raised, says whether that has arrived.
         """
+        failure: TallowError | None = None
         try:
             self.start()
             await self.outcome
@@ -112,11 +121,14 @@ class Pump:
             self._machine.cancel(monotonic())
             raise
         except Exception as error:
+            failure = error if isinstance(error, TallowError) else None
             self._machine.abort(monotonic(), kind_for_the_peer(error), for_the_peer(error))
             raise
         finally:
             self._turn()
-            await self._connection.link.drain(_GOODBYE_S)
+            self.peer_told = await self._connection.link.say_last(_GOODBYE_S)
+            if failure is not None:
+                failure.peer_told = self.peer_told
 
     def stop(self) -> None:
         """Take no more turns and let go of the channels' callbacks."""
@@ -125,10 +137,11 @@ class Pump:
             self._timer.cancel()
         self._control.on_message = self._control.on_close = None
         self._data.on_message = self._data.on_drain = self._data.on_close = None
+        self._connection.link.on_closed = None
         if not self.outcome.done():
             self.outcome.cancel()
 
-    # Inputs
+    # Inputs. Callbacks of channels and loop: an error left to them would be unheard, and the session would hang.
 
     def _received(self, channel: int, message: bytes) -> None:
         if self.outcome.done():
@@ -139,26 +152,41 @@ class Pump:
                 raise PeerProtocolError(f"a packet of channel {header.channel} on channel {channel}")
             view = memoryview(message)
             payload = self._open(channel, header.number, view[:HEADER_BYTES], view[HEADER_BYTES:])
-        except TallowError as error:
-            self._machine.abort(monotonic(), "protocol", "it received something that breaks the protocol")
+            self._machine.receive(monotonic(), channel, header.number, payload)
+        except PeerProtocolError as error:
+            self._machine.protocol_broken(monotonic(), error)
+        except Exception as error:  # noqa: BLE001 - see above
             self.fail(error)
-            self.wake()
-            return
-        self._machine.receive(monotonic(), channel, header.number, payload)
         self.wake()
 
     def _drained(self, channel: int) -> None:
         self._paused.discard(channel)
-        self._machine.channel_state(monotonic(), channel, ChannelState.OPEN)
-        self.wake()
+        self._tell_state(monotonic(), channel, ChannelState.OPEN)
 
     def _closed(self, channel: int) -> None:
-        self._machine.channel_state(monotonic(), channel, ChannelState.CLOSED)
+        self._tell_state(monotonic(), channel, ChannelState.CLOSED)
+
+    def _tell_state(self, now: float, channel: int, state: ChannelState) -> None:
+        try:
+            self._machine.channel_state(now, channel, state)
+        except Exception as error:  # noqa: BLE001 - see above
+            self.fail(error)
+        self.wake()
+
+    def _lost(self, reason: str) -> None:
+        """The connection is gone; its channels report their own ends after this."""
+        try:
+            self._machine.connection_lost(monotonic(), reason)
+        except Exception as error:  # noqa: BLE001 - see above
+            self.fail(error)
         self.wake()
 
     def _timed_out(self) -> None:
         self._timer = None
-        self._machine.handle_timeout(monotonic())
+        try:
+            self._machine.handle_timeout(monotonic())
+        except Exception as error:  # noqa: BLE001 - see above
+            self.fail(error)
         self._turn()
 
     # One turn

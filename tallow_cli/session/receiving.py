@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
-from tallow_cli.core.driving import Failed, FileReady, Finished, OfferArrived
+from tallow_cli.core.driving import Failed, FileReady, Finished, OfferArrived, Reported
 from tallow_cli.core.manifest import Manifest, decode_manifest_untrusted
 from tallow_cli.core.receiving import ReceiveMachine, ReceiveOptions
 from tallow_cli.errors import TallowError, TransferStalled
@@ -16,6 +16,7 @@ from tallow_cli.session.connection import Connection
 from tallow_cli.session.events import (
     Done,
     FileFinished,
+    LastWords,
     Notice,
     Offered,
     OfferedEntry,
@@ -78,6 +79,9 @@ class Receiving:
         self._deciding: asyncio.Task[None] | None = None
         self._sink: Sink | None = None
         self._meter: Meter | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None  # that everything arrived and is verified
+        self._done: Done | None = None
         self._file_count = 0
         self._files_published = 0
         self._files_finished = 0
@@ -99,21 +103,35 @@ class Receiving:
         self._pump = Pump(self._machine, connection, self._on_turn)
 
     async def run(self) -> Done:
-        """Return once every file is published and the sender knows. Raises the TallowError that ended it."""
-        ticker = self._pump.watch(self._loop.create_task(self._tick()))
+        """Return once every file is published and the sender knows, or cannot be told any more. `Done` is emitted as
+        soon as the first is true; from then on nothing, cancelling included, makes this fail.
+
+        Raises the TallowError that ended it.
+        """
+        self._ticker = self._pump.watch(self._loop.create_task(self._tick()))
         self._patience = Patience(
             self._emit, "for the sender's offer", self._settings.waits.peer_s, self._offer_overdue
         )
         try:
             await self._pump.run()
-            return self._finish()
+        except asyncio.CancelledError:
+            if self._done is None:
+                self._emit(LastWords(heard=bool(self._pump.peer_told)))
+                raise
+            _stay_uncancelled()
+        except Exception:
+            if self._done is None:
+                raise
         finally:
             self._patience.end()
-            if self._gathering is not None:
-                self._gathering.cancel()
-            ticker.cancel()
+            for task in (self._gathering, self._ticker, self._telling):
+                if task is not None:
+                    task.cancel()
             self._pump.stop()
             await self._let_go()
+        if self._done is None:
+            raise RuntimeError("the transfer ended without its report")
+        return self._done
 
     async def _let_go(self) -> None:
         """Stop asking, and leave the disk as a transfer that has ended leaves it."""
@@ -140,6 +158,8 @@ class Receiving:
                     self._deciding = self._loop.create_task(self._consider(encoded))
                 case FileReady():
                     self._next.files.append(event)
+                case Reported():
+                    self._succeeded()
                 case Finished():
                     self._pump.finish()
                 case Failed(error=error):
@@ -148,6 +168,19 @@ class Receiving:
             self._next.writes.append((offset, data))
             self._next.size += len(data)
         self._feed_disk()
+
+    def _succeeded(self) -> None:
+        """Say so at once. What is left is to let the sender know, however long the path takes to carry it."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self._done = self._finish()
+        self._telling = self._pump.watch(self._loop.create_task(self._deliver_report()))
+
+    async def _deliver_report(self) -> None:
+        await asyncio.sleep(0)  # the turn that we are in hands it over first
+        if await self._connection.link.drain(None):
+            self._machine.report_delivered(monotonic())
+            self._pump.wake()
 
     async def _consider(self, encoded: bytes) -> None:
         """Judge the offer, ask whoever decides, make ready, accept; or refuse."""
@@ -262,6 +295,13 @@ class Receiving:
         if isinstance(self._sink, TextSink):
             self._emit(TextReceived(self._sink.text))
         return self._meter.finish(monotonic(), self._sample())
+
+
+def _stay_uncancelled() -> None:
+    """Whoever cancelled us wanted us gone, and we go: but it is success that we end with."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
 
 
 def describe(manifest: Manifest) -> Offered:

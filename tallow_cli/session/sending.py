@@ -16,7 +16,7 @@ from tallow_cli.core.quality import LimitedBy
 from tallow_cli.core.sending import SendMachine, SendOptions
 from tallow_cli.errors import TransferStalled
 from tallow_cli.session.connection import Connection
-from tallow_cli.session.events import Done, FileFinished, SessionEvent
+from tallow_cli.session.events import Done, FileFinished, LastWords, SessionEvent
 from tallow_cli.session.measure import TICK_S, Meter, Sample
 from tallow_cli.session.path_view import PathView
 from tallow_cli.session.patience import Patience
@@ -86,6 +86,9 @@ class Sending:
         try:
             await self._pump.run()
             return self._finish()
+        except asyncio.CancelledError:
+            self._emit(LastWords(heard=bool(self._pump.peer_told)))
+            raise
         finally:
             self._patience.end()
             ticker.cancel()

@@ -24,9 +24,7 @@ MODES: tuple[Mode, ...] = ("aggressive", "balanced", "conservative")
 
 DEFAULT_WAIT_S = 600.0  # a person has to read the code to another and be understood
 DEFAULT_FIND_S = 20.0  # the sender may be starting only now; after that its number is more likely mistyped
-DEFAULT_IDLE_S = (
-    60.0  # twice what ICE consent lasts (RFC 7675 section 5.1): after an outage SCTP's backoff comes on top
-)
+DEFAULT_IDLE_S = 60.0  # twice what consent lasts (RFC 7675): after an outage SCTP's backoff comes on top
 DEFAULT_CONNECT_S = 30.0
 MAX_WAIT_S = 30 * 24 * 3600  # event loops take no infinite timers
 

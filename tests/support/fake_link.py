@@ -88,6 +88,9 @@ class FakeLink:
         self.role = role
         self.options = options
         self.closed = False
+        self.lost_reason: str | None = None
+        self.on_closed: Callable[[str], None] | None = None
+        self.hears_last_words = True  # what the peer's transport acknowledges in the end
         self.peer: FakeLink | None = None
         self._network = network
         self._channels: tuple[FakeChannel, ...] = ()
@@ -155,11 +158,24 @@ class FakeLink:
         if not self.closed and self._channels[index].state == "open":
             self._channels[index].deliver(message)
 
-    async def drain(self, timeout_s: float) -> bool:
+    async def drain(self, timeout_s: float | None) -> bool:
         """Everything arrives on the next turn of the loop."""
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        return True
+        return self.lost_reason is None and self.hears_last_words
+
+    async def say_last(self, timeout_s: float) -> bool:
+        return await self.drain(timeout_s)
+
+    def lose(self, reason: str) -> None:
+        """The connection ends, and this end notices."""
+        if self.lost_reason is not None or self.closed:
+            return
+        self.lost_reason = reason
+        if self.on_closed is not None:
+            self.on_closed(reason)
+        for channel in self._channels:
+            channel.lost()
 
     async def close(self) -> None:
         if self.closed:
@@ -168,8 +184,7 @@ class FakeLink:
         for channel in self._channels:
             channel.lost()
         if self.peer is not None and not self._network.silent:
-            for channel in self.peer._channels:
-                channel.lost()
+            self.peer.lose("the other side closed the connection")
 
 
 class FakeNetwork:
@@ -196,5 +211,4 @@ class FakeNetwork:
     def cut(self) -> None:
         """Every connection breaks, and both ends notice."""
         for link in self.links.values():
-            for channel in link._channels:
-                channel.lost()
+            link.lose("the other side no longer answers")

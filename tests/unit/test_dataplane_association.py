@@ -122,6 +122,48 @@ def test_what_a_reset_needs_to_know_is_there() -> None:
     assert [event.data for event in right.events() if isinstance(event, MessageReceived)] == [b"a", b"b"]
 
 
+@pytest.mark.parametrize("retransmits", [None, 0, 2])
+@pytest.mark.parametrize("window", [16 * 1024 * 1024, 4_000], ids=["cwnd full", "peer's window full"])
+def test_the_last_words_leave_at_once_though_every_window_is_full(
+    retransmits: int | None, window: int
+) -> None:
+    left, right = pair(remote_rwnd_bytes=window)
+    for _ in range(100):
+        left.send_message(1, 53, bytes(50_000), ordered=False, max_retransmits=retransmits)
+    while packets_of(left, 0.0):  # nobody answers: the peer is stopped
+        pass
+    left.send_message(0, 53, b"cancel")
+    assert not packets_of(left, 0.0)
+    left.keep_only_stream(0)
+    (packet,) = [packet for packet in packets_of(left, 0.0) if b"cancel" in packet]
+    assert not left.is_flushed
+    right.receive_packets(5.0, [packet])  # it runs again, and finds this behind the rest
+    assert right.events() == [MessageReceived(0, 53, b"cancel")]
+    left.receive_packets(5.0, packets_of(right, 5.1))
+    assert left.is_flushed
+    assert left.buffered_bytes(1) == 0
+
+
+def test_the_last_words_are_repeated_until_they_are_heard() -> None:
+    left, right = pair()
+    for _ in range(100):
+        left.send_message(1, 53, bytes(50_000), ordered=False)
+    while packets_of(left, 0.0):
+        pass
+    left.send_message(0, 53, b"cancel")
+    left.keep_only_stream(0)
+    packets_of(left, 0.0)  # lost
+    now = 0.0
+    while not right.events():
+        now = left.next_timeout(now)
+        assert now is not None
+        assert now < 2.0
+        left.handle_timeout(now)
+        right.receive_packets(now, packets_of(left, now))
+    left.receive_packets(now, packets_of(right, now + 0.1))
+    assert left.is_flushed
+
+
 def test_a_heartbeat_ack_of_the_shell_reaches_the_shell() -> None:
     left, right = pair()
     writer = right._writer

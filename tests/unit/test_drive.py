@@ -13,7 +13,7 @@ import pytest
 
 from tallow_cli.cli.drive import drive
 from tallow_cli.errors import ExitCode, NoPathError, WrongCodeError
-from tallow_cli.session.events import Failed, Notice, SessionEvent
+from tallow_cli.session.events import Connected, Failed, LastWords, Notice, SessionEvent
 from tallow_cli.ui.renderer import Renderer
 from tests.support.events import CONNECTED
 
@@ -114,15 +114,28 @@ def test_a_signal_before_the_connection_claims_to_have_told_nobody() -> None:
     assert failed.error.sentence == "Interrupted."
 
 
-def test_a_signal_after_it_says_that_the_other_side_was_told() -> None:
+@pytest.mark.parametrize(
+    ("heard", "said"), [(True, "was told"), (False, "did not confirm"), (None, "did not confirm")]
+)
+def test_a_signal_after_it_says_that_the_other_side_was_told_only_if_it_is_known_to_be(
+    heard: bool | None, said: str
+) -> None:
     async def session(emit: Emit) -> None:
         emit(CONNECTED)
         os.kill(os.getpid(), signal.SIGINT)
-        await asyncio.sleep(30)
+        try:
+            await asyncio.sleep(30)
+        finally:
+            if heard is not None:
+                emit(LastWords(heard=heard))
 
-    failed = run(session)[1].events[-1]
+    recorder = run(session)[1]
+    assert [type(event) for event in recorder.events] == [Connected, Failed], (
+        "the last words are nobody's to show"
+    )
+    failed = recorder.events[-1]
     assert isinstance(failed, Failed)
-    assert "The other side was told" in failed.error.sentence
+    assert f"The other side {said}" in failed.error.sentence
 
 
 def test_an_output_that_cannot_be_written_ends_the_session_and_is_told_where_it_can_be() -> None:

@@ -32,6 +32,12 @@ class Machine:
         self.calls.append(("receive", channel, number, bytes(payload)))
         self.on_receive()
 
+    def connection_lost(self, now: float, reason: str) -> None:
+        self.calls.append(("lost", reason))
+
+    def protocol_broken(self, now: float, error: PeerProtocolError) -> None:
+        self.calls.append(("broken", error.kind))
+
     def packets(self, now: float) -> list[OutgoingPacket]:
         return self.outgoing.pop(0) if self.outgoing else []
 
@@ -120,16 +126,15 @@ async def test_every_channel_is_reported_open_at_the_start_and_what_came_early_f
     assert theirs.received == [("receive", 0, 0, b"offer")]
 
 
-async def test_a_changed_byte_ends_it_and_the_peer_is_told(
+async def test_a_changed_byte_breaks_the_protocol_and_the_machine_decides_what_that_means(
     ends: tuple[End, End], network: FakeNetwork
 ) -> None:
     ours, theirs = ends
     network.tamper = lambda _role, _index, message: [message[:-1] + bytes([message[-1] ^ 1])]
     ours.say(ours.packet(1, 0))
     await settle()
-    assert theirs.machine.calls == [("abort", "protocol")]
-    with pytest.raises(PeerProtocolError):
-        await theirs.pump.outcome
+    assert theirs.machine.calls == [("broken", "integrity")]
+    assert not theirs.pump.outcome.done()
 
 
 async def test_a_packet_on_another_channel_than_its_own_breaks_the_protocol(
@@ -140,8 +145,7 @@ async def test_a_packet_on_another_channel_than_its_own_breaks_the_protocol(
     message = ours.connection.sealer.seal_packet(1, 0, packet.header, packet.payload)
     ours.connection.data.send(2, message)
     await settle()
-    with pytest.raises(PeerProtocolError, match="channel 1 on channel 2"):
-        await theirs.pump.outcome
+    assert theirs.machine.calls == [("broken", "integrity")]
 
 
 async def test_a_packet_played_again_is_not_the_pumps_to_refuse(
@@ -187,6 +191,58 @@ async def test_a_closed_channel_is_reported_and_sending_on_it_is_no_error(ends: 
     link_of(ours).control.lost()
     assert ours.machine.calls[-1] == ("state", CONTROL_CHANNEL, ChannelState.CLOSED)
     assert not ours.pump.outcome.done()
+
+
+async def test_why_a_connection_ended_is_told_before_its_channels_report_their_ends(
+    ends: tuple[End, End],
+) -> None:
+    ours, _ = ends
+    link_of(ours).lose("the program on the other side is gone")
+    assert ours.machine.calls[0] == ("lost", "the program on the other side is gone")
+    assert {call[0] for call in ours.machine.calls[1:]} == {"state"}
+
+
+async def test_a_connection_that_ended_before_anybody_listened_is_noticed_at_the_start(
+    network: FakeNetwork,
+) -> None:
+    host, joiner = await connections(network)
+    await host.link.close()
+    theirs = End(joiner)
+    theirs.pump.start()
+    assert theirs.machine.calls[-1] == ("lost", "the other side closed the connection")
+
+
+@pytest.mark.parametrize("method", ["receive", "channel_state", "connection_lost", "handle_timeout"])
+async def test_a_machine_that_fails_at_an_input_ends_the_session(
+    ends: tuple[End, End], method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = ends
+
+    def broken(*_arguments: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(theirs.machine, method, broken)
+    theirs.machine.timeout = 0.0
+    theirs.pump.wake()
+    if method == "receive":
+        ours.say(ours.packet(1, 0))
+    elif method != "handle_timeout":
+        link_of(theirs).lose("gone")
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(theirs.pump.outcome, 1)
+
+
+@pytest.mark.parametrize("heard", [True, False])
+async def test_whether_the_peer_was_told_is_known_by_its_transport(
+    ends: tuple[End, End], heard: bool
+) -> None:
+    ours, _ = ends
+    link_of(ours).hears_last_words = heard
+    failure = DiskFull("/home/me/diary")
+    ours.pump.fail(failure)
+    with pytest.raises(DiskFull):
+        await ours.pump.run()
+    assert (failure.peer_told, ours.pump.peer_told) == (heard, heard)
 
 
 async def test_the_machine_is_called_when_its_time_has_come(ends: tuple[End, End]) -> None:

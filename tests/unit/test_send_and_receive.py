@@ -23,6 +23,7 @@ from tallow_cli.errors import (
     PeerProtocolError,
     PeerRefused,
     PeerVanished,
+    ReportMissing,
     SourceChanged,
     TallowError,
     TargetExists,
@@ -32,6 +33,7 @@ from tallow_cli.session.events import (
     Connected,
     Done,
     FileFinished,
+    LastWords,
     Notice,
     Offered,
     PeerAuthenticated,
@@ -44,7 +46,7 @@ from tallow_cli.session.settings import LinkSettings, Waits
 from tallow_cli.store.directory_sink import DirectorySink
 from tallow_cli.store.memory_source import RandomSource, TextSource
 from tallow_cli.store.sequential_sink import NullSink, StdoutSink, TextSink
-from tallow_cli.store.sink import Sink
+from tallow_cli.store.sink import Published, Sink
 from tallow_cli.store.source import FileSource
 from tallow_cli.store.stream_source import StreamSource
 from tests.support.disk import temporaries, tree
@@ -389,6 +391,68 @@ async def test_silence_ends_both_sides_after_the_idle_timeout(sessions: Sessions
     assert isinstance(await sender.failure(), (TransferStalled, PeerVanished))
     assert isinstance(await receiver.failure(), PeerVanished)
     assert list((tmp_path / "in").iterdir()) == []
+
+
+class SlowToPublish(NullSink):
+    """A disk that takes its time over the last step; `release` lets it end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.publishing = threading.Event()
+        self.release = threading.Event()
+
+    def complete(self) -> tuple[Published, ...]:
+        self.publishing.set()
+        assert self.release.wait(10)
+        return super().complete()
+
+
+@pytest.mark.parametrize("end", ["cancel", "break"])
+async def test_a_receiver_that_has_everything_ends_well_whatever_becomes_of_the_sender(
+    sessions: Sessions, end: str
+) -> None:
+    sink = SlowToPublish()
+
+    async def decide(_manifest: Manifest) -> Sink:
+        return sink
+
+    sender, receiver = sessions.send(RandomSource(1_000_000)), sessions.receive(decide)
+    await asyncio.to_thread(sink.publishing.wait, 10)
+    if end == "cancel":
+        sender.cancel()
+        assert isinstance(await sender.failure(), asyncio.CancelledError)
+    else:
+        sessions.network.cut()
+        failure = await sender.failure()
+        assert isinstance(failure, ReportMissing)
+        assert "no longer answers" in failure.sentence
+    sink.release.set()
+    assert (await receiver.done()).bytes == 1_000_000
+    assert isinstance(receiver.events[-1], Done)
+
+
+async def test_success_is_said_at_once_and_stays_success_while_the_report_is_on_its_way(
+    sessions: Sessions,
+) -> None:
+    held_back: list[bytes] = []
+
+    def hold_back(role: str, index: int, message: bytes) -> list[bytes]:
+        if role == "joiner" and index == 0 and receiver.of(FileFinished):
+            held_back.append(message)
+            return []
+        return [message]
+
+    sender, receiver = sessions.send(RandomSource(100_000)), sessions.receive()
+    sessions.network.tamper = hold_back
+    await receiver.event(Done)
+    assert receiver.task is not None
+    assert not receiver.task.done()
+    assert held_back
+    receiver.cancel()
+    assert (await receiver.done()).bytes == 100_000
+    assert not receiver.of(LastWords)
+    assert [type(event) for event in receiver.events[-1:]] == [Done]
+    assert isinstance(await sender.failure(), ReportMissing)
 
 
 async def test_one_lost_data_channel_is_no_loss(sessions: Sessions) -> None:
