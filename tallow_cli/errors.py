@@ -80,8 +80,8 @@ class TallowError(Exception):
 
     @property
     def sentence(self) -> str:
-        """What to show the user. Untrusted text: sanitize before printing."""
-        return str(self)
+        """What to show the user, with what was added on the way (`add_note`). Untrusted: sanitize before printing."""
+        return " ".join([str(self), *getattr(self, "__notes__", ())])
 
 
 class UsageError(TallowError):

@@ -80,6 +80,7 @@ def parse_profile(name: str | None) -> Profile | None:
     """Return the profile of that name. Raises BadOption."""
     if name is None:
         return None
+    name = name.strip().casefold()
     if name not in PROFILES:
         raise BadOption("--profile", f"{name!r} is not one of {', '.join(PROFILES)}")
     return PROFILES[name]

@@ -18,7 +18,9 @@ from tallow_cli.cli import bench, recv, send, serve
 from tallow_cli.cli.config import load_defaults
 from tallow_cli.cli.environment import Environment, open_standard_streams
 from tallow_cli.cli.help import Command, Group
-from tallow_cli.errors import ExitCode, Interrupted, TallowError, TargetUnwritable, UsageError
+from tallow_cli.errors import BadOption, ExitCode, Interrupted, TallowError, TargetUnwritable, UsageError
+
+_HELP = frozenset({"-h", "--help", "--version", "-V", "--show-completion", "--install-completion"})
 
 app = typer.Typer(
     name="tallow",
@@ -49,7 +51,7 @@ def _show_version(value: bool) -> None:
 @app.callback()
 def _root(
     version: bool = typer.Option(
-        False, "--version", help="Show the version and exit.", is_eager=True, callback=_show_version
+        False, "--version", "-V", help="Show the version and exit.", is_eager=True, callback=_show_version
     ),
 ) -> None:
     """Options that stand before the command."""
@@ -64,6 +66,8 @@ def run(arguments: Sequence[str], environment: Environment | None = None) -> int
         return _run(arguments, environment)
     except TallowError as error:
         return _fail(environment, error, arguments)
+    except typer.BadParameter as error:
+        return _fail(environment, BadOption(*_bad_value(error)), arguments)
     except typer.TyperException as error:
         return _fail(environment, UsageError(error.format_message()), arguments)
     except OSError as error:  # the help cannot be written
@@ -81,20 +85,51 @@ def run(arguments: Sequence[str], environment: Environment | None = None) -> int
 
 
 def _run(arguments: Sequence[str], environment: Environment) -> int:
-    defaults = load_defaults(environment.config_path, _option_names())
+    defaults = _defaults(environment, arguments)
     # `tallow` alone gets the help, and the exit code of somebody who has not said what to do.
     result = app(
-        args=list(arguments) or ["--help"], standalone_mode=False, default_map=defaults, prog_name="tallow"
+        args=list(arguments) or ["--help"],
+        standalone_mode=False,
+        default_map=defaults,
+        obj=environment.config_path,
+        prog_name="tallow",
     )
     if not arguments:
         return ExitCode.USAGE
     return result if isinstance(result, int) else ExitCode.DONE
 
 
-def _option_names() -> dict[str, list[str]]:
-    command = typer.main.get_command(app)
-    commands = getattr(command, "commands", {})
-    return {name: [parameter.name for parameter in c.params] for name, c in commands.items()}
+def _bad_value(error: typer.BadParameter) -> tuple[str, str]:
+    """The option and what is wrong with its value, where Typer read the value and speaks of types."""
+    parameter = error.param
+    if parameter is None:
+        return "the command line", error.message
+    name = max(parameter.opts, key=len)
+    least, most = getattr(parameter, "min", None), getattr(parameter, "max", None)
+    if least is not None and most is not None:
+        return name, f"a whole number from {least} to {most:,} is needed"
+    return name, error.message
+
+
+def _defaults(environment: Environment, arguments: Sequence[str]) -> dict[str, dict[str, str | bool]]:
+    """What the config file says. A mistake in it is no reason to refuse help, or to complete nothing at Tab."""
+    try:
+        defaults = load_defaults(environment.config_path, _options(), named=environment.config_is_named)
+    except BadOption:
+        if not arguments or _HELP.intersection(arguments) or "_TALLOW_COMPLETE" in environment.variables:
+            return {}
+        raise
+    return {**defaults, "receive": defaults.get("recv", {})}  # the other name of the same command
+
+
+def _options() -> dict[str, dict[str, bool]]:
+    """Each command's options by name, and whether they are flags."""
+    commands = getattr(typer.main.get_command(app), "commands", {})
+    return {
+        name: {p.name: bool(p.is_flag) for p in command.params if p.param_type_name == "option"}
+        for name, command in commands.items()
+        if not command.hidden
+    }
 
 
 def _fail(environment: Environment, error: TallowError, arguments: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ import typer
 
 from tallow_cli.cli import options
 from tallow_cli.cli.environment import Environment
-from tallow_cli.errors import BadOption
+from tallow_cli.net.engines import ENGINES
 from tallow_cli.ui.output import Output
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ tallow bench
 tallow bench --runs 3 --fail-below 80
 """
 BENCH = "What is measured"
+# Repeated from bench.scenarios, which `--help` must not pay to import; a test keeps them equal.
+_PROFILES = ("lan-ethernet", "lan-wifi", "internet")
+_SUBJECTS = (*sorted(ENGINES), "bare")
 
 
 def command(
@@ -35,21 +38,25 @@ def command(
         typer.Option("--size", metavar="SIZE", help="Payload of a run, like 256MiB.", rich_help_panel=BENCH),
     ] = None,
     runs: Annotated[
-        int, typer.Option("--runs", metavar="N", help="Runs; the median counts.", rich_help_panel=BENCH)
-    ] = 3,
+        str, typer.Option("--runs", metavar="N", help="Runs; the median counts.", rich_help_panel=BENCH)
+    ] = "3",
     profile: Annotated[
         str | None,
         typer.Option(
             "--profile",
             metavar="NAME",
+            autocompletion=options.completing(_PROFILES),
             help="Judge by a kind of network: lan-ethernet, lan-wifi or internet (500, 200, 50 Mbit/s).",
             rich_help_panel=BENCH,
         ),
     ] = None,
     fail_below: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            "--fail-below", metavar="MBPS", help="Exit 11 if the median is below this.", rich_help_panel=BENCH
+            "--fail-below",
+            metavar="RATE",
+            help="Exit 11 if the median is below this: Mbit/s, or with a unit like 80Mbit or 10MB.",
+            rich_help_panel=BENCH,
         ),
     ] = None,
     compare: Annotated[
@@ -57,6 +64,7 @@ def command(
         typer.Option(
             "--compare",
             metavar="NAME",
+            autocompletion=options.completing(_SUBJECTS),
             help="Alternate with another engine, or with `bare`: a script that only sends.",
             rich_help_panel=BENCH,
         ),
@@ -79,7 +87,7 @@ def command(
         typer.Option("--csv", metavar="FILE", help="Write a row per run.", rich_help_panel=options.OUTPUT),
     ] = None,
     channels: options.Channels = options.DEFAULT_CHANNELS,
-    mode: options.Mode = options.ModeChoice.balanced,
+    mode: options.Mode = "balanced",
     reliable: options.Reliable = False,
     buffer_high: options.BufferHigh = "16MiB",
     buffer_low: options.BufferLow = "4MiB",
@@ -90,17 +98,18 @@ def command(
 ) -> int:
     """Run `tallow bench`; the parameters are its options. Returns the exit code."""
     from tallow_cli.bench.emulated_link import parse_link
-    from tallow_cli.bench.scenarios import Scenario, parse_bench_size, parse_profile
+    from tallow_cli.bench.scenarios import MOST_RUNS, Scenario, parse_bench_size, parse_profile
     from tallow_cli.cli.drive import debugging, drive
     from tallow_cli.cli.settings import link_settings, show
 
     environment = Environment()
     chosen = parse_profile(profile)
+    threshold = options.mbps_option("--fail-below", fail_below)
     scenario = Scenario(
         link=link_settings(
             engine=engine,
             channels=channels,
-            mode=mode.value,
+            mode=mode,
             reliable=reliable,
             buffer_high=buffer_high,
             buffer_low=buffer_low,
@@ -108,9 +117,9 @@ def command(
             no_encrypt=no_encrypt,
         ),
         size_bytes=parse_bench_size(size, chosen),
-        runs=runs,
+        runs=options.count_option("--runs", runs, 1, MOST_RUNS),
         profile=chosen,
-        compare=_subject(compare),
+        compare=None if compare is None else options.choice_option("--compare", compare, _SUBJECTS),
         emulated=None if link is None else parse_link(link),
         disk=_scratch() if disk else None,
     )
@@ -118,20 +127,10 @@ def command(
 
     async def session(_emit: Emit) -> None:
         report = await _measure(scenario, output, csv)
-        output.report(report, fail_below)
-        report.check(fail_below)
+        output.report(report, threshold)
+        report.check(threshold)
 
     return drive(session, show(environment, json=json, quiet=quiet, verbose=False), debug=debugging())
-
-
-def _subject(name: str | None) -> str | None:
-    """What `--compare` names. Raises BadOption."""
-    from tallow_cli.bench.scenarios import BARE
-    from tallow_cli.net.engines import ENGINES
-
-    if name is not None and name not in (*ENGINES, BARE):
-        raise BadOption("--compare", f"{name!r} is not one of {', '.join((*sorted(ENGINES), BARE))}")
-    return name
 
 
 def _scratch() -> Path:

@@ -9,34 +9,43 @@ on-conflict = "rename"
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from tallow_cli.errors import BadOption
 
-_OPTION = str | int | float | bool
+_OPTION = str | bool
 
 
-def load_defaults(path: Path, options: Mapping[str, Iterable[str]]) -> dict[str, dict[str, _OPTION]]:
-    """Read `path` into `{command: {parameter: value}}`, Typer's default map. A missing file is an empty one.
+def load_defaults(
+    path: Path, options: Mapping[str, Mapping[str, bool]], *, named: bool = False
+) -> dict[str, dict[str, _OPTION]]:
+    """Read `path` into `{command: {parameter: value}}`, Typer's default map. Numbers become texts, as if typed.
 
-    `options` names each command's parameters (`buffer_high`). Keys may be written with dashes.
+    `options` names each command's options (`buffer_high`) and tells whether they are flags. Keys may be written with
+    dashes. `named`: somebody named this file, so it must be there; the usual one may be missing or out of reach (no
+    home directory, somebody else's home), which is as good as missing.
     Raises BadOption for a file that is not TOML or that names an option no command has.
     """
     try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
-    except FileNotFoundError:
-        return {}
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise BadOption(str(path), f"the config file cannot be read ({error})") from error
-    known = {command: frozenset(names) for command, names in options.items()}
-    defaults: dict[str, dict[str, _OPTION]] = {command: {} for command in known}
+        text = path.read_bytes().decode()
+    except OSError as error:
+        if not named:
+            return {}
+        raise BadOption("TALLOW_CONFIG", f"{path} cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise BadOption(str(path), "the config file is not UTF-8 text") from error
+    try:
+        table = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise BadOption(str(path), f"the config file is not TOML ({error})") from error
+    defaults: dict[str, dict[str, _OPTION]] = {command: {} for command in options}
+    for key, value in table.items():
+        if not isinstance(value, dict):
+            _take_everywhere(path, key, value, options, defaults)
     for key, value in table.items():
         if isinstance(value, dict):
-            _take_table(path, key, value, known, defaults)
-        else:
-            _take_everywhere(path, key, value, known, defaults)
+            _take_table(path, key, value, options, defaults)
     return defaults
 
 
@@ -44,34 +53,38 @@ def _take_table(
     path: Path,
     command: str,
     table: Mapping[str, object],
-    known: Mapping[str, frozenset[str]],
+    options: Mapping[str, Mapping[str, bool]],
     defaults: dict[str, dict[str, _OPTION]],
 ) -> None:
-    if command not in known:
+    if command not in options:
         raise BadOption(str(path), f"there is no command {command!r}")
     for key, value in table.items():
         name = key.replace("-", "_")
-        if name not in known[command]:
+        if name not in options[command]:
             raise BadOption(str(path), f"`tallow {command}` has no option {key!r}")
-        defaults[command][name] = _checked(path, key, value)
+        defaults[command][name] = _checked(path, f"[{command}] {key}", value, is_flag=options[command][name])
 
 
 def _take_everywhere(
     path: Path,
     key: str,
     value: object,
-    known: Mapping[str, frozenset[str]],
+    options: Mapping[str, Mapping[str, bool]],
     defaults: dict[str, dict[str, _OPTION]],
 ) -> None:
     name = key.replace("-", "_")
-    takers = [command for command, names in known.items() if name in names]
+    takers = [command for command, names in options.items() if name in names]
     if not takers:
         raise BadOption(str(path), f"no command has an option {key!r}")
     for command in takers:
-        defaults[command].setdefault(name, _checked(path, key, value))
+        defaults[command][name] = _checked(path, key, value, is_flag=options[command][name])
 
 
-def _checked(path: Path, key: str, value: object) -> _OPTION:
-    if not isinstance(value, (str, int, float, bool)):
-        raise BadOption(str(path), f"{key} must be a text, a number or true/false")
-    return value
+def _checked(path: Path, key: str, value: object, *, is_flag: bool) -> _OPTION:
+    if is_flag:
+        if not isinstance(value, bool):
+            raise BadOption(str(path), f"{key} must be true or false")
+        return value
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise BadOption(str(path), f"{key} must be a text or a number")
+    return str(value)

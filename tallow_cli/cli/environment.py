@@ -29,9 +29,14 @@ class Environment:
         """
         named = self.variables.get("TALLOW_CONFIG")
         if named:
-            return Path(named)
-        base = self.variables.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-        return Path(base) / "tallow-transfer" / "config.toml"
+            return Path(os.path.expanduser(named))
+        base = self.variables.get("XDG_CONFIG_HOME") or "~/.config"
+        return Path(os.path.expanduser(base)) / "tallow-transfer" / "config.toml"
+
+    @property
+    def config_is_named(self) -> bool:
+        """Whether somebody named the config file, and so wants it read."""
+        return bool(self.variables.get("TALLOW_CONFIG"))
 
 
 def open_standard_streams() -> None:

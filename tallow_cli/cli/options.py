@@ -1,13 +1,21 @@
-"""The options several commands share, written once, and how their text becomes settings."""
+"""The options several commands share, written once, and how their text becomes settings.
+
+All values are texts until they are read here, so that every mistake gets a sentence of ours, whether it was typed or
+came from the environment or the config file.
+"""
 
 from __future__ import annotations
 
 import enum
+import math
+import os
+import re
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import typer
 
-from tallow_cli.core.quantities import parse_rate, parse_size
+from tallow_cli.core.quantities import parse_rate, parse_seconds, parse_size
 from tallow_cli.errors import BadOption
 from tallow_cli.net.engines import DEFAULT_ENGINE, ENGINES
 
@@ -17,10 +25,10 @@ SPEED = "Speed"
 OUTPUT = "Output"
 
 # Repeated from session.settings, which `--help` must not pay to import; a test keeps them equal.
-DEFAULT_TIMEOUT = 600.0
-DEFAULT_FIND = 20.0
-DEFAULT_CHANNELS = 3
-MAX_CHANNELS = 4  # a receiver takes as many as the sender opens
+DEFAULT_TIMEOUT = "10m"
+DEFAULT_FIND = "20s"
+DEFAULT_CHANNELS = "3"
+MAX_CHANNELS = "4"  # a receiver takes as many as the sender opens
 
 
 class ModeChoice(enum.StrEnum):
@@ -35,6 +43,17 @@ class ConflictChoice(enum.StrEnum):
     overwrite = "overwrite"
 
 
+def completing(choices: Iterable[str]) -> Callable[[str], list[str]]:
+    """For the shell's Tab: those of the choices that begin as what is typed."""
+    offered = list(choices)
+    return lambda incomplete: [choice for choice in offered if choice.startswith(incomplete.lower())]
+
+
+def metavar(choices: Iterable[str]) -> str:
+    """How help shows them: `<aggressive|balanced|conservative>`."""
+    return f"<{'|'.join(choices)}>"
+
+
 Server = Annotated[
     str | None,
     typer.Option(
@@ -42,6 +61,14 @@ Server = Annotated[
         envvar="TALLOW_SERVER",
         metavar="URL",
         help="Signaling server, like ws://host:8765. Without it the sender runs one and the receiver looks for it.",
+        rich_help_panel=RENDEZVOUS,
+    ),
+]
+Local = Annotated[
+    bool,
+    typer.Option(
+        "--local",
+        help="Use no server, even if TALLOW_SERVER or the config file names one.",
         rich_help_panel=RENDEZVOUS,
     ),
 ]
@@ -56,20 +83,26 @@ CodeOption = Annotated[
     ),
 ]
 Timeout = Annotated[
-    float,
+    str,
     typer.Option(
         "--timeout",
-        metavar="SECONDS",
-        help="How long to wait for the receiver.",
+        metavar="TIME",
+        help="How long to wait for the receiver, like 90s, 10m or 2h.",
         rich_help_panel=RENDEZVOUS,
     ),
 ]
 Channels = Annotated[
-    int, typer.Option("--channels", metavar="2..4", help="Parallel data channels.", rich_help_panel=SPEED)
+    str, typer.Option("--channels", metavar="2..4", help="Parallel data channels.", rich_help_panel=SPEED)
 ]
 Mode = Annotated[
-    ModeChoice,
-    typer.Option("--mode", help="How quickly the chunk size follows the network.", rich_help_panel=SPEED),
+    str,
+    typer.Option(
+        "--mode",
+        metavar=metavar(ModeChoice),
+        help="How quickly the chunk size follows the network.",
+        autocompletion=completing(ModeChoice),
+        rich_help_panel=SPEED,
+    ),
 ]
 Reliable = Annotated[
     bool,
@@ -110,6 +143,7 @@ Engine = Annotated[
         "--engine",
         metavar="NAME",
         help=f"Data plane: {' or '.join(sorted(ENGINES))}; {DEFAULT_ENGINE} unless given.",
+        autocompletion=completing(sorted(ENGINES)),
         rich_help_panel=SPEED,
     ),
 ]
@@ -144,3 +178,61 @@ def rate_option(option: str, text: str | None) -> float | None:
         return parse_rate(text)
     except ValueError as error:
         raise BadOption(option, str(error)) from error
+
+
+def seconds_option(option: str, text: str) -> float:
+    """Parse a time given for `option`, more than 0. Raises BadOption."""
+    try:
+        seconds = parse_seconds(text)
+    except ValueError as error:
+        raise BadOption(option, str(error)) from error
+    if seconds <= 0:
+        raise BadOption(option, f"{text!r} is no time to wait; it must be more than 0")
+    return seconds
+
+
+def count_option(option: str, text: str, least: int, most: int) -> int:
+    """Parse a whole number given for `option`. Raises BadOption."""
+    if not re.fullmatch(r"\s*[+-]?[0-9]{1,9}\s*", text):
+        raise BadOption(option, f"{text!r} is not a whole number; give one from {least} to {most:,}")
+    if not least <= int(text) <= most:
+        raise BadOption(option, f"{int(text)} is not between {least} and {most:,}")
+    return int(text)
+
+
+def mbps_option(option: str, text: str | None) -> float | None:
+    """Parse a rate given for `option` in Mbit/s, unless it names another unit. Raises BadOption."""
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return (rate_option(option, text) or 0.0) * 8 / 1e6
+    if not (math.isfinite(number) and number > 0):
+        raise BadOption(option, f"{text!r} is no rate to reach; write it like 80 (Mbit/s), 80Mbit or 10MB")
+    return number
+
+
+def choice_option(option: str, text: str, choices: Iterable[str]) -> str:
+    """The one of the choices that `text` names, whatever its case. Raises BadOption."""
+    offered = list(choices)
+    wanted = text.strip().casefold()
+    if wanted not in offered:
+        raise BadOption(option, f"{text!r} is not one of {', '.join(offered)}")
+    return wanted
+
+
+def path_option(option: str, text: str | None) -> str | None:
+    """A path, with a leading `~/` or `~name/` as the shell would expand it. Raises BadOption.
+
+    Shells leave `--output=~/x` alone, and a config file has no shell.
+    """
+    if text is None or not text.startswith("~"):
+        return text
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        home = text.partition("/")[0]
+        raise BadOption(
+            option, f"{home} stands for a home directory, and there is none; write ./{text} for the name"
+        )
+    return expanded

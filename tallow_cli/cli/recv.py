@@ -55,21 +55,24 @@ def command(
         bool, typer.Option("--yes", "-y", help="Accept without asking.", rich_help_panel=options.OUTPUT)
     ] = False,
     on_conflict: Annotated[
-        options.ConflictChoice | None,
+        str | None,
         typer.Option(
             "--on-conflict",
+            metavar=options.metavar(options.ConflictChoice),
+            autocompletion=options.completing(options.ConflictChoice),
             help="Where a name is taken: refuse (the default; a terminal is asked), rename or overwrite.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     server: options.Server = None,
+    local: options.Local = False,
     code: options.CodeOption = None,
     timeout: Annotated[
-        float | None,
+        str | None,
         typer.Option(
             "--timeout",
-            metavar="SECONDS",
-            help=f"How long to wait for the sender, {options.DEFAULT_FIND:.0f} unless given, and for its offer.",
+            metavar="TIME",
+            help=f"How long to wait for the sender, {options.DEFAULT_FIND} unless given, and for its offer.",
             rich_help_panel=options.RENDEZVOUS,
         ),
     ] = None,
@@ -87,7 +90,8 @@ def command(
     """Run `tallow recv`; the parameters are its options. Returns the exit code."""
     from tallow_cli.cli.consent import Consent
     from tallow_cli.cli.drive import debugging, drive
-    from tallow_cli.cli.settings import link_settings, show
+    from tallow_cli.cli.settings import chosen_server, link_settings, naming_server, show
+    from tallow_cli.net.server_url import normalize_server_url
     from tallow_cli.session.receive import receive
     from tallow_cli.session.settings import ReceiveSettings, Waits
 
@@ -104,23 +108,34 @@ def command(
         limit=None,
         no_encrypt=no_encrypt,
     )
+    wait_s = None if timeout is None else options.seconds_option("--timeout", timeout)
+    policy = on_conflict and options.choice_option("--on-conflict", on_conflict, options.ConflictChoice)
+    output = options.path_option("--output", output)
     can_ask = environment.can_ask(no_input=no_input or json)
     entered, named = _code(environment, context, code_words, code, can_ask=can_ask, json=json)
-    if named is not None and not is_typed(context, "server"):
-        server = named
+    meeting_at = chosen_server(context, server, local=local)
+    if named is not None and not local and not is_typed(context, "server"):
+        meeting_at = normalize_server_url(named)
     settings = ReceiveSettings(
         code=entered,
-        server=server,
+        server=meeting_at,
         link=link,
-        waits=Waits() if timeout is None else Waits(peer_s=timeout, find_s=timeout),
+        waits=Waits() if wait_s is None else Waits(peer_s=wait_s, find_s=wait_s),
     )
     # On a terminal `-o -` takes a text only, which is shown and not written raw.
     stdout_is_data = output == "-" and not environment.stdout.isatty()
     renderer = show(environment, json=json, quiet=quiet, verbose=verbose, stdout_is_data=stdout_is_data)
-    consent = Consent(environment, output=output, yes=yes, on_conflict=on_conflict, can_ask=can_ask)
+    consent = Consent(
+        environment,
+        output=output,
+        yes=yes,
+        on_conflict=None if policy is None else options.ConflictChoice(policy),
+        can_ask=can_ask,
+    )
 
     async def session(emit: Emit) -> None:
-        await receive(settings, emit, consent.decide)
+        with naming_server(context, local=local or named is not None):
+            await receive(settings, emit, consent.decide)
 
     return drive(session, renderer, debug=debugging())
 

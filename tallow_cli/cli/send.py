@@ -26,6 +26,7 @@ tallow send --text "see you at eight"
 
 
 def command(
+    context: typer.Context,
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="PATH", help="What to send; - is standard input.")
     ] = None,
@@ -36,10 +37,11 @@ def command(
         ),
     ] = None,
     server: options.Server = None,
+    local: options.Local = False,
     code: options.CodeOption = None,
     timeout: options.Timeout = options.DEFAULT_TIMEOUT,
     channels: options.Channels = options.DEFAULT_CHANNELS,
-    mode: options.Mode = options.ModeChoice.balanced,
+    mode: options.Mode = "balanced",
     reliable: options.Reliable = False,
     buffer_high: options.BufferHigh = "16MiB",
     buffer_low: options.BufferLow = "4MiB",
@@ -53,7 +55,7 @@ def command(
 ) -> int:
     """Run `tallow send`; the parameters are its options. Returns the exit code."""
     from tallow_cli.cli.drive import debugging, drive
-    from tallow_cli.cli.settings import link_settings, show
+    from tallow_cli.cli.settings import chosen_server, link_settings, naming_server, show
     from tallow_cli.crypto.codes import parse_code
     from tallow_cli.session.send import send
     from tallow_cli.session.settings import SendSettings, Waits
@@ -61,23 +63,23 @@ def command(
     environment = Environment()
     settings = SendSettings(
         code=parse_code(code) if code else None,
-        server=server,
+        server=chosen_server(context, server, local=local),
         link=link_settings(
             engine=engine,
             channels=channels,
-            mode=mode.value,
+            mode=mode,
             reliable=reliable,
             buffer_high=buffer_high,
             buffer_low=buffer_low,
             limit=limit,
             no_encrypt=no_encrypt,
         ),
-        waits=Waits(peer_s=timeout),
+        waits=Waits(peer_s=options.seconds_option("--timeout", timeout)),
     )
     source = open_source(paths or [], text, environment)
 
     async def session(emit: Emit) -> None:
-        with contextlib.closing(source):
+        with contextlib.closing(source), naming_server(context, local=local):
             await send(source, settings, emit)
 
     return drive(session, show(environment, json=json, quiet=quiet, verbose=verbose), debug=debugging())

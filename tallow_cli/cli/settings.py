@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
-from tallow_cli.cli.options import rate_option, size_option
-from tallow_cli.errors import BadOption
+from tallow_cli.cli.options import choice_option, count_option, rate_option, size_option
+from tallow_cli.cli.sources import is_typed, origin
+from tallow_cli.errors import BadOption, SignalingError, UnknownNameplate
+from tallow_cli.net.channels import MAX_CHANNELS, MIN_CHANNELS
 from tallow_cli.net.engines import DEFAULT_ENGINE, ENGINES
-from tallow_cli.session.settings import LinkSettings, Mode
+from tallow_cli.net.server_url import normalize_server_url
+from tallow_cli.session.settings import MODES, LinkSettings, Mode
 from tallow_cli.ui.renderer import choose_renderer
 
 if TYPE_CHECKING:
+    from typer._click import Context
+
     from tallow_cli.cli.environment import Environment
     from tallow_cli.ui.renderer import Renderer
 
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
 def link_settings(
     *,
     engine: str | None,
-    channels: int,
+    channels: str,
     mode: str,
     reliable: bool,
     buffer_high: str,
@@ -27,19 +34,37 @@ def link_settings(
     no_encrypt: bool,
 ) -> LinkSettings:
     """Raises BadOption for a value out of range."""
-    name = engine or DEFAULT_ENGINE
-    if name not in ENGINES:
-        raise BadOption("--engine", f"{name!r} is not one of {', '.join(sorted(ENGINES))}")
     return LinkSettings(
-        engine=name,
-        channels=channels,
+        engine=DEFAULT_ENGINE if engine is None else choice_option("--engine", engine, sorted(ENGINES)),
+        channels=count_option("--channels", channels, MIN_CHANNELS, MAX_CHANNELS),
         reliable=reliable,
         encrypt=not no_encrypt,
-        mode=cast("Mode", mode),
+        mode=cast("Mode", choice_option("--mode", mode, MODES)),
         buffer_high=size_option("--buffer-high", buffer_high),
         buffer_low=size_option("--buffer-low", buffer_low),
         limit_bytes_per_s=rate_option("--limit", limit),
     )
+
+
+def chosen_server(context: Context, server: str | None, *, local: bool) -> str | None:
+    """The server to meet at, or None for the local network, which `--local` insists on. Raises BadOption."""
+    if not local:
+        return None if server is None else normalize_server_url(server)
+    if is_typed(context, "server"):
+        raise BadOption("--local", "it contradicts --server")
+    return None
+
+
+@contextmanager
+def naming_server(context: Context, *, local: bool) -> Iterator[None]:
+    """Has an error at a server that nobody typed say where it was named, and how to do without it."""
+    place = None if local else origin(context, "server")
+    try:
+        yield
+    except (SignalingError, UnknownNameplate) as error:
+        if place is not None:
+            error.add_note(f"The server is named in {place}; --local does without it.")
+        raise
 
 
 def show(

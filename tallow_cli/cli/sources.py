@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 # An option whose empty value says something: no address in particular is every address.
 _MAY_BE_EMPTY = frozenset({"host"})
-CONFIG_KEY = "tallow.config_path"  # in the root context's `meta`: the Path that defaults were read from
 
 
 def is_typed(context: Context, name: str) -> bool:
@@ -33,8 +32,8 @@ def origin(context: Context, name: str) -> str | None:
         parameter = next(p for p in context.command.params if p.name == name)
         return str(parameter.envvar)
     if source == "DEFAULT_MAP":
-        path = context.meta.get(CONFIG_KEY)
-        return str(path) if isinstance(path, Path) else "the config file"
+        path = context.find_object(Path)  # `cli.app` hands it to the root context
+        return "the config file" if path is None else str(path)
     return None
 
 

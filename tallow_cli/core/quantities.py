@@ -106,7 +106,7 @@ def parse_seconds(text: str) -> float:
 
 
 def _plain(text: str) -> str:
-    """Full-width forms and other spaces as their ASCII ones, without the spaces around; nothing for what is too long."""
+    """Full-width forms and other spaces as their ASCII ones, trimmed; nothing of what is too long."""
     return unicodedata.normalize("NFKC", text).strip() if len(text) <= MAX_TEXT_CHARS else ""
 
 

@@ -25,10 +25,10 @@ from websockets.exceptions import (
 from websockets.proxy import get_proxy
 from websockets.uri import parse_uri
 
-from signaling.protocol import MAX_ERROR_CHARS, MAX_MESSAGE_BYTES, CloseCode
+from signaling.protocol import DEFAULT_PORT, MAX_ERROR_CHARS, MAX_MESSAGE_BYTES, CloseCode
 from tallow_cli.errors import ServerProtocolError, ServerRefused, ServerUnreachable, SignalingError
 from tallow_cli.net.dialing import dial
-from tallow_cli.net.server_url import is_near
+from tallow_cli.net.server_url import is_near, standard_port
 
 PING_INTERVAL_S = 20.0
 CLOSE_TIMEOUT_S = 0.5  # closing politely is a courtesy; a server that does not answer is left alone
@@ -105,7 +105,7 @@ async def open_websocket(url: str, tls: ssl.SSLContext | None) -> WebSocket:
             connecting.create_connection_kwargs["sock"] = await dial(server.host, server.port)
         return WebSocket(url, await connecting)
     except OSError as error:
-        raise ServerUnreachable(url, _explain_os_error(error)) from error
+        raise ServerUnreachable(url, _explain_os_error(error, url)) from error
     except InvalidStatus as error:
         raise _explain_status(url, error.response.status_code, bytes(error.response.body)) from error
     except (ProxyError, ImportError) as error:  # ImportError: a SOCKS proxy, whose package is not installed
@@ -120,7 +120,7 @@ async def open_websocket(url: str, tls: ssl.SSLContext | None) -> WebSocket:
         raise ServerUnreachable(url, str(error)) from error
 
 
-def _explain_os_error(error: OSError) -> str:
+def _explain_os_error(error: OSError, url: str) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its TLS certificate is not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
@@ -129,7 +129,9 @@ def _explain_os_error(error: OSError) -> str:
         return "its name cannot be resolved"
     # Where several addresses failed in different ways, one OSError without an errno quotes them all.
     if error.errno == errno.ECONNREFUSED or f"[Errno {errno.ECONNREFUSED}]" in str(error):
-        return "nothing listens there"
+        port = standard_port(url)  # the user may not know that it is this one
+        own = f" on port {port}; `tallow serve` listens on {DEFAULT_PORT} unless told otherwise"
+        return f"nothing listens there{own if port else ''}"
     return error.strerror or str(error)
 
 

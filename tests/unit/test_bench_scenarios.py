@@ -11,6 +11,7 @@ from tallow_cli.bench.scenarios import (
     parse_bench_size,
     parse_profile,
 )
+from tallow_cli.cli import bench
 from tallow_cli.errors import BadOption
 from tallow_cli.session.settings import LinkSettings
 
@@ -60,3 +61,8 @@ def test_a_comparison_alternates_the_two_and_needs_two() -> None:
     assert Scenario(link=LinkSettings(engine="aiortc"), compare=BARE).subjects == ("aiortc", BARE)
     with pytest.raises(BadOption, match="--compare"):
         Scenario(link=LinkSettings(engine="aiortc"), compare="aiortc")
+
+
+def test_the_options_repeat_the_names() -> None:
+    assert tuple(PROFILES) == bench._PROFILES
+    assert BARE in bench._SUBJECTS

@@ -13,7 +13,7 @@ from tests.support.streams import Stream
 
 DEFAULTS = {
     "engine": None,
-    "channels": 3,
+    "channels": "3",
     "mode": "balanced",
     "reliable": False,
     "buffer_high": "16MiB",
@@ -39,7 +39,15 @@ def test_what_is_given_arrives() -> None:
 
 @pytest.mark.parametrize(
     "mistake",
-    [{"engine": "steam"}, {"channels": 9}, {"mode": "x"}, {"limit": "fast"}, {"buffer_low": "1GiB"}],
+    [
+        {"engine": "steam"},
+        {"channels": "9"},
+        {"channels": "x"},
+        {"engine": ""},
+        {"mode": "x"},
+        {"limit": "fast"},
+        {"buffer_low": "1GiB"},
+    ],
 )
 def test_a_mistake_is_a_bad_option(mistake: dict[str, object]) -> None:
     with pytest.raises(BadOption):

@@ -9,7 +9,10 @@ import pytest
 from tallow_cli.cli.config import load_defaults
 from tallow_cli.errors import BadOption
 
-OPTIONS = {"send": ["server", "buffer_high"], "recv": ["server", "output"]}
+OPTIONS = {
+    "send": {"server": False, "buffer_high": False, "timeout": False, "json": True},
+    "recv": {"server": False, "output": False},
+}
 
 
 def load(tmp_path: Path, text: str) -> dict[str, dict[str, object]]:
@@ -20,6 +23,37 @@ def load(tmp_path: Path, text: str) -> dict[str, dict[str, object]]:
 
 def test_a_missing_file_changes_nothing(tmp_path: Path) -> None:
     assert load_defaults(tmp_path / "none.toml", OPTIONS) == {}
+
+
+@pytest.mark.parametrize(
+    "place", ["/dev/null/.config/config.toml", "/" + "n" * 300 + "/config.toml", "/", "/proc/1/mem"]
+)
+def test_a_usual_file_out_of_reach_is_as_good_as_missing(place: str) -> None:
+    assert load_defaults(Path(place), OPTIONS) == {}
+
+
+@pytest.mark.parametrize("place", ["none.toml", "/dev/null/config.toml", "."])
+def test_a_file_that_was_named_must_be_readable(tmp_path: Path, place: str) -> None:
+    with pytest.raises(BadOption, match=r"TALLOW_CONFIG: .* cannot be read") as caught:
+        load_defaults(tmp_path / place, OPTIONS, named=True)
+    assert caught.value.option == "TALLOW_CONFIG"
+
+
+def test_numbers_are_the_texts_they_are_typed_as_and_flags_stay_flags(tmp_path: Path) -> None:
+    assert load(tmp_path, "[send]\ntimeout = 90\njson = true\n")["send"] == {"timeout": "90", "json": True}
+    assert load(tmp_path, "timeout = 1.5\n")["send"] == {"timeout": "1.5"}
+
+
+def test_the_order_of_the_file_does_not_matter(tmp_path: Path) -> None:
+    defaults = load(tmp_path, '[recv]\nserver = "ws://b:2"\n[send]\nserver = "ws://c:3"\n')
+    assert defaults == {"send": {"server": "ws://c:3"}, "recv": {"server": "ws://b:2"}}
+
+
+def test_what_is_not_text_is_said_to_be_so(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(b'server = "\xff"')
+    with pytest.raises(BadOption, match="not UTF-8"):
+        load_defaults(path, OPTIONS)
 
 
 def test_a_top_level_key_reaches_every_command_that_has_the_option(tmp_path: Path) -> None:
@@ -41,7 +75,11 @@ def test_keys_may_be_written_with_dashes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("server = [", "cannot be read"),
+        ("server = [", "not TOML"),
+        ("server = " + "[" * 20_000, "not TOML"),
+        ("[send]\njson = 1", "json must be true or false"),
+        ("[send]\ntimeout = true", "timeout must be a text or a number"),
+        ("[send]\ntimeout = 2026-01-01", "timeout must be a text or a number"),
         ("colour = true", "colour"),
         ('[sned]\nserver = "ws://a:1"', "sned"),
         ('[send]\noutput = "x"', "output"),

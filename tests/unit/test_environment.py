@@ -33,13 +33,17 @@ def test_a_person_is_there_if_question_and_answer_have_a_terminal(
     ("variables", "expected"),
     [
         ({"TALLOW_CONFIG": "/etc/tallow.toml", "XDG_CONFIG_HOME": "/x"}, "/etc/tallow.toml"),
+        ({"TALLOW_CONFIG": "~/t.toml"}, os.path.expanduser("~/t.toml")),
+        ({"TALLOW_CONFIG": "", "XDG_CONFIG_HOME": "/x"}, "/x/tallow-transfer/config.toml"),
         ({"XDG_CONFIG_HOME": "/x"}, "/x/tallow-transfer/config.toml"),
+        ({"XDG_CONFIG_HOME": ""}, os.path.expanduser("~/.config/tallow-transfer/config.toml")),
         ({}, os.path.expanduser("~/.config/tallow-transfer/config.toml")),
     ],
 )
 def test_the_config_file_is_where_it_is_documented(variables: dict[str, str], expected: str) -> None:
     environment = Environment(Stream(), Stream(), Stream(), variables)
     assert environment.config_path == Path(expected)
+    assert environment.config_is_named is bool(variables.get("TALLOW_CONFIG"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")

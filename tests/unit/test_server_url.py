@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallow_cli.errors import BadOption
-from tallow_cli.net.server_url import is_near, normalize_server_url, server_url
+from tallow_cli.net.server_url import is_near, normalize_server_url, server_url, standard_port
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,13 @@ from tallow_cli.net.server_url import is_near, normalize_server_url, server_url
         ("[::1]:8765", "ws://[::1]:8765"),
         ("[2001:db8:0::1]", "ws://[2001:db8::1]:8765"),
         ("  WSS://Host.Example/tallow/  ", "wss://host.example/tallow"),
+        ("http://host:8765", "ws://host:8765"),
+        ("https://host", "wss://host"),
+        ("HTTPS://Host.Example/tallow/", "wss://host.example/tallow"),
+        ("::1", "ws://[::1]:8765"),
+        ("2001:db8::1", "ws://[2001:db8::1]:8765"),
+        ("2001:db8:0:0:1:2:3:8765", "ws://[2001:db8::1:2:3:8765]:8765"),
+        ("fe80::abcd:1234:ab12", "ws://[fe80::abcd:1234:ab12]:8765"),
         ("ws://bücher.example:1", "ws://xn--bcher-kva.example:1"),
     ],
 )
@@ -35,8 +42,9 @@ def test_what_people_write_becomes_a_url(text: str, url: str) -> None:
     [
         "",
         "   ",
-        "http://host:8765",
-        "https://host",
+        "http:/host",
+        "ws:host",
+        "ws://http://host:8765",
         "ftp://host",
         "://host",
         "ws://",
@@ -84,6 +92,19 @@ def test_a_password_is_not_repeated_in_the_error() -> None:
     with pytest.raises(BadOption) as caught:
         normalize_server_url("ws://user:hunter2@host")
     assert "hunter2" not in str(caught.value)
+
+
+def test_an_address_that_may_end_in_a_port_is_refused_with_both_ways_to_write_it() -> None:
+    with pytest.raises(BadOption, match=r"write it like \[::1\]:8765 or \[::1:8765\]"):
+        normalize_server_url("::1:8765")
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [("ws://a", 80), ("wss://a", 443), ("ws://a:80", 80), ("ws://a:8765", None), ("wss://[::1]:80/x", None)],
+)
+def test_the_port_that_nobody_wrote_is_known(url: str, port: int | None) -> None:
+    assert standard_port(url) == port
 
 
 def test_numeric_addresses_become_urls() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from tallow_cli.bench.scenarios import Scenario
 from tallow_cli.cli import options
+from tallow_cli.core.quantities import parse_seconds
 from tallow_cli.errors import BadOption
 from tallow_cli.net.channels import MAX_CHANNELS
 from tallow_cli.net.engines import DEFAULT_ENGINE
@@ -37,10 +38,10 @@ def test_a_wait_has_some_length_and_an_end(field: str, value: float) -> None:
 
 
 def test_the_options_repeat_the_defaults() -> None:
-    assert options.DEFAULT_TIMEOUT == DEFAULT_WAIT_S == Waits().peer_s
-    assert options.DEFAULT_FIND == DEFAULT_FIND_S == Waits().find_s
-    assert LinkSettings().channels == options.DEFAULT_CHANNELS
-    assert options.MAX_CHANNELS == MAX_CHANNELS
+    assert parse_seconds(options.DEFAULT_TIMEOUT) == DEFAULT_WAIT_S == Waits().peer_s
+    assert parse_seconds(options.DEFAULT_FIND) == DEFAULT_FIND_S == Waits().find_s
+    assert LinkSettings().channels == int(options.DEFAULT_CHANNELS)
+    assert int(options.MAX_CHANNELS) == MAX_CHANNELS
     assert tuple(options.ModeChoice) == MODES
 
 
