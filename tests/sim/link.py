@@ -31,7 +31,8 @@ class LinkConfig:
     `reorder`: the share of packets held back by `reorder_delay_s`. `duplicate`: the share delivered twice.
     `jitter_s`: extra delay, uniform from 0, that keeps the order.
     `outages`: (start, end) times in which all that is sent dies.
-    `rate_changes`: (time, rate_bps), ascending.
+    `rate_changes`: (time, rate_bps), ascending. `delay_changes`: (time, delay_s), ascending: a shorter way lets later
+    packets overtake those that still travel the longer one.
     """
 
     rate_bps: float | None = None
@@ -45,6 +46,7 @@ class LinkConfig:
     jitter_s: float = 0.0
     outages: tuple[tuple[float, float], ...] = ()
     rate_changes: tuple[tuple[float, float], ...] = ()
+    delay_changes: tuple[tuple[float, float], ...] = ()
 
     def bdp_bytes(self, rtt_s: float) -> int:
         """The bandwidth-delay product over `rtt_s`. Raises `ValueError` on a link without a rate."""
@@ -90,6 +92,8 @@ class Link:
         self.stats = LinkStats()
         self._rng = rng
         self._rate_bps = config.rate_bps
+        self._delay_s = config.delay_s
+        self._delay_changes = deque(config.delay_changes)
         self._changes = deque(config.rate_changes)
         # Waiting and in transmission: (packet, size, enqueued_at). The head is being transmitted.
         self._queue: deque[tuple[Any, int, float]] = deque()
@@ -164,7 +168,7 @@ class Link:
         """When the next packet may arrive, if nothing changes; None when the link is empty."""
         head = self._head_done_at()
         if head is not None:
-            head += self.config.delay_s
+            head += self._delay_s
         if self._wire and (head is None or self._wire[0][0] < head):
             return self._wire[0][0]
         return head
@@ -216,7 +220,9 @@ class Link:
                 self._start_head(done_at)
 
     def _put_on_wire(self, now: float, packet: Any, size_bytes: int) -> None:
-        arrives_at = now + self.config.delay_s
+        while self._delay_changes and self._delay_changes[0][0] <= now:
+            self._delay_s = self._delay_changes.popleft()[1]
+        arrives_at = now + self._delay_s
         self._order += 1
         if self._plain_wire:
             heapq.heappush(self._wire, (arrives_at, self._order, packet, size_bytes))
