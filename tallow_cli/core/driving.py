@@ -12,10 +12,10 @@ virtual ones) owns those and runs this loop, from ONE thread or task:
    * `receive(now, channel, number, payload)`  a packet arrived on `channel`; `payload` is the plaintext after
      the packet header, already opened. The shell has checked that the header's channel is the one it came on.
      `protocol_broken(now, error)`  in its place, if that or the opening failed.
-   * `buffered(now, channel, size_bytes)`  sender only, optional but wanted: how many bytes of what was handed
-     to this channel still wait in the local stack (`bufferedAmount`). Call it for every data channel after
-     handing packets over and whenever the shell wakes, a timeout included: round-trip and loss timers then
-     start when a message leaves, not when it is queued. A shell that cannot know never calls it.
+   * `buffered(now, channel, size_bytes)`  sender only: how many bytes of what was handed to this channel still
+     wait in the local stack (`bufferedAmount`). Call it for every data channel after handing packets over and
+     whenever the shell wakes, a timeout included: round-trip and loss timers then start when a message leaves,
+     not when it is queued, and what waits is held to a tenth of a second. A shell that cannot know says 0.
    * sender: `chunk_read(now, offset, data)` for every range `next_read` gave, `digests(now, first, digests)`
      as files have been read; receiver: `accept`/`refuse` after `OfferArrived`, `written(now, offset, size)`
      for every range `writes` gave, `file_verified(now, index)` for every `FileReady`; after `Reported`, and if it can

@@ -1,4 +1,4 @@
-"""How much may be on its way: the receiver's credit, the delivery rate, the bound in flight, `--limit`."""
+"""How much may be on its way: the receiver's credit, the delivery rate, the bound of the local queue, `--limit`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from math import inf
 from tallow_cli.errors import PeerProtocolError
 
 RATE_INTERVAL_S = 0.1  # one sample of the delivery rate, and at least a round trip
-FIRST_RATE_INTERVAL_S = 0.02  # the first samples are rough and early: they open the bound in flight
+FIRST_RATE_INTERVAL_S = 0.02  # the first samples are rough and early: they open the bound of the queue
 FIRST_RATE_SAMPLES = 5
 EARLY_GROWTH = 2
-EARLY_PATHS = 2  # the first samples may be that much too low
+EARLY_QUEUES = 2  # the first samples may be that much too low
 RATE_SAMPLES = 10  # the estimate is their maximum: about a second, so that a hiccup does not count
-QUEUE_TARGET_S = 0.1  # of data at the present rate, beyond the round trip; more would only be latency
-INITIAL_IN_FLIGHT_BYTES = 256 * 1024  # before a rate is known
-MIN_IN_FLIGHT_BYTES = 64 * 1024  # keeps a slow or paused path ready to find out that it is faster now
+QUEUE_TARGET_S = 0.1  # of data at the present rate; more would only be latency
+INITIAL_QUEUE_BYTES = 256 * 1024  # before a rate is known
+MIN_QUEUE_BYTES = 64 * 1024  # keeps a slow or paused path ready to find out that it is faster now
 CREDIT_QUANTUM = 4  # an update goes over the reliable channel each time a quarter of the window is freed
 
 
@@ -54,24 +54,22 @@ class DeliveryRate:
             self._since, self._bytes = now, 0
 
 
-def in_flight_bound(
-    rate: DeliveryRate, min_rtt_s: float | None, message_bytes: int, round_trips: float = 1.0
-) -> int:
-    """How many bytes may be handed over and not yet acknowledged.
+def queue_bound(rate: DeliveryRate, message_bytes: int) -> int:
+    """How many bytes may be handed over and still wait in the local stack.
 
-    What the path takes in the smallest round trip seen, and the queue target on top. The minimum and not the
-    mean: the mean contains our own queue, and a bound that grows with its own queue has no bound. The first
-    samples of the rate contain the wait for the first ACK: meanwhile every byte delivered adds two. TCP's slow
-    start adds one; the congestion control below starts faster than that, and must be what waits for the path.
-    `round_trips`: how many of them a message may take, if the channel below sends packets again.
+    What the path takes in `QUEUE_TARGET_S`. What has left is not counted: how much may be on its way is for the
+    congestion control below, which knows the path. A bound on that from here, by the least round trip seen, starved
+    for good a path whose round trip rose. The first samples of the rate contain the wait for the first ACK: meanwhile
+    every byte delivered adds two. TCP's slow start adds one; the congestion control below starts faster than that, and
+    must be what waits for the path.
     """
-    path_bytes = int(rate.bytes_per_s * ((min_rtt_s or 0.0) * round_trips + QUEUE_TARGET_S))
-    least_bytes = MIN_IN_FLIGHT_BYTES
+    queue_bytes = int(rate.bytes_per_s * QUEUE_TARGET_S)
+    least_bytes = MIN_QUEUE_BYTES
     if rate.early_bytes is not None:
-        least_bytes = INITIAL_IN_FLIGHT_BYTES + EARLY_GROWTH * rate.early_bytes
-        if path_bytes:
-            least_bytes = min(least_bytes, max(INITIAL_IN_FLIGHT_BYTES, EARLY_PATHS * path_bytes))
-    return max(path_bytes, least_bytes, 2 * message_bytes)
+        least_bytes = INITIAL_QUEUE_BYTES + EARLY_GROWTH * rate.early_bytes
+        if queue_bytes:
+            least_bytes = min(least_bytes, max(INITIAL_QUEUE_BYTES, EARLY_QUEUES * queue_bytes))
+    return max(queue_bytes, least_bytes, 2 * message_bytes)
 
 
 class SendCredit:

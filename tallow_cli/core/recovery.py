@@ -145,6 +145,7 @@ class ChannelRecovery:
         self._last_sent_at = 0.0
         self._queue: deque[tuple[int, SentPacket]] = deque()  # local; with bytes handed
         self._handed_bytes = 0
+        self._gone_bytes = 0  # of those, what has left
         self._reported_at: float | None = None  # the last `buffered`; None: the shell never reports
         self._poll_at = 0.0
 
@@ -156,6 +157,11 @@ class ChannelRecovery:
             if packets:
                 floor = min(floor, next(iter(packets)))
         return floor
+
+    @property
+    def queued_bytes(self) -> int:
+        """Handed over and still here by the last report; before the first report what is not acknowledged."""
+        return self._handed_bytes - self._gone_bytes
 
     def outstanding(self) -> Iterator[SentPacket]:
         """Neither acknowledged nor declared lost, oldest first."""
@@ -179,7 +185,7 @@ class ChannelRecovery:
 
     def buffered(self, now: float, size_bytes: int) -> None:
         """The last `size_bytes` handed over are still in the local stack; what came before has left."""
-        gone = self._handed_bytes - size_bytes
+        gone = self._gone_bytes = self._handed_bytes - size_bytes
         queue = self._queue
         # What leaves the queue left between the last report and this one.
         reported_at = now if self._reported_at is None else self._reported_at
@@ -200,6 +206,8 @@ class ChannelRecovery:
         sample_s = None
         for packet in acked:
             del self._sent[packet.number]
+            if self._reported_at is None:
+                self._gone_bytes += packet.message_bytes
         for packet in late:
             del self._lost[packet.number]
         if acked:
@@ -226,6 +234,8 @@ class ChannelRecovery:
         forget_at = now + REMEMBER_LOST_PTOS * rtt.pto_s
         for packet in lost:
             del self._sent[packet.number]
+            if self._reported_at is None:
+                self._gone_bytes += packet.message_bytes
             self._lost[packet.number] = (packet, forget_at)
         return lost
 
@@ -235,6 +245,7 @@ class ChannelRecovery:
         self._sent.clear()
         self._lost.clear()
         self._queue.clear()
+        self._gone_bytes = self._handed_bytes
         return abandoned
 
     def deadline(self, rtt: RttEstimator) -> float | None:

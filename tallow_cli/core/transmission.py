@@ -1,7 +1,7 @@
 """Data on its way: which bytes go out now, over which channel, and what became of those that went.
 
 The sender's states and messages are in sending.py; this is everything below them: round robin over the
-channels, the bound in flight, credit, the user's limit, acknowledgements, loss, probes.
+channels, the bound of the local queue, credit, the user's limit, acknowledgements, loss, probes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tallow_cli.core.driving import ChannelCounters, ChannelState, OutgoingPacket
-from tallow_cli.core.flow import DeliveryRate, SendCredit, TokenBucket, in_flight_bound
+from tallow_cli.core.flow import DeliveryRate, SendCredit, TokenBucket, queue_bound
 from tallow_cli.core.frames import (
     DATA_HEADER_BYTES,
     FLOOR_BYTES,
@@ -22,7 +22,7 @@ from tallow_cli.core.frames import (
 )
 from tallow_cli.core.messagesize import MessageSizer
 from tallow_cli.core.recovery import (
-    RETRANSMISSION_RTTS,
+    POLL_DEPARTURES_S,
     ChannelRecovery,
     LossEstimator,
     RttEstimator,
@@ -80,7 +80,6 @@ class Transmission:
         self._buffer = buffer
         self._sealed = sealed
         self._reliable = reliable
-        self._round_trips = 1.0 + RETRANSMISSION_RTTS * retransmissions
         self._memory_bytes = memory_bytes
         self._seal_bytes = SEAL_BYTES * sealed
         self._overhead_bytes = HEADER_BYTES + FLOOR_BYTES + DATA_HEADER_BYTES + self._seal_bytes
@@ -92,6 +91,7 @@ class Transmission:
         self._turn = 0  # whose turn it is in the round robin
         self._bucket = TokenBucket(limit_bytes_per_s, now) if limit_bytes_per_s else None
         self._bucket_ready_at: float | None = None  # sending waits for the user's limit until then
+        self._poll_queue_at: float | None = None  # … or for room in the local queue: look again then
 
     def set_packet_bytes(self, packet_bytes: int) -> None:
         """The path takes network packets that carry this much of a message."""
@@ -148,8 +148,9 @@ class Transmission:
 
     def deadlines(self) -> Iterable[float]:
         """When `handle_timeout` or `packets` has something to do."""
-        if self._bucket_ready_at is not None:
-            yield self._bucket_ready_at
+        for at in (self._bucket_ready_at, self._poll_queue_at):
+            if at is not None:
+                yield at
         if not self._reliable:
             for channel in self.channels:
                 deadline = channel.recovery.deadline(self.rtt)
@@ -214,11 +215,15 @@ class Transmission:
 
     def _append_data(self, now: float, packets: list[OutgoingPacket], budget_bytes: int) -> None:
         self._bucket_ready_at = None
-        bound_bytes = min(
-            in_flight_bound(self.rate, self.rtt.min_s, self.sizer.message_bytes, self._round_trips),
-            self._memory_bytes * IN_FLIGHT_SHARE // 3,
-        )
-        while budget_bytes > 0 and self.in_flight_bytes < bound_bytes:
+        self._poll_queue_at = None
+        most_in_flight = self._memory_bytes * IN_FLIGHT_SHARE // 3
+        most_queued = queue_bound(self.rate, self.sizer.message_bytes)
+        queued_bytes = sum(channel.recovery.queued_bytes for channel in self.channels)
+        while budget_bytes > 0 and self.in_flight_bytes < most_in_flight:
+            if queued_bytes >= most_queued:
+                # ACKs and probes wake the shell as well, but not where nothing arrives for a round trip.
+                self._poll_queue_at = now + POLL_DEPARTURES_S
+                return
             if self._bucket is not None and (ready_at := self._bucket.ready_at(now)) > now:
                 self._bucket_ready_at = ready_at
                 return
@@ -228,6 +233,7 @@ class Transmission:
             channel, piece = taken
             packets.append(self._data(now, channel, piece))
             budget_bytes -= piece.size
+            queued_bytes += self._overhead_bytes + piece.size
 
     def _take_lost(self) -> tuple[DataChannel, Piece] | None:
         if not self._buffer.has_lost:

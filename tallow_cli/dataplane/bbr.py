@@ -8,12 +8,14 @@
                                                                   PROBE_RTT
 
 The core is that of v1 (max bandwidth, min RTT, gains), the guards are those of v3 (bounds on what may be in flight,
-refill before probing, cruise with headroom), with three changes that a file transfer asks for:
+refill before probing, cruise with headroom), with four changes that a file transfer asks for:
     - Loss alone hardly slows it: only loss beyond what the path loses anyway counts, and beyond means 2 %. Sending
       less and seeing as much loss is how "anyway" is learnt. v3 answers 2 % of any loss, and so never reaches the
       rate of a path that loses 2 % at any rate.
     - A queue that stands while we cruise is drained at once: the path became slower, or somebody came. If it comes
       back, we share it as CUBIC would (`bbr_company.py`).
+    - A round trip that is many times longer each time our share of the queue is gone makes it begin anew, and not
+      starve for the ten seconds in which a minimum is believed (`bbr_longer_path.py`).
     - A probe turns back at the queue length that overflowed before, not only after losing packets again.
 """
 
@@ -22,6 +24,7 @@ from __future__ import annotations
 from enum import Enum
 
 from tallow_cli.dataplane.bbr_company import Company
+from tallow_cli.dataplane.bbr_longer_path import LongerPath
 from tallow_cli.dataplane.bbr_model import LEAST_ROUND_S, MIN_RTT_WINDOW_S, QUEUE_FLOOR_S, PathModel
 from tallow_cli.dataplane.bbr_overflow import Overflow
 from tallow_cli.dataplane.congestion import (
@@ -69,9 +72,6 @@ SLOWEST = 0.3
 # Draft, ProbeRTTDuration; on short paths ten round trips show as much.
 PROBE_RTT_S = 0.2
 PROBE_RTT_TRIPS = 10
-# A higher minimum RTT found beside company is probably theirs. Found again and again, the path has become longer.
-SAME_RTT = 0.03
-SAME_RTTS = 2
 # Before any RTT is known: let the initial window leave within a millisecond, as Linux does.
 NOMINAL_RTT_S = 0.001
 
@@ -104,6 +104,7 @@ class Bbr(CongestionController):
         self.model = PathModel(config.mtu_bytes)
         self.company = Company(config, self.model)
         self.overflow = Overflow(self.model, config.timer_granularity_s)
+        self.longer_path = LongerPath(self.model)
         self._state = State.STARTUP
         self._state_trip = 0
         self._state_since = 0.0
@@ -123,8 +124,6 @@ class Bbr(CongestionController):
         # The loss rate that made us send less, 0.0 if nothing is to be compared; and the round to compare after.
         self._suspect_loss = 0.0
         self._suspect_round = 0
-        self._probed_rtt_s = 0.0
-        self._same_rtts = 0
 
     @property
     def cwnd_bytes(self) -> int:
@@ -287,7 +286,7 @@ class Bbr(CongestionController):
             is_shrinking = model.latest_queue_s < model.queue_s
             is_late = trips > DOWN_MAX_TRIPS and not is_shrinking
             if is_late or sample.inflight_bytes <= self._drained_bytes():
-                self._enter_cruise(now)
+                self._end_drain(now)
         elif (
             state is State.PROBE_RTT
             and trips >= 1
@@ -325,18 +324,40 @@ class Bbr(CongestionController):
         return min(PROBE_RTT_S, PROBE_RTT_TRIPS * self.model.min_rtt_s + LEAST_ROUND_S)
 
     def _end_probe_rtt(self, now: float) -> None:
-        model = self.model
-        found_s, previous_s = model.round_min_rtt_s, self._probed_rtt_s
-        self._probed_rtt_s = found_s
-        self._same_rtts = self._same_rtts + 1 if abs(found_s - previous_s) <= SAME_RTT * found_s else 0
-        if self._same_rtts >= SAME_RTTS or (
-            now > model.min_rtt_at + MIN_RTT_WINDOW_S and not self.company.is_here
-        ):
-            model.forget_min_rtt(found_s, now)
-        self.company.on_test(now)
+        model, company = self.model, self.company
+        if self.longer_path.is_found_by_probing(now, in_company=company.is_here):
+            model.forget_min_rtt(model.round_min_rtt_s, now)
+        company.on_test(now)
+        if self.longer_path.is_found_by_draining():
+            self._start_again(now)
+            return
         if now > model.min_rtt_at + MIN_RTT_WINDOW_S:
             model.min_rtt_at = now  # doubtful: it may be theirs
+        if company.is_here:
+            # Their queue makes round trips long: growing back from next to nothing would take many of them.
+            self._cwnd = max(self._cwnd, company.window_bytes)
         self._enter_cruise(now)
+
+    def _end_drain(self, now: float) -> None:
+        if self.longer_path.is_found_by_draining():
+            self._start_again(now)
+        else:
+            self._enter_cruise(now)
+
+    def _start_again(self, now: float) -> None:
+        """The path is another, much longer: what was learnt about its rate was learnt with too small a window."""
+        model = self.model
+        model.forget_min_rtt(model.round_min_rtt_s, now)
+        self.company.leave()
+        model.forget_lower_bound()
+        model.inflight_hi_bytes = float("inf")
+        model.least_round_s = 0.0
+        self._pipe_is_full = False
+        self._flat_rounds = 0
+        self._full_rate = 0.0
+        self._suspect_loss = 0.0
+        self._cwnd = max(self._cwnd, model.bdp_bytes)  # of the present rate: draining left less
+        self._enter(State.STARTUP, now)
 
     def _enter_cruise(self, now: float) -> None:
         # What made the path slower may pass as fast as it came: a busy core, a radio.

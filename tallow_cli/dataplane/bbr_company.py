@@ -60,7 +60,7 @@ class Company:
         """The round that just ended had next to nothing of ours in the queue."""
         if self._window is not None:
             if not self._model.has_standing_queue:
-                self._leave()
+                self.leave()
             self._test_interval_s = min(2 * self._test_interval_s, LAST_TEST_S)
         self._test_at = now + self._test_interval_s
 
@@ -117,9 +117,10 @@ class Company:
             return
         self._empty_rounds += 1
         if self._empty_rounds >= ALONE_ROUNDS:
-            self._leave()
+            self.leave()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Nobody else is here, or it is to be found out anew."""
         self._window = None
         self._standing_rounds = 0
         self._has_drained = False

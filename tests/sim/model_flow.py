@@ -23,6 +23,7 @@ WIRE_BYTES = 1240
 ACK_WIRE_BYTES = 160
 # Each acknowledgement repeats what the few before it said, so that losing one costs nothing.
 ACK_REPEATS = 6
+REPORT_INTERVAL_S = 0.0999  # a tenth, less the rounding of ticks
 MIN_RTO_S = 0.2
 MAX_RTO_S = 1.0
 
@@ -185,6 +186,12 @@ class ModelFlow:
         self._backoff *= 2
         self.controller.on_rto(now)
 
+    def report(self, now: float) -> None:
+        """Note what has arrived by now, ten times a second."""
+        reports = self.result.delivered_at
+        if not reports or now >= reports[-1][0] + REPORT_INTERVAL_S:
+            reports.append((now, self.result.delivered_packets))
+
     # -- receiver ------------------------------------------------------------------------------------------------
 
     def on_packet(self, now: float, number: int) -> None:
@@ -213,7 +220,6 @@ def run_flows(
     rng = random.Random(seed)
     forward, back = Link(preset.forward, rng), Link(preset.back, rng)
     tick_s = tick_s or min(0.0005, preset.rtt_s / 4)
-    report_at = 0.0
     for tick in range(int(duration_s / tick_s) + 1):
         now = tick * tick_s
         acks: dict[ModelFlow, list[list[list[int]]]] = {}
@@ -226,8 +232,6 @@ def run_flows(
             flow.on_packet(now, number)
         for flow in flows:
             flow.acknowledge(now, back)
-        if now >= report_at:
-            report_at += 0.1
-            for flow in flows:
-                flow.result.delivered_at.append((now, flow.result.delivered_packets))
+        for flow in flows:
+            flow.report(now)
     return forward

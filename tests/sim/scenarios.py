@@ -60,7 +60,6 @@ def random_scenario(seed: int) -> Scenario:
         disk_rate=rng.choice([1e9, 1e9, 50e3, 1e6]),
         high=rng.choice([65_536, 16 * MiB]),
         low=16_384,
-        reports_departures=rng.random() < 0.8,
         reports_late=rng.random() < 0.5,
         wakes_at_departures=rng.random() < 0.5,
         send=SendOptions(

@@ -58,7 +58,6 @@ class Scenario:
     pauses: tuple[tuple[float, float, int], ...] = ()  # (from, until, channel), whatever the buffer says
     send: SendOptions = field(default_factory=SendOptions)
     receive: ReceiveOptions = field(default_factory=ReceiveOptions)
-    reports_departures: bool = True
     reports_late: bool = False  # an ACK is fed before the departures that caused it are reported
     wakes_at_departures: bool = True  # False: only inputs and timeouts wake the shell, as in asyncio
     give_up_at: float = 600.0
@@ -256,7 +255,7 @@ class Simulation:
     def _report_departures(self) -> None:
         for channel in range(1, self.scenario.channels + 1):
             buffered = self.there.buffered(channel)
-            if self.scenario.reports_departures and channel not in self._dead:
+            if channel not in self._dead:
                 self.sender.buffered(self.now, channel, buffered)
             self._update_pause(channel, buffered)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from tallow_cli.core.sending import SendOptions
 from tallow_cli.dataplane.packets import PACKET_OVERHEAD_BYTES
@@ -17,6 +18,7 @@ from tallow_cli.net.turbo_engine import TurboEngine
 from tests.sim.associations import DTLS_BYTES, End, make_configs
 from tests.sim.channels import CONTROL
 from tests.sim.link import IP_UDP_OVERHEAD_BYTES, PRESETS, Link, PathPreset
+from tests.sim.model_flow import ModelFlow
 from tests.sim.profiles import MAX_PACKET_BYTES
 from tests.sim.transfer import Scenario, Simulation
 
@@ -25,12 +27,21 @@ PPID_BINARY = 53
 
 class SctpPair:
     """Two associations joined by two links; `turn` lets both live up to `now`. Nothing wakes more often than
-    `wake_s`: what arrives in between is one batch."""
+    `wake_s`: what arrives in between is one batch. `company`: another sender through the same links."""
 
-    def __init__(self, preset: PathPreset, rng: Random, *, wake_s: float, congestion: str) -> None:
+    def __init__(
+        self,
+        preset: PathPreset,
+        rng: Random,
+        *,
+        wake_s: float,
+        congestion: str,
+        company: ModelFlow | None = None,
+    ) -> None:
         configs = make_configs(rng, max_packet_bytes=MAX_PACKET_BYTES, congestion=congestion)
         self.ends = (End(configs[0]), End(configs[1]))
         self.links = (Link(preset.forward, rng), Link(preset.back, rng))
+        self._company = company
         self._wake_s = wake_s
         self._last_turn_at = -1.0
 
@@ -39,7 +50,7 @@ class SctpPair:
             self._last_turn_at = now
             for side in (0, 1):
                 end = self.ends[side]
-                packets = self.links[1 - side].receive(now)
+                packets = self._without_company(now, side, self.links[1 - side].receive(now))
                 if packets:
                     for chunk in end.association.receive_packets(now, packets):
                         end.for_shell.append(chunk)
@@ -54,7 +65,25 @@ class SctpPair:
                 for packet in batch:
                     self._put(now, side, packet)
 
+    def _without_company(self, now: float, side: int, arrived: list[Any]) -> list[Any]:
+        """Our packets among those that arrived; the others go to whom they belong, whose turn this is too."""
+        company = self._company
+        if company is None:
+            return arrived
+        theirs = [packet[1] for packet in arrived if isinstance(packet, tuple)]
+        if side == 0:
+            company.on_acks(now, theirs)
+            company.send(now, self.links[0])
+            company.report(now)
+        else:
+            for number in theirs:
+                company.on_packet(now, number)
+            company.acknowledge(now, self.links[1])
+        return [packet for packet in arrived if not isinstance(packet, tuple)]
+
     def next_time(self) -> float | None:
+        if self._company is not None:
+            return max(0.0, self._last_turn_at + self._wake_s)
         times = [link.next_event_at() for link in self.links]
         times += [end.association.next_timeout(self._last_turn_at) for end in self.ends]
         earliest = min((at for at in times if at is not None), default=None)
@@ -114,18 +143,35 @@ class SctpWire:
 class WholeStack(Simulation):
     """A `Simulation` whose channels are real associations over the preset path."""
 
-    def __init__(self, preset: PathPreset, scenario: Scenario, *, congestion: str = "bbr") -> None:
+    def __init__(
+        self,
+        preset: PathPreset,
+        scenario: Scenario,
+        *,
+        congestion: str = "bbr",
+        company: ModelFlow | None = None,
+    ) -> None:
         super().__init__(scenario)
         self.pair = SctpPair(
             preset,
             Random(scenario.seed),
             wake_s=0.0002 if preset.rtt_s < 0.002 else 0.0005,
             congestion=congestion,
+            company=company,
         )
         retransmissions = scenario.send.retransmissions
         self.there = SctpWire(self.pair, 0, retransmissions)  # type: ignore[assignment]  # the same interface
         self.back = SctpWire(self.pair, 1, retransmissions)  # type: ignore[assignment]
         self._packet_bytes = 0
+
+    def acked_at(self, until_s: float) -> int:
+        """Run on until then, or to the end; returns the bytes acknowledged so far."""
+        while not self._over and self.now < until_s:
+            self._drain()
+            if not self._over:
+                self.now = max(self.now, self._next_time())
+                self._feed()
+        return self.sender.figures.bytes_acked
 
     def _feed(self) -> None:
         super()._feed()

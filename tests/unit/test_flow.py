@@ -1,15 +1,15 @@
-"""Credit, the delivery rate, the bound in flight and the user's limit."""
+"""Credit, the delivery rate, the bound of the local queue and the user's limit."""
 
 import pytest
 
 from tallow_cli.core.flow import (
-    INITIAL_IN_FLIGHT_BYTES,
-    MIN_IN_FLIGHT_BYTES,
+    INITIAL_QUEUE_BYTES,
+    MIN_QUEUE_BYTES,
     DeliveryRate,
     ReceiveWindow,
     SendCredit,
     TokenBucket,
-    in_flight_bound,
+    queue_bound,
 )
 from tallow_cli.errors import PeerProtocolError
 
@@ -97,20 +97,19 @@ def steady(bytes_per_s):
     return rate
 
 
-def test_the_bound_in_flight_is_the_path_and_a_tenth_of_a_second():
-    assert in_flight_bound(steady(10_000_000), 0.05, 65_536) == 1_500_000
-    assert in_flight_bound(steady(10_000_000), 0.05, 65_536, round_trips=4.0) == 3_000_000
-    assert in_flight_bound(steady(1_000), 0.05, 1160) == MIN_IN_FLIGHT_BYTES
-    assert in_flight_bound(steady(1_000), 0.05, 131_072) == 262_144
+def test_the_local_queue_is_bounded_by_a_tenth_of_a_second_whatever_the_round_trip():
+    assert queue_bound(steady(10_000_000), 65_536) == 1_000_000
+    assert queue_bound(steady(1_000), 1160) == MIN_QUEUE_BYTES
+    assert queue_bound(steady(1_000), 131_072) == 262_144
 
 
-def test_at_first_every_delivered_byte_lets_two_more_be_on_their_way():
+def test_at_first_every_delivered_byte_lets_two_more_wait():
     rate = DeliveryRate()
-    assert in_flight_bound(rate, None, 1160) == INITIAL_IN_FLIGHT_BYTES
+    assert queue_bound(rate, 1160) == INITIAL_QUEUE_BYTES
     rate.started(0.0)
     rate.delivered(0.001, 100_000, 0.05)
-    assert in_flight_bound(rate, 0.05, 1160) == INITIAL_IN_FLIGHT_BYTES + 200_000
-    assert in_flight_bound(rate, 0.05, 1_000_000) == 2_000_000
+    assert queue_bound(rate, 1160) == INITIAL_QUEUE_BYTES + 200_000
+    assert queue_bound(rate, 1_000_000) == 2_000_000
 
 
 def test_the_users_limit_holds_over_time():
