@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Sequence
 
 from tallow_cli.core.ranges import RangeSet
@@ -13,10 +12,10 @@ from tallow_cli.errors import PeerProtocolError
 MAX_FRAGMENTS = (
     65_536  # islands in the stream; honest loss leaves one per lost message, 30,000 in a full window
 )
-MAX_BACKLOG_WRITES = 65_536  # pieces not yet written; each costs some hundred bytes beside its data
-SMALL_WRITE_BYTES = (
-    4096  # smaller neighbours are joined, so that a pipe's short reads cost no flood of writes
-)
+# Pieces not yet written; each costs some hundred bytes beside its data. Small neighbours that wait are joined and
+# count as one, so a full window of them is some 8,000 where nothing is missing, and two more for each gap.
+MAX_BACKLOG_WRITES = 65_536
+SMALL_WRITE_BYTES = 4096
 
 
 class StreamIntake:
@@ -27,7 +26,9 @@ class StreamIntake:
         self.duplicate_bytes = 0
         self._received = RangeSet()
         self._largest_end = 0
-        self._writes: deque[tuple[int, memoryview | bytearray]] = deque()
+        self._waiting: dict[int, memoryview | bytearray] = {}  # by offset, in order of arrival
+        self._waiting_bytes = 0
+        self._small_ends: dict[int, int] = {}  # of what waits and is small: where it ends → its offset
         self._writes_out = 0  # given to the shell, not yet reported written
 
     @property
@@ -37,6 +38,11 @@ class StreamIntake:
     @property
     def complete(self) -> bool:
         return self._received.total == self.total_bytes
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What `writes` would give."""
+        return self._waiting_bytes
 
     def hold(self, start: int, end: int) -> None:
         """The disk has this range already."""
@@ -63,28 +69,42 @@ class StreamIntake:
             news += stop - start
         self._received.add(offset, end)
         self.duplicate_bytes += len(data) - news
-        if len(self._received) > MAX_FRAGMENTS or len(self._writes) + self._writes_out > MAX_BACKLOG_WRITES:
+        if len(self._received) > MAX_FRAGMENTS or len(self._waiting) + self._writes_out > MAX_BACKLOG_WRITES:
             raise PeerProtocolError("a flood of small pieces")
         return news
 
     def _queue(self, offset: int, data: memoryview, message_bytes: int) -> None:
-        if len(data) < SMALL_WRITE_BYTES and self._writes:
-            last_offset, last = self._writes[-1]
-            if last_offset + len(last) == offset and len(last) < SMALL_WRITE_BYTES:
-                if not isinstance(last, bytearray):
-                    last = bytearray(last)
-                    self._writes[-1] = (last_offset, last)
-                last += data
-                return
+        self._waiting_bytes += len(data)
+        if len(data) < SMALL_WRITE_BYTES:
+            self._queue_small(offset, data)
+            return
         # A view keeps its whole message alive: a small part of a large one is copied out.
         if 2 * len(data) < message_bytes:
             data = memoryview(bytes(data))
-        self._writes.append((offset, data))
+        self._waiting[offset] = data
+
+    def _queue_small(self, offset: int, data: memoryview) -> None:
+        """Join it to small neighbours on both sides: a pipe's short reads must cost no flood of writes."""
+        start = self._small_ends.pop(offset, offset)
+        joined = self._waiting.get(start)
+        if isinstance(joined, bytearray):
+            joined += data
+        else:
+            joined = self._waiting[offset] = bytearray(data)
+        end = offset + len(data)
+        right = self._waiting.get(end)
+        if isinstance(right, bytearray) and len(right) < SMALL_WRITE_BYTES:
+            del self._waiting[end]
+            end += len(right)
+            self._small_ends.pop(end, None)
+            joined += right
+        if len(joined) < SMALL_WRITE_BYTES:
+            self._small_ends[end] = start
 
     def writes(self) -> list[tuple[int, memoryview]]:
-        writes = [(offset, memoryview(data)) for offset, data in self._writes]
-        self._writes.clear()
+        writes = [(offset, memoryview(data)) for offset, data in self._waiting.items()]
         self._writes_out += len(writes)
+        self.discard()
         return writes
 
     def finished_write(self) -> None:
@@ -94,8 +114,10 @@ class StreamIntake:
         self._writes_out -= 1
 
     def discard(self) -> None:
-        """Nothing will be written any more."""
-        self._writes.clear()
+        """Nothing of what waits will be written."""
+        self._waiting.clear()
+        self._small_ends.clear()
+        self._waiting_bytes = 0
 
 
 class FileLedger:

@@ -175,8 +175,16 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Reported | Fini
 
     # The disk -------------------------------------------------------------------------------------------------
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What `writes` would give now."""
+        return self._intake.waiting_bytes
+
     def writes(self) -> list[tuple[int, memoryview]]:
-        """(offset, data) to write, each byte of the stream exactly once, in order of arrival."""
+        """(offset, data) to write, each byte of the stream exactly once, in order of arrival.
+
+        Take them when the disk is ready for them: small neighbours that wait meanwhile are joined.
+        """
         return self._intake.writes()
 
     def written(self, now: float, offset: int, size: int) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from time import monotonic
 
 from tallow_cli.core.driving import Failed, FileReady, Finished, OfferArrived, Reported
@@ -23,43 +22,32 @@ from tallow_cli.session.events import (
     SessionEvent,
     TextReceived,
 )
+from tallow_cli.session.landing import Batch, Landing, Report
 from tallow_cli.session.measure import TICK_S, Meter, Sample
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.pump import Pump
 from tallow_cli.session.settings import ReceiveSettings
 from tallow_cli.session.words import for_the_peer
-from tallow_cli.session.worker import Worker
+from tallow_cli.session.worker import CLOSE_WAIT_S, Worker
 from tallow_cli.store.sequential_sink import StdoutSink, TextSink
 from tallow_cli.store.sink import Published, Sink
 
 # A hop between threads costs as much as writing and hashing half a megabyte: data gathers first, but not for long.
 _BATCH_BYTES = 1024 * 1024
 _GATHER_S = 0.005
+_KEEP_S = (
+    30.0  # for a disk to publish what is verified when the transfer failed; a signal waits less (cli.drive)
+)
 
 # Asked with the validated offer; returns where to put it, or raises the TallowError that refuses it.
 Decide = Callable[[Manifest], Awaitable[Sink]]
 
 
-@dataclass(slots=True)
-class _Batch:
-    """What the disk shall do next, and has done."""
-
-    writes: list[tuple[int, memoryview]] = field(default_factory=list)
-    files: list[FileReady] = field(default_factory=list)
-    complete: bool = False
-    size: int = 0  # bytes in `writes`
-
-
-@dataclass(slots=True)
-class _Result:
-    written: list[tuple[int, int]]
-    published: list[Published]
-
-
 class Receiving:
     """Receives over `connection` into the sink that `decide` chooses. Use once: `await run()`.
 
-    Cancelling `run` tells the peer that the transfer was cancelled; what was unfinished is removed.
+    Cancelling `run` tells the peer that the transfer was cancelled. However it ends, what was verified is published,
+    and what was unfinished is removed.
     """
 
     def __init__(
@@ -83,14 +71,15 @@ class Receiving:
         self._telling: asyncio.Task[None] | None = None  # that everything arrived and is verified
         self._done: Done | None = None
         self._file_count = 0
+        self._files_given = 0  # to the disk, to be verified
+        self._files_verified = 0
         self._files_published = 0
-        self._files_finished = 0
+        self._notices_shown = 0
         self._busy = False
         self._gathering: asyncio.TimerHandle | None = None
         self._gathered = False  # long enough: what there is goes to the disk
-        self._next = _Batch()
-        self._held_back: list[tuple[int, int]] = []  # heap of ranges an in-order sink has not passed on
-        self._passed_on = 0
+        self._ready: list[FileReady] = []  # not yet given to the disk
+        self._landing: Landing | None = None  # once the sink is open
         self._machine = ReceiveMachine(
             channels=len(connection.data.indexes),
             now=monotonic(),
@@ -101,6 +90,7 @@ class Receiving:
             ),
         )
         self._pump = Pump(self._machine, connection, self._on_turn)
+        self._pump.outcome.add_done_callback(lambda _: self._worker.stopping.set())
 
     async def run(self) -> Done:
         """Return once every file is published and the sender knows, or cannot be told any more. `Done` is emitted as
@@ -138,11 +128,18 @@ class Receiving:
         if self._deciding is not None:
             self._deciding.cancel()
             await asyncio.wait([self._deciding])
-        if isinstance(self._sink, StdoutSink):
-            self._sink.close()  # wakes a write that waits for whoever reads standard output
-        await self._worker.close()
-        if self._sink is not None:
-            self._sink.close()
+        sink = self._sink
+        if isinstance(sink, StdoutSink):
+            sink.close()  # wakes a write that waits for whoever reads standard output
+        if sink is not None:
+            try:
+                async with asyncio.timeout(_KEEP_S):
+                    self._tell_published(await self._worker.run(sink.abort))
+                    await self._worker.run(sink.close)
+            except TimeoutError:
+                self._emit(Notice("The disk does not answer, so it was left as it is."))
+            self._show_notices(sink)
+        await self._worker.close(wait_s=0 if sink is not None else CLOSE_WAIT_S)
 
     def _offer_overdue(self) -> None:
         self._pump.fail(TransferStalled("waiting for the sender's offer", self._settings.waits.peer_s))
@@ -157,16 +154,13 @@ class Receiving:
                         self._patience.end()
                     self._deciding = self._loop.create_task(self._consider(encoded))
                 case FileReady():
-                    self._next.files.append(event)
+                    self._ready.append(event)
                 case Reported():
                     self._succeeded()
                 case Finished():
                     self._pump.finish()
                 case Failed(error=error):
                     self._pump.fail(error)
-        for offset, data in self._machine.writes():
-            self._next.writes.append((offset, data))
-            self._next.size += len(data)
         self._feed_disk()
 
     def _succeeded(self) -> None:
@@ -189,6 +183,8 @@ class Receiving:
             self._emit(describe(manifest))
             sink = self._sink = await self._decide(manifest)
             await self._worker.run(sink.open, manifest)
+            self._show_notices(sink)
+            self._landing = Landing(sink, self._worker.stopping, self._hear)
             if not manifest.file_spans:  # nothing will be written: what there is to do is done now
                 await self._worker.run(sink.complete)
         except TallowError as error:
@@ -214,61 +210,61 @@ class Receiving:
     # The disk
 
     def _feed_disk(self) -> None:
-        """Give the worker what has gathered, unless it is still at the last batch."""
-        batch, sink = self._next, self._sink
-        if self._busy or sink is None or not (batch.writes or batch.files):
+        """Give the worker what has gathered, unless it is still at the last batch.
+
+        Until then data waits in the machine, which joins small pieces.
+        """
+        landing, waiting = self._landing, self._machine.waiting_bytes
+        if self._busy or landing is None or not (waiting or self._ready):
             return
-        if not batch.files and batch.size < _BATCH_BYTES and not self._gathered:
+        if not self._ready and waiting < _BATCH_BYTES and not self._gathered:
             if self._gathering is None:
                 self._gathering = self._loop.call_later(_GATHER_S, self._gather_no_more)
             return
         self._gathered = False
-        self._files_finished += len(batch.files)
-        batch.complete = self._files_finished == self._file_count
-        self._next = _Batch()
-        self._busy = True
-        self._worker.submit(lambda: self._work(sink, batch), self._worked, self._pump.fail)
+        files, self._ready = self._ready, []
+        self._files_given += len(files)
+        batch = Batch(self._machine.writes(), files, self._files_given == self._file_count)
+        self._give(lambda: landing.work(batch))
 
     def _gather_no_more(self) -> None:
         self._gathering = None
         self._gathered = True
         self._feed_disk()
 
-    def _work(self, sink: Sink, batch: _Batch) -> _Result:
-        """Runs in the worker's thread; nothing else touches the sink or the ranges held back meanwhile."""
-        result = _Result([], [])
-        for offset, data in batch.writes:
-            self._write(sink, offset, data, result.written)
-        for file in batch.files:
-            result.published.extend(sink.finish(file.index, file.digest))
-        if batch.complete:
-            result.published.extend(sink.complete())
-        return result
+    def _publish_due(self) -> None:
+        """Verified files wait for others to be published with, but not for long: see to it while nothing comes."""
+        landing = self._landing
+        if landing is not None and not self._busy and self._files_verified > self._files_published:
+            self._give(landing.publish_due)
 
-    def _write(self, sink: Sink, offset: int, data: memoryview, written: list[tuple[int, int]]) -> None:
-        """Write a range. A sink that must keep order may hold it back, and pass it on in a later call."""
-        size = len(data)
-        passed_on = sink.write(offset, data)
-        if passed_on == size and not self._held_back:
-            self._passed_on += size
-            written.append((offset, size))
-            return
-        heapq.heappush(self._held_back, (offset, size))
-        self._passed_on += passed_on
-        while self._held_back and sum(self._held_back[0]) <= self._passed_on:
-            written.append(heapq.heappop(self._held_back))
+    def _give(self, job: Callable[[], Report]) -> None:
+        self._busy = True
+        self._worker.submit(job, self._worked, self._pump.fail)
 
-    def _worked(self, result: _Result) -> None:
+    def _worked(self, report: Report) -> None:
         self._busy = False
+        self._take_report(report)
+
+    def _hear(self, report: Report) -> None:
+        """Called in the worker's thread."""
+        self._worker.tell(partial(self._take_report, report))
+
+    def _take_report(self, report: Report) -> None:
         now = monotonic()
-        for offset, size in result.written:
+        for offset, size in report.written:
             self._machine.written(now, offset, size)
-        for file in result.published:
+        self._files_verified += report.verified
+        self._tell_published(report.published)
+        self._pump.wake()
+
+    def _tell_published(self, published: Iterable[Published]) -> None:
+        now = monotonic()
+        for file in published:
             self._files_published += 1
             if not isinstance(self._sink, TextSink):
                 self._emit(FileFinished(path=file.path, size=file.size, saved_as=file.saved_as))
             self._machine.file_verified(now, file.file_index)
-        self._pump.wake()
 
     # What people see
 
@@ -276,6 +272,7 @@ class Receiving:
         while True:
             await asyncio.sleep(TICK_S)
             if self._meter is not None:
+                self._publish_due()
                 self._meter.tick(monotonic(), self._sample(), self._machine.counters)
 
     def _sample(self) -> Sample:
@@ -284,14 +281,19 @@ class Receiving:
             bytes_done=figures.bytes_written,
             rtt_s=figures.rtt_s,
             loss=figures.packet_loss,
-            files_done=self._files_published,
+            files_done=self._files_verified,
         )
+
+    def _show_notices(self, sink: Sink) -> None:
+        """Those that have not been shown."""
+        for notice in sink.notices[self._notices_shown :]:
+            self._emit(Notice(notice))
+        self._notices_shown = len(sink.notices)
 
     def _finish(self) -> Done:
         if self._meter is None or self._sink is None:
             raise RuntimeError("the transfer finished before it was accepted")
-        for notice in self._sink.notices:
-            self._emit(Notice(notice))
+        self._show_notices(self._sink)
         if isinstance(self._sink, TextSink):
             self._emit(TextReceived(self._sink.text))
         return self._meter.finish(monotonic(), self._sample())

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from tallow_cli.core import assembly
 from tallow_cli.core.receiving import ReceiveOptions, ReceiveState
 from tallow_cli.core.sending import SendOptions, SendState
 from tallow_cli.errors import PeerVanished, TransferStalled
@@ -214,3 +215,20 @@ def test_a_transfer_of_nothing_is_complete_at_once():
     assert outcome.sender.state is SendState.DONE
     assert outcome.receiver.state is ReceiveState.DONE
     assert outcome.finished_at < 0.5
+
+
+def test_a_stream_of_short_lines_waits_for_a_reader_who_pauses(monkeypatch):
+    """The bound on waiting pieces is a tenth of the real one here, and so is what comes while nobody reads."""
+    monkeypatch.setattr(assembly, "MAX_BACKLOG_WRITES", 2_000)
+    scenario = Scenario(
+        files=(80 * 9_000,),
+        unknown_length=True,
+        chunk_bytes=80,
+        disk_rate=2_000.0,
+        there=Profile(rate=2.5e6, delay=0.02, loss=0.02),
+        back=Profile(rate=2.5e6, delay=0.02, loss=0.02),
+        seed=1,
+        give_up_at=1_000.0,
+    )
+    outcome = simulate_success(scenario)
+    assert outcome.most_backlog > 80 * 8_000, "nearly all of it waited"

@@ -295,7 +295,7 @@ class Simulation:
                     self.errors["receiver"] = error
                 case Finished():
                     self.finished["receiver"] = self.now
-        for offset, data in self.receiver.writes():
+        for offset, data in self.receiver.writes() if self.disk_free_at <= self.now else ():
             self.disk_free_at = max(self.disk_free_at, self.now) + len(data) / self.scenario.disk_rate
             self.at(self.disk_free_at, lambda o=offset, d=data: self._write(o, d))  # type: ignore[misc]
         while packets := self.receiver.packets(self.now):

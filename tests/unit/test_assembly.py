@@ -1,5 +1,7 @@
 """The receiver's books: exactly once, files whole, floods bounded."""
 
+from random import Random
+
 import pytest
 
 from tallow_cli.core import assembly
@@ -95,6 +97,51 @@ def test_small_neighbours_become_one_write():
     given = writes(intake)
     assert len(given) < 5
     assert b"".join(data for _, data in given) == b"x" * 10_000
+
+
+def test_a_full_window_of_tiny_pieces_waits_for_the_disk_and_is_no_flood():
+    intake = StreamIntake()
+    window, size = 32 * 1024 * 1024, 80
+    line = memoryview(b"x" * size)
+    for offset in range(0, window - size, size):
+        intake.arrived_untrusted(offset, line)
+    assert intake.waiting_bytes == window // size * size
+    assert len(writes(intake)) < 10_000
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_small_pieces_in_any_order_are_joined_and_each_byte_comes_once(seed):
+    rng = Random(seed)
+    content = rng.randbytes(60_000)
+    pieces = []
+    offset = 0
+    while offset < len(content):
+        size = rng.choice((1, 7, 80, 500, 4_095, 4_096, 9_000))
+        pieces.append((offset, content[offset : offset + size]))
+        offset += size
+    shuffled = sorted(pieces, key=lambda piece: piece[0] + rng.random() * rng.choice((0, 2_000, 60_000)))
+    intake = StreamIntake()
+    found = bytearray(len(content))
+    given = 0
+    for offset, data in shuffled:
+        arrive(intake, offset, data)
+        if rng.random() < 0.05:
+            for at, taken in writes(intake):
+                found[at : at + len(taken)] = taken
+                given += len(taken)
+    for at, taken in writes(intake):
+        found[at : at + len(taken)] = taken
+        given += len(taken)
+    assert (bytes(found), given, intake.waiting_bytes) == (content, len(content), 0), f"seed {seed}"
+
+
+def test_shuffled_small_pieces_end_as_few_writes():
+    intake = StreamIntake()
+    offsets = list(range(0, 400_000, 80))
+    Random(1).shuffle(offsets)
+    for offset in offsets:
+        arrive(intake, offset, b"y" * 80)
+    assert len(writes(intake)) < 250
 
 
 def test_a_small_part_of_a_large_message_does_not_keep_it_in_memory():

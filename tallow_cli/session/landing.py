@@ -1,0 +1,97 @@
+"""What the worker's thread does with what has arrived: write, verify, publish, and tell as it goes."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Final
+
+from tallow_cli.core.driving import FileReady
+from tallow_cli.store.sink import Published, Sink
+
+# What a job has done is told while it goes on: a slow disk is credited, shown and interrupted in small steps.
+REPORT_BYTES: Final = 1024 * 1024
+REPORT_S: Final = 0.05
+
+
+@dataclass(slots=True)
+class Batch:
+    """What the disk shall do next."""
+
+    writes: list[tuple[int, memoryview]]
+    files: list[FileReady]  # to be verified, after the writes
+    complete: bool  # whether they are the last
+
+
+@dataclass(slots=True)
+class Report:
+    """What the disk has done since the last one."""
+
+    written: list[tuple[int, int]] = field(default_factory=list)  # (offset, size), as they were given
+    verified: int = 0  # files
+    published: list[Published] = field(default_factory=list)
+
+
+class Landing:
+    """Works off batches for one sink. One thread at a time; nothing else touches the sink meanwhile."""
+
+    def __init__(self, sink: Sink, stopping: threading.Event, tell: Callable[[Report], None]) -> None:
+        """`stopping` ends a batch between two steps; `tell` is given what was done while a batch goes on."""
+        self._sink = sink
+        self._stopping = stopping
+        self._tell = tell
+        self._held_back: list[tuple[int, int]] = []  # heap of ranges an in-order sink has not passed on
+        self._passed_on = 0
+        self._report = Report()
+        self._unreported_bytes = 0
+        self._reported_at = 0.0
+
+    def work(self, batch: Batch) -> Report:
+        """Return what was not told yet. Raises what the sink raises."""
+        self._begin_report()
+        for offset, data in batch.writes:
+            self._write(offset, data)
+            if self._has_to_stop(len(data)):
+                return self._report
+        for file in batch.files:
+            self._report.published.extend(self._sink.finish(file.index, file.digest))
+            self._report.verified += 1
+            if self._has_to_stop(0):
+                return self._report
+        if batch.complete:
+            self._report.published.extend(self._sink.complete())
+        return self._report
+
+    def publish_due(self) -> Report:
+        """Publish what has waited long enough."""
+        return Report(published=list(self._sink.publish_due()))
+
+    def _write(self, offset: int, data: memoryview) -> None:
+        """Write a range. A sink that must keep order may hold it back, and pass it on in a later call."""
+        size = len(data)
+        passed_on = self._sink.write(offset, data)
+        if passed_on == size and not self._held_back:
+            self._passed_on += size
+            self._report.written.append((offset, size))
+            return
+        heapq.heappush(self._held_back, (offset, size))
+        self._passed_on += passed_on
+        while self._held_back and sum(self._held_back[0]) <= self._passed_on:
+            self._report.written.append(heapq.heappop(self._held_back))
+
+    def _has_to_stop(self, written: int) -> bool:
+        """After each step: tell what was done if it is time to."""
+        self._unreported_bytes += written
+        if self._unreported_bytes >= REPORT_BYTES or monotonic() - self._reported_at >= REPORT_S:
+            self._report.published.extend(self._sink.publish_due())
+            self._tell(self._report)
+            self._begin_report()
+        return self._stopping.is_set()
+
+    def _begin_report(self) -> None:
+        self._report = Report()
+        self._unreported_bytes = 0
+        self._reported_at = monotonic()
