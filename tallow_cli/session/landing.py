@@ -39,7 +39,7 @@ class Landing:
     """Works off batches for one sink. One thread at a time; nothing else touches the sink meanwhile."""
 
     def __init__(self, sink: Sink, stopping: threading.Event, tell: Callable[[Report], None]) -> None:
-        """`stopping` ends a batch between two steps; `tell` is given what was done while a batch goes on."""
+        """`stopping` ends a batch between two writes; `tell` is given what was done while a batch goes on."""
         self._sink = sink
         self._stopping = stopping
         self._tell = tell
@@ -54,14 +54,14 @@ class Landing:
         self._begin_report()
         for offset, data in batch.writes:
             self._write(offset, data)
-            if self._has_to_stop(len(data)):
-                return self._report
-        for file in batch.files:
+            self._tell_in_time(len(data))
+            if self._stopping.is_set():
+                break
+        for file in batch.files:  # they are whole: to stop before they are verified would throw them away
             self._report.published.extend(self._sink.finish(file.index, file.digest))
             self._report.verified += 1
-            if self._has_to_stop(0):
-                return self._report
-        if batch.complete:
+            self._tell_in_time(0)
+        if batch.complete and not self._stopping.is_set():
             self._report.published.extend(self._sink.complete())
         return self._report
 
@@ -82,14 +82,13 @@ class Landing:
         while self._held_back and sum(self._held_back[0]) <= self._passed_on:
             self._report.written.append(heapq.heappop(self._held_back))
 
-    def _has_to_stop(self, written: int) -> bool:
-        """After each step: tell what was done if it is time to."""
+    def _tell_in_time(self, written: int) -> None:
+        """After each step."""
         self._unreported_bytes += written
         if self._unreported_bytes >= REPORT_BYTES or monotonic() - self._reported_at >= REPORT_S:
             self._report.published.extend(self._sink.publish_due())
             self._tell(self._report)
             self._begin_report()
-        return self._stopping.is_set()
 
     def _begin_report(self) -> None:
         self._report = Report()

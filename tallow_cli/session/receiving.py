@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 
@@ -134,12 +135,19 @@ class Receiving:
         if sink is not None:
             try:
                 async with asyncio.timeout(_KEEP_S):
-                    self._tell_published(await self._worker.run(sink.abort))
-                    await self._worker.run(sink.close)
+                    await self._leave_disk(sink)
             except TimeoutError:
                 self._emit(Notice("The disk does not answer, so it was left as it is."))
             self._show_notices(sink)
         await self._worker.close(wait_s=0 if sink is not None else CLOSE_WAIT_S)
+
+    async def _leave_disk(self, sink: Sink) -> None:
+        """Keep what is whole and verified, and remove the rest."""
+        if self._landing is not None and self._ready:
+            with suppress(TallowError):  # the transfer has an end already; this file is not kept
+                self._take_report(await self._worker.run(self._landing.work, Batch([], self._ready, False)))
+        self._tell_published(await self._worker.run(sink.abort))
+        await self._worker.run(sink.close)
 
     def _offer_overdue(self) -> None:
         self._pump.fail(TransferStalled("waiting for the sender's offer", self._settings.waits.peer_s))

@@ -138,15 +138,13 @@ class DirectorySink:
             except OSError as problem:
                 raise self._failure(span, problem) from problem
         self._finished.add(file_index)
-        publisher = self._opened_publisher()
-        publisher.add(span, partial)
-        if len(self._finished) == len(self._manifest.file_spans):
-            return ()  # the rest waits for complete(): nobody may report before directories are synced
+        self._opened_publisher().add(span, partial)
         return self.publish_due()
 
     def publish_due(self) -> tuple[Published, ...]:
         publisher = self._opened_publisher()
-        if not publisher.is_due:
+        # The last waits for complete(): nobody may report before links are made and directories are synced.
+        if not publisher.is_due or len(self._finished) == len(self._manifest.file_spans):
             return ()
         publisher.publish()
         return self._take_published(publisher)

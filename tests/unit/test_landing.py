@@ -82,13 +82,22 @@ def test_a_batch_that_has_to_stop_does_so_after_the_write_it_is_at_and_claims_no
         if writes == 3:
             stopping.set()
 
-    work, _ = batch(20, ready=True)
-    sink = opened(SlowSink(stop_at_the_third), 20)
-    report = Landing(sink, stopping, lambda _: None).work(work)
+    work, _ = batch(20)
+    report = Landing(opened(SlowSink(stop_at_the_third), 20), stopping, lambda _: None).work(work)
     assert len(report.written) == 3
-    assert report.verified == 0
-    assert sink.files_verified == 0
     assert writes == 3
+
+
+def test_whole_files_are_verified_although_the_rest_has_to_stop() -> None:
+    stopping = threading.Event()
+    stopping.set()
+    sink = SlowSink()
+    sink.open(files(file_entry("whole", 3), file_entry("half", SIZE)))
+    land = Landing(sink, stopping, lambda _: None)
+    assert land.work(Batch([(0, memoryview(b"abc"))], [], False)).written == [(0, 3)]
+    report = land.work(Batch([], [FileReady(0, blake3(b"abc").digest())], True))
+    assert report.verified == 1
+    assert report.published == [], "and nothing is completed"
 
 
 def test_what_is_due_is_published_in_the_middle_of_a_batch() -> None:

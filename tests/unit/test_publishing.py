@@ -76,6 +76,16 @@ def test_finishing_the_next_file_publishes_what_is_due(tmp_path: Path) -> None:
     sink.close()
 
 
+def test_the_last_file_waits_for_completion_however_long(tmp_path: Path) -> None:
+    clock = Clock()
+    sink = opened(DirectorySink(tmp_path, clock=clock), 4, 4)
+    verify(sink, 0, 1)
+    clock.now += 10 * PUBLISH_AFTER_S
+    assert sink.publish_due() == (), "the sender would be told that all is done before it is"
+    assert len(sink.complete()) == 2
+    sink.close()
+
+
 def test_giving_up_keeps_what_is_verified_and_nothing_else(tmp_path: Path) -> None:
     sink = opened(DirectorySink(tmp_path), 4, 4, 4, 4, mode=0o640)
     verify(sink, 0, 2)
