@@ -14,7 +14,9 @@ import random
 import socket
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, cast
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final, cast
 
 import aioice
 from aioice import ice, stun
@@ -29,6 +31,8 @@ from aiortc import (
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
 from aiortc.rtcicetransport import connection_kwargs
 
+from tallow_cli.core.control import LATE_S
+from tallow_cli.net.consent import Consent
 from tallow_cli.net.udp_batch import Address, BatchSocket
 from tallow_cli.net.udp_buffers import grow_buffers
 
@@ -36,17 +40,17 @@ from tallow_cli.net.udp_buffers import grow_buffers
 # wait.
 GATHER_TIMEOUT_S: Final = 2
 
-# RFC 7675 asks for a consent check about every 5 s, and lets consent last 30 s. aioice gives each check
-# half a second, which a full queue or a busy CPU can exceed; ours retries within a check (0.5 + 1 + 2 s)
-# and gives up after about 18 s of silence instead of 33.
-CONSENT_INTERVAL_S: Final = 5.0
-CONSENT_RETRY_S: Final = 1.0
-CONSENT_RETRANSMISSIONS: Final = 2
-CONSENT_FAILURES: Final = 4
-
 
 class IceConnection(aioice.Connection):
-    """An ICE connection that also works where loopback is the only interface, as in many CI containers."""
+    """An ICE connection that also works where loopback is the only interface, as in many CI containers, and whose
+    consent is ours. `loss_reason`: why it closed itself, for people.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.consent: Consent | None = None  # once connected
+        self.loss_reason: str | None = None
+        self._woken = asyncio.Event()
 
     async def get_component_candidates(
         self, component: int, addresses: list[str], timeout: int = GATHER_TIMEOUT_S
@@ -66,28 +70,104 @@ class IceConnection(aioice.Connection):
 
     async def query_consent(self) -> None:
         """Ask the peer now and then whether it is still there (RFC 7675); close when it is not."""
-        failures = 0
-        while failures < CONSENT_FAILURES:
-            pause_s = CONSENT_RETRY_S if failures else CONSENT_INTERVAL_S
-            await asyncio.sleep(pause_s * (0.8 + 0.4 * random.random()))
-            failures = 0 if await self._has_consent() else failures + 1
+        consent = self.consent = Consent(monotonic(), random.random)
+        checks = _ConsentChecks(self, consent)
+        while (reason := consent.lost(monotonic())) is None:
+            if monotonic() >= consent.next_check_at:
+                checks.send()
+            due = consent.next_at()
+            await self._wait_until(due)
+            late_s = monotonic() - due
+            if late_s > LATE_S:
+                consent.missed(late_s)
+        checks.forget()
+        self.loss_reason = reason
         self._query_consent_task = None
         await self.close()
 
-    async def _has_consent(self) -> bool:
-        if self.remote_password is None:
-            return False
-        for pair in list(self._nominated.values()):
-            try:
-                await pair.protocol.request(
-                    self.build_request(pair, nominate=False),
-                    pair.remote_addr,
-                    integrity_key=self.remote_password.encode(),
-                    retransmissions=CONSENT_RETRANSMISSIONS,
-                )
-            except stun.TransactionError:
-                return False
-        return True
+    async def _wait_until(self, due: float) -> None:
+        """Until then, or until `refused` has something new."""
+        self._woken.clear()
+        timer = asyncio.get_running_loop().call_later(max(0.0, due - monotonic()), self._woken.set)
+        try:
+            await self._woken.wait()
+        finally:
+            timer.cancel()
+
+    def refused(self, address: Address) -> None:
+        """ICMP says that nobody listens at `address`."""
+        consent = self.consent
+        pair = self._nominated.get(1)
+        if consent is not None and pair is not None and tuple(pair.remote_addr[:2]) == tuple(address[:2]):
+            consent.refused(monotonic())
+            self._woken.set()
+
+
+class _ConsentChecks:
+    """The STUN side of consent: requests, and the answers that come to them however late."""
+
+    def __init__(self, connection: IceConnection, consent: Consent) -> None:
+        self._connection = connection
+        self._consent = consent
+        self._transactions: dict[bytes, _ConsentCheck] = {}
+
+    def send(self) -> None:
+        connection = self._connection
+        pair = connection._nominated.get(1)
+        request: stun.Message | None = None
+        if pair is not None and connection.remote_password is not None:
+            key = connection.remote_password.encode()
+            request = connection.build_request(pair, nominate=False)
+            request.add_message_integrity(key)
+            check = _ConsentCheck(self, request.transaction_id, pair.protocol, pair.remote_addr, key)
+            self._transactions[request.transaction_id] = check
+            pair.protocol.transactions[request.transaction_id] = cast(stun.Transaction, check)
+            pair.protocol.send_stun(request, pair.remote_addr)
+            is_here = pair.protocol.local_candidate.host == pair.remote_addr[0]
+            if is_here and not _reads_errors(pair.protocol) and _nobody_listens_here(pair.remote_addr):
+                self._consent.refused(monotonic())
+        self._consent.check_sent(monotonic(), request.transaction_id if request else b"")
+
+    def answered(self, transaction: bytes) -> None:
+        self.forget(self._consent.answered(monotonic(), transaction))
+
+    def forget(self, transactions: Sequence[bytes] | None = None) -> None:
+        """Expect no answer to these any more (None: to any)."""
+        for each in list(self._transactions) if transactions is None else transactions:
+            check = self._transactions.pop(each, None)
+            if check is not None:
+                check.protocol.transactions.pop(each, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _ConsentCheck:
+    """Stands where aioice's protocol looks for the transaction of a response."""
+
+    checks: _ConsentChecks
+    transaction: bytes
+    protocol: ice.StunProtocol
+    address: tuple[str, int]
+    key: bytes
+
+    def response_received(self, message: stun.Message, address: tuple[str, int]) -> None:
+        is_answer = message.message_class == stun.Class.RESPONSE and address == self.address
+        if is_answer and message.check_message_integrity(self.key):
+            self.checks.answered(self.transaction)
+
+
+def _reads_errors(protocol: ice.StunProtocol) -> bool:
+    return isinstance(protocol.transport, BatchSocket) and protocol.transport.reads_errors
+
+
+def _nobody_listens_here(address: tuple[str, int]) -> bool:
+    """Whether the port of this machine's `address` is free: for sockets that are not told of ICMP."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind(address)
+    except OSError:
+        return False
+    return True
 
 
 class IceGatherer(RTCIceGatherer):
@@ -136,7 +216,7 @@ def nominated_pair(transport: RTCIceTransport) -> tuple[aioice.Candidate, aioice
 class _IntoQueue:
     """Feeds the datagrams of a socket taken over to aioice's queue, where the DTLS handshake reads them."""
 
-    def __init__(self, connection: aioice.Connection) -> None:
+    def __init__(self, connection: IceConnection) -> None:
         self._connection = connection
 
     def datagrams_received(self, run: memoryview, segment: int) -> None:
@@ -147,7 +227,7 @@ class _IntoQueue:
         return
 
     def port_unreachable(self, address: Address) -> None:
-        return
+        self._connection.refused(address)
 
 
 def take_over_sockets(transport: RTCIceTransport, *, offload: bool) -> list[BatchSocket]:
@@ -170,7 +250,7 @@ def take_over_sockets(transport: RTCIceTransport, *, offload: bool) -> list[Batc
         cast(asyncio.Transport, old).set_protocol(asyncio.DatagramProtocol())
         old.close()
         protocol.transport = BatchSocket(own, protocol, offload=offload)
-        protocol.transport.receiver = _IntoQueue(connection)
+        protocol.transport.receiver = _IntoQueue(_ours(transport))
         taken.append(protocol.transport)
     return taken
 
@@ -201,9 +281,32 @@ def report_loss(transport: RTCIceTransport) -> None:
     transport._connection._queue.put_nowait(None)
 
 
-def ice_is_lost(transport: RTCIceTransport) -> bool:
-    """Whether ICE gave the peer up; `transport.state` says so only later than DTLS notices."""
-    return bool(transport._connection._closing)
+def _ours(transport: RTCIceTransport) -> IceConnection:
+    return cast(IceConnection, transport._connection)
+
+
+def peer_refused(transport: RTCIceTransport, address: Address) -> None:
+    """ICMP says that nobody listens at `address` any more. Believed if it is the peer's, and nothing contradicts."""
+    _ours(transport).refused(address)
+
+
+def peer_heard(transport: RTCIceTransport) -> None:
+    """Something came that only the peer can have sent."""
+    consent = _ours(transport).consent
+    if consent is not None:
+        consent.heard()
+
+
+def ice_loss_reason(transport: RTCIceTransport) -> str | None:
+    """Why ICE gave the peer up, if it did; `transport.state` says so only later than DTLS notices."""
+    return _ours(transport).loss_reason
+
+
+def ice_silence_s(transport: RTCIceTransport) -> float:
+    """For how long the peer has not answered our checks."""
+    consent = _ours(transport).consent
+    since = None if consent is None else consent.silent_since
+    return 0.0 if since is None else monotonic() - since
 
 
 def all_acknowledged(sctp: RTCSctpTransport) -> bool:
@@ -233,7 +336,7 @@ def missing_hooks() -> tuple[str, ...]:
         (IceConnection(ice_controlling=True), "_nominated _protocols _transport_policy _query_consent_task"),
         (IceConnection(ice_controlling=True), "_queue _closing"),
         (ice.CandidatePair, "local_candidate remote_addr"),
-        (ice.StunProtocol, "request datagram_received connection_lost send_data close"),
+        (ice.StunProtocol, "request datagram_received connection_lost send_data send_stun close"),
         (
             RTCDtlsTransport,
             "_set_role _send_data _recv_next _register_data_receiver _unregister_data_receiver",

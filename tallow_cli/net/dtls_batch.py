@@ -8,7 +8,6 @@ read one by one. 2-3 us a packet each way, where aiortc's way costs tens, most o
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Final, Protocol, runtime_checkable
 
@@ -19,6 +18,8 @@ from OpenSSL import SSL
 from tallow_cli.net.aiortc_internals import (
     DtlsTransport,
     nominated_route,
+    peer_heard,
+    peer_refused,
     queued_datagrams,
     report_loss,
     take_over_sockets,
@@ -29,11 +30,6 @@ from tallow_cli.net.udp_batch import Address, BatchSocket
 RECORD_HEADER_BYTES: Final = 13
 _APPLICATION_DATA: Final = b"\x17"
 _DTLS_FIRST_BYTES: Final = range(20, 64)
-
-# A closed port answers every datagram with ICMP. A few in a row, over some time and with nothing received
-# between them, mean that the peer's process is gone; one alone may be a stray.
-UNREACHABLE_COUNT: Final = 3
-UNREACHABLE_SPAN_S: Final = 0.5
 
 # Bytes a DTLS 1.2 record adds to its content: header, explicit nonce, tag; for CBC the worst padding.
 _RECORD_OVERHEAD: Final = {"GCM": 37, "CHACHA20": 29}
@@ -59,15 +55,12 @@ class BatchDtlsTransport(DtlsTransport):
     ) -> None:
         super().__init__(transport, certificate, role)
         self.sockets: list[BatchSocket] = []
-        self.loss_reason: str | None = None
         self._offload = offload
         self._packet_receiver: PacketReceiver | None = None
         self._packets: list[bytes] = []
         self._is_batching = False
         self._records: Records | None = None
         self._peer_closed = False
-        self._refusals = 0
-        self._refused_since = 0.0
 
     async def start(self, remoteParameters: RTCDtlsParameters) -> None:
         """Take the sockets over, shake hands, then receive in batches."""
@@ -164,7 +157,7 @@ class BatchDtlsTransport(DtlsTransport):
         packets = self._packets
         if packets:
             self._packets = []
-            self._refusals = 0
+            peer_heard(self.transport)
             if self._packet_receiver is not None:
                 self._packet_receiver.receive_packets(packets)
         if self._peer_closed and self._is_batching:
@@ -172,16 +165,7 @@ class BatchDtlsTransport(DtlsTransport):
             report_loss(self.transport)
 
     def port_unreachable(self, address: Address) -> None:
-        route = nominated_route(self.transport)
-        if route is None or tuple(route[1][:2]) != tuple(address[:2]):
-            return
-        now = asyncio.get_running_loop().time()
-        if self._refusals == 0:
-            self._refused_since = now
-        self._refusals += 1
-        if self._refusals >= UNREACHABLE_COUNT and now - self._refused_since >= UNREACHABLE_SPAN_S:
-            self.loss_reason = "the program on the other side is gone"
-            report_loss(self.transport)
+        peer_refused(self.transport, address)
 
     async def _recv_next(self) -> None:
         """aiortc's receive loop: the handshake, and afterwards what comes by aioice's way (relayed paths)."""

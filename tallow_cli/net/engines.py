@@ -52,11 +52,6 @@ class Engine(Protocol):
         ...
 
     @property
-    def loss_reason(self) -> str | None:
-        """Why the connection was lost, if the engine knows better than the link."""
-        ...
-
-    @property
     def capabilities(self) -> tuple[str, ...]: ...
 
     @property

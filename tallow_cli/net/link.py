@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from tallow_cli.errors import BadOption, NoPathError, PeerProtocolError, PeerVanished
 from tallow_cli.net.channels import DEFAULT_CHANNELS, check_channel_count
+from tallow_cli.net.consent import SILENT
 from tallow_cli.net.description import MAX_CANDIDATES, CandidateInfo, Description
 from tallow_cli.net.engines import (
     DEFAULT_ENGINE,
@@ -46,6 +47,10 @@ T = TypeVar("T")
 CONTROL_LABEL: Final = "tallow-control"
 DATA_LABEL: Final = "tallow-group-transfer"
 DATA_PROTOCOL: Final = "pqc-v1"
+CLOSED_BY_PEER: Final = "the other side closed the connection"
+SILENCE_S: Final = (
+    5.0  # checks go every second: a path that was there carries none of so many only if it is gone
+)
 CONTROL_STREAM: Final = 0
 SCTP_PORT: Final = 5000
 # Once everything is closed politely nothing takes longer than a few ms; a hung socket must not hold up an
@@ -264,9 +269,18 @@ class PeerLink:
                 await self._secure(peer)
                 await self._open_channels(peer)
         except TimeoutError:
-            raise NoPathError(f"{self._phase}: no answer within {timeout_s:g} s") from None
+            raise self._no_answer(timeout_s) from None
         if self._lost is not None:
             raise PeerVanished(self._lost)
+
+    def _no_answer(self, timeout_s: float) -> NoPathError | PeerVanished:
+        """What it means that the time for connecting is over."""
+        if self._path is not None:
+            from tallow_cli.net.aiortc_internals import ice_silence_s
+
+            if ice_silence_s(_present(self._ice)) > SILENCE_S:
+                return PeerVanished(SILENT)
+        return NoPathError(f"{self._phase}: no answer within {timeout_s:g} s")
 
     async def _find_path(self, peer: Description) -> None:
         from aiortc import RTCIceParameters
@@ -300,6 +314,8 @@ class PeerLink:
     async def _secure(self, peer: Description) -> None:
         from aiortc import RTCDtlsFingerprint, RTCDtlsParameters
 
+        from tallow_cli.net.aiortc_internals import ice_loss_reason
+
         self._phase = "securing the path (DTLS)"
         self._dtls = dtls = self._engine.dtls(
             _present(self._ice), _present(self._certificate), self.description.dtls_role
@@ -310,6 +326,9 @@ class PeerLink:
         elif dtls.encrypted:
             raise PeerProtocolError("its DTLS certificate is not the one it described")
         else:
+            reason = ice_loss_reason(_present(self._ice))
+            if reason is not None:
+                raise PeerVanished(reason)
             raise NoPathError("the path was found, but DTLS could not be set up on it")
 
     async def _open_channels(self, peer: Description) -> None:
@@ -329,7 +348,7 @@ class PeerLink:
         ]
         channels = [RTCDataChannel(sctp, each) for each in parameters]
         # Before the channels listen themselves: they know no reason, and the control channel closes first.
-        channels[0].on("close", lambda: self._fail("the other side closed the connection"))
+        channels[0].on("close", lambda: self._fail(CLOSED_BY_PEER))
         self._channels = tuple(self._engine.channel(channel) for channel in channels)
         # SCTP opens every negotiated channel in one go, in the order of their making.
         channels[-1].on("open", self._opened.set)
@@ -339,12 +358,10 @@ class PeerLink:
     # The end
 
     def _dtls_changed(self) -> None:
-        from tallow_cli.net.aiortc_internals import ice_is_lost
+        from tallow_cli.net.aiortc_internals import ice_loss_reason
 
         if self._dtls is not None and self._dtls.state in ("closed", "failed"):
-            silent = self._ice is not None and ice_is_lost(self._ice)
-            usual = "the other side no longer answers" if silent else "the other side closed the connection"
-            self._fail(self._engine.loss_reason or usual)
+            self._fail(ice_loss_reason(_present(self._ice)) or CLOSED_BY_PEER)
 
     def _fail(self, reason: str) -> None:
         if self._lost is not None or self._closing:

@@ -32,7 +32,6 @@ class StockEngine:
     """See `engines.Engine`."""
 
     name = "aiortc"
-    loss_reason: str | None = None
     capabilities: tuple[str, ...] = ()
     network_packet_bytes = STOCK_PACKET_BYTES
     window_bytes = STOCK_WINDOW_BYTES

@@ -65,10 +65,6 @@ class TurboEngine:
     def network_packet_bytes(self) -> int:
         return STOCK_PACKET_BYTES if self._sctp is None else self._sctp.network_packet_bytes
 
-    @property
-    def loss_reason(self) -> str | None:
-        return None if self._dtls is None else self._dtls.loss_reason
-
     def dtls(self, ice: RTCIceTransport, certificate: RTCCertificate, role: DtlsRole) -> RTCDtlsTransport:
         self._dtls = BatchDtlsTransport(ice, certificate, role, offload=self._offload)
         return self._dtls

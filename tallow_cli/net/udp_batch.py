@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from tallow_cli.net.socket_watch import SocketWatch
 from tallow_cli.net.udp_buffers import GrantedBuffers, grow_buffers
 
 # linux/udp.h; the same numbers on every architecture.
@@ -117,10 +118,8 @@ class BatchSocket(asyncio.DatagramTransport):
         self.has_gso = offload and _supports_gso(sock)
         self.is_ipv6 = sock.family == socket.AF_INET6
         self.sets_dont_fragment = self.set_dont_fragment(True)
-        # libuv stops watching a socket that reports an error condition, so under uvloop ICMP is not asked
-        # for.
-        self.reads_errors = not type(self._loop).__module__.startswith("uvloop") and _enable_errors(sock)
-        self._loop.add_reader(sock, self._readable)
+        self._watch = SocketWatch(sock, self._ready)
+        self.reads_errors = self._watch.survives_errors and _enable_errors(sock)
 
     # asyncio.DatagramTransport, for aioice
 
@@ -137,8 +136,11 @@ class BatchSocket(asyncio.DatagramTransport):
             return
         try:
             self._sock.sendto(data, addr)
-        except OSError:
+        except BlockingIOError:
             self.counters.dropped_at_send += 1
+        except OSError:
+            if not self._sent_at_second_try(data, addr):
+                self.counters.dropped_at_send += 1
 
     def is_closing(self) -> bool:
         return self._closed
@@ -151,8 +153,7 @@ class BatchSocket(asyncio.DatagramTransport):
         if self._closed:
             return
         self._closed = True
-        self._loop.remove_reader(self._sock)
-        self._loop.remove_writer(self._sock)
+        self._watch.close()
         self._backlog.clear()
         self._sock.close()
         self._loop.call_soon(self._stun.connection_lost, None)
@@ -189,7 +190,7 @@ class BatchSocket(asyncio.DatagramTransport):
         if rest:
             self.counters.times_blocked += 1
             self._backlog.append((rest, segment, address))
-            self._loop.add_writer(self._sock, self._writable)
+            self._watch.want_writes(True)
 
     def _transmit(self, run: bytes, segment: int, address: Address) -> bytes:
         """Give the kernel what it takes; returns the rest, empty but for a full buffer."""
@@ -245,6 +246,11 @@ class BatchSocket(asyncio.DatagramTransport):
             return True
         return False
 
+    def _ready(self) -> None:
+        if self._backlog:
+            self._writable()
+        self._readable()
+
     def _writable(self) -> None:
         while self._backlog:
             run, segment, address = self._backlog.popleft()
@@ -252,13 +258,15 @@ class BatchSocket(asyncio.DatagramTransport):
             if rest:
                 self._backlog.appendleft((rest, segment, address))
                 return
-        self._loop.remove_writer(self._sock)
+        self._watch.want_writes(False)
         if self.on_writable is not None:
             self.on_writable()
 
     # Receiving
 
     def _readable(self) -> None:
+        if self._closed:
+            return
         if self.has_gro:
             self._read_glued()
         else:
@@ -346,15 +354,26 @@ class BatchSocket(asyncio.DatagramTransport):
                 _, ancillary, _, address = self._sock.recvmsg(1, 512, _MSG_ERRQUEUE)
             except OSError:
                 return
-            for level, kind, data in ancillary:
-                is_error = (level, kind) in (
-                    (socket.IPPROTO_IP, _IP_RECVERR),
-                    (socket.IPPROTO_IPV6, _IPV6_RECVERR),
-                )
-                if not is_error or len(data) < _EXTENDED_ERROR.size or self.receiver is None:
-                    continue
-                if _EXTENDED_ERROR.unpack_from(data)[0] == errno.ECONNREFUSED:
-                    self.receiver.port_unreachable(address)
+            if self.receiver is not None and any(
+                _is_refusal(level, kind, data, address) for level, kind, data in ancillary
+            ):
+                self.receiver.port_unreachable(address)
+
+
+def _is_refusal(level: int, kind: int, data: bytes, address: Address) -> bool:
+    """Whether this is ICMP from the machine at `address` itself that the port is unreachable; not what a router or a
+    firewall on the way may say."""
+    if (level, kind) == (socket.IPPROTO_IP, _IP_RECVERR):
+        offender = (socket.AF_INET, 20, 24)  # where its address stands in the sockaddr behind the error
+    elif (level, kind) == (socket.IPPROTO_IPV6, _IPV6_RECVERR):
+        offender = (socket.AF_INET6, 24, 40)
+    else:
+        return False
+    family, first, end = offender
+    if len(data) < end or _EXTENDED_ERROR.unpack_from(data)[0] != errno.ECONNREFUSED:
+        return False
+    said_by = socket.inet_ntop(family, data[first:end])
+    return said_by == str(address[0]).partition("%")[0]
 
 
 def _set(sock: socket.socket, level: int, option: int, value: int) -> bool:

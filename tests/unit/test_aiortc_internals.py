@@ -9,8 +9,7 @@ import aioice
 import pytest
 from aiortc import RTCDataChannel, RTCSctpTransport
 
-from tallow_cli.net import aiortc_internals
-from tallow_cli.net.aiortc_internals import CONSENT_FAILURES, IceConnection, missing_hooks
+from tallow_cli.net.aiortc_internals import IceConnection, missing_hooks
 
 
 def test_the_installed_aiortc_and_aioice_have_every_hook_tallow_uses() -> None:
@@ -40,27 +39,6 @@ async def test_loopback_is_left_out_where_there_is_another_address(monkeypatch: 
     await connection.gather_candidates()
     await connection.close()
     assert asked == [["192.0.2.9"]]
-
-
-async def test_consent_is_lost_only_after_several_silent_checks_in_a_row(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    answers = [True, False, False, True] + [False] * CONSENT_FAILURES
-    asked: list[bool] = []
-
-    async def answer(self: IceConnection) -> bool:
-        asked.append(answers[len(asked)])
-        return asked[-1]
-
-    async def at_once(delay: float) -> None:
-        return None
-
-    monkeypatch.setattr(IceConnection, "_has_consent", answer)
-    monkeypatch.setattr(aiortc_internals.asyncio, "sleep", at_once)
-    connection = IceConnection(ice_controlling=True)
-    await connection.query_consent()
-    assert asked == answers
-    assert connection._closed
 
 
 def test_data_channels_call_only_four_methods_of_their_transport() -> None:

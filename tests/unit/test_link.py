@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,9 +15,9 @@ import pytest
 from tallow_cli.errors import BadOption, NoPathError, PeerProtocolError, PeerVanished
 from tallow_cli.net.channels import Channel
 from tallow_cli.net.description import decode_untrusted, encode
-from tallow_cli.net.dtls_batch import BatchDtlsTransport
 from tallow_cli.net.engines import ENGINES
 from tallow_cli.net.link import CONTROL_LABEL, DATA_LABEL, IceServer, LinkOptions, PeerLink
+from tallow_cli.net.udp_batch import BatchSocket
 
 TIMEOUT_S = 20.0
 
@@ -195,20 +196,80 @@ async def test_closing_with_a_full_queue_is_quick_and_quiet(options: LinkOptions
         assert time.perf_counter() - started < 0.2
 
 
-async def test_a_killed_peer_is_noticed_within_seconds_and_called_gone() -> None:
-    options = LinkOptions(engine="turbo")
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+with contextlib.suppress(ImportError):
+    import uvloop
+
+    LOOPS["uvloop"] = uvloop.new_event_loop
+
+
+def kill(link: PeerLink) -> None:
+    """What the kernel does for a killed process: its sockets are gone, and nobody was told."""
+    assert link._ice is not None
+    for protocol in link._ice._connection._protocols:
+        transport = protocol.transport
+        if isinstance(transport, BatchSocket):
+            transport.close()
+        else:
+            transport.abort()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.mark.parametrize("speaks", [True, False], ids=["while data is sent", "while nobody speaks"])
+def test_a_killed_peer_is_noticed_within_two_seconds_and_called_gone(
+    loop: str, engine: str, speaks: bool
+) -> None:
+    async def die() -> None:
+        options = LinkOptions(engine=engine)
+        async with two_links(options, options) as (a, b):
+            order: list[str] = []
+            closed, reason = waiter()
+            a.on_closed = lambda why: (order.append("link"), closed(why))[1]
+            a.control.on_close = lambda: order.append("channel")
+            started = time.perf_counter()
+            kill(b)
+            if speaks:
+                a.control.send(b"anybody there?")
+            assert "gone" in await reason()
+            assert time.perf_counter() - started < 3.0, "two, and this machine's noise"
+            assert a.lost_reason == await reason()
+            assert order == ["link", "channel"]
+            assert a.control.state == "closed"
+            assert not await a.say_last(1.0)
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(die())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_a_peer_killed_before_dtls_is_gone_and_no_firewall(loop: str, engine: str) -> None:
+    async def die() -> None:
+        options = LinkOptions(engine=engine)
+        async with two_links(options, options, connect=False) as (a, b):
+            connecting = asyncio.create_task(a.connect(decode_untrusted(encode(b.description)), TIMEOUT_S))
+            await b._find_path(decode_untrusted(encode(a.description)))
+            kill(b)
+            started = time.perf_counter()
+            with pytest.raises(PeerVanished, match="gone"):
+                await connecting
+            assert time.perf_counter() - started < 3.0
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(die())
+
+
+async def test_last_words_leave_ahead_of_a_full_queue(options: LinkOptions) -> None:
     async with two_links(options, options) as (a, b):
-        assert isinstance(a._dtls, BatchDtlsTransport)
-        assert isinstance(b._dtls, BatchDtlsTransport)
-        if not a._dtls.sockets[0].reads_errors:
-            pytest.skip("no ICMP errors here")
-        closed, reason = waiter()
-        a.on_closed = closed
-        for sock in b._dtls.sockets:
-            sock.close()  # what the kernel does for a killed process
-        a.control.send(b"anybody there?")
-        assert "gone" in await reason()
-        assert a.control.state == "closed"
+        heard = asyncio.create_task(messages(b.control, 1))
+        await asyncio.sleep(0)
+        for _ in range(400):
+            a.data[0].send(bytes(60_000))
+        a.control.send(b"cancel")
+        assert await a.say_last(5.0)
+        assert await heard == [b"cancel"]
+        assert b.data[0].state == "open"
 
 
 async def test_the_side_that_closes_is_not_told_that_it_closed(options: LinkOptions) -> None:
