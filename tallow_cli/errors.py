@@ -1,7 +1,7 @@
 """Every way a Tallow command can end, with one sentence for the user and one exit code each.
 
     TallowError
-    ├── UsageError            2    BadOption  InvalidCode  InputNeeded
+    ├── UsageError            2    BadOption  InvalidCode  InputNeeded  NameplateTaken
     ├── SignalingError        3    ServerUnreachable  ServerRefused  ServerProtocolError
     ├── NoPeerError           4    PeerNeverCame  UnknownNameplate
     ├── WrongCodeError        5
@@ -113,6 +113,19 @@ class InputNeeded(UsageError):
         self.option = option
 
 
+class NameplateTaken(UsageError):
+    """Somebody else has, or lately had, the number of the code that was chosen."""
+
+    retryable = True
+
+    def __init__(self, nameplate: str) -> None:
+        super().__init__(
+            f"Another sender waits under the number {nameplate}, or did a moment ago. "
+            "Choose another code, or leave it to Tallow to make one."
+        )
+        self.nameplate = nameplate
+
+
 class SignalingError(TallowError):
     exit_code = ExitCode.SIGNALING_UNREACHABLE
     retryable = True
@@ -196,10 +209,23 @@ class RefusedError(TallowError):
     exit_code = ExitCode.REFUSED
 
 
+# What a receiver that takes nothing may end with and come again after: its options or its disk are amiss, and nobody
+# said no.
+SLIPS = frozenset({ExitCode.USAGE.kind, ExitCode.LOCAL_FILE.kind})
+
+
 class PeerRefused(RefusedError):
-    def __init__(self, reason: str) -> None:
+    """The receiver does not take what is offered. `kind` is the name of the exit code it ends with itself."""
+
+    def __init__(self, reason: str, kind: str = ExitCode.REFUSED.kind) -> None:
         super().__init__(f"The other side refused: {reason}.")
         self.reason = reason
+        self.kind_there = kind
+
+    @property
+    def can_be_mended_there(self) -> bool:
+        """Whether it was a slip (an option, a name, the disk) and not a person's no."""
+        return self.kind_there in SLIPS
 
 
 class PeerCancelled(RefusedError):

@@ -28,6 +28,7 @@ CONTROL_FRAGMENT_BYTES = 16_384  # one CONTROL frame: small beside data, so that
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_OFFSET)]
 _Micros = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
 _Sentence = Annotated[str, msgspec.Meta(max_length=MAX_SENTENCE)]
+_Kind = Annotated[str, msgspec.Meta(max_length=40)]
 _Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 
 
@@ -50,6 +51,11 @@ class Accept(_Message, frozen=True, tag="accept"):
 
 
 class Refuse(_Message, frozen=True, tag="refuse"):
+    """Receiver: I do not take it. `kind` is the exit-code name of errors.py: whether a person said no, or something
+    is amiss here that can be mended.
+    """
+
+    kind: _Kind
     reason: _Sentence
 
 
@@ -88,7 +94,7 @@ class Bye(_Message, frozen=True, tag="bye"):
 class Failed(_Message, frozen=True, tag="failed"):
     """Either: I met an error of my own. `kind` is the exit-code name of errors.py."""
 
-    kind: Annotated[str, msgspec.Meta(max_length=40)]
+    kind: _Kind
     sentence: _Sentence
 
 

@@ -160,10 +160,12 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Reported | Fini
         self._state = ReceiveState.RECEIVING
         self._advance(now)
 
-    def refuse(self, now: float, reason: str) -> None:
-        """Decline; `reason` is shown to the sender's user. State becomes FAILED, without an event."""
+    def refuse(self, now: float, kind: str, reason: str) -> None:
+        """Decline; `reason` is shown to the sender's user, `kind` is an exit code's name. State becomes FAILED,
+        without an event.
+        """
         if not self._over:
-            self._farewell(now, Refuse(bounded_sentence(reason)))
+            self._farewell(now, Refuse(kind, bounded_sentence(reason)))
 
     def cancel(self, now: float) -> None:
         if self._state is not ReceiveState.REPORTED:

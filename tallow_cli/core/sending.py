@@ -286,7 +286,7 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
             self._events.append(Accepted(self._buffer.acked_bytes))
             self._consider_completing()
         elif isinstance(message, Refuse):
-            self._fail(now, PeerRefused(message.reason))
+            self._fail(now, PeerRefused(message.reason, message.kind))
         elif isinstance(message, Complete):
             self._on_complete(message)
 

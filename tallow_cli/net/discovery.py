@@ -12,6 +12,7 @@ it off. Discovery is public and unauthenticated: a false answer leads to a false
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
@@ -54,7 +55,7 @@ async def announce(
 
     `interfaces` limits multicast to those with these addresses; `use_mdns` None asks the environment. What does not
     work is told to `on_notice`, because the receiver can still be given the URL.
-    Raises BadOption if another live sender on this machine announces the same nameplate.
+    Raises NameplateTaken if another live sender on this machine announces the same nameplate.
     """
     with ExitStack() as files:
         try:
@@ -90,7 +91,11 @@ async def find(
     if allowed:
         searches.append(asyncio.create_task(_resolve(nameplate, interfaces)))
     try:
-        done, _ = await asyncio.wait(searches, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(
+            searches,
+            timeout=None if math.isinf(timeout_s) else timeout_s,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
         if done:
             return done.pop().result()
     finally:

@@ -26,7 +26,7 @@ import msgspec
 from msgspec import Meta
 
 from signaling.protocol import is_nameplate
-from tallow_cli.errors import BadOption
+from tallow_cli.errors import NameplateTaken
 
 if sys.platform != "win32":
     import fcntl
@@ -71,7 +71,7 @@ class LocalDirectories:
     def announced(self, nameplate: str, port: int) -> Iterator[Path]:
         """Keep the file in place while the context lasts.
 
-        Raises BadOption if another live sender here has this nameplate, OSError if the file cannot be written.
+        Raises NameplateTaken if another live sender here has this nameplate, OSError if the file cannot be written.
         """
         directory = self._writable()
         _remove_leftovers(directory)
@@ -125,7 +125,7 @@ def _check_private(path: Path) -> None:
 
 
 def _write_locked(directory: Path, path: Path, content: bytes) -> int:
-    """Put a complete, locked file at `path` and return its descriptor. Raises BadOption if a live one is there."""
+    """Put a complete, locked file at `path` and return its descriptor. Raises NameplateTaken if a live one is there."""
     draft = directory / f".{path.stem}.{os.getpid()}.{time.monotonic_ns()}"
     descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, _FILE_MODE)
     try:
@@ -161,7 +161,7 @@ def _link_over_leftovers(draft: Path, path: Path) -> None:
                 time.sleep(_STALE_PAUSE_S)
         else:
             return
-    raise BadOption("--code", f"another sender on this machine already waits under the number {path.stem}")
+    raise NameplateTaken(path.stem)
 
 
 def _read_live(path: Path) -> int | None:

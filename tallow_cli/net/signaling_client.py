@@ -12,8 +12,9 @@ on the same connection, which ends the old room. The server is not trusted: what
 or in one of these errors, and every wait has a timeout.
 
     ServerUnreachable    no connection, or it broke: DNS, refused, TLS, proxy, timeout, shutdown
-    ServerRefused        it answered, and said no: a limit, a version, a taken nameplate
+    ServerRefused        it answered, and said no: a limit, a version
     ServerProtocolError  it is not a Tallow server, or breaks the protocol
+    NameplateTaken       somebody else waits under the number asked for
     UnknownNameplate     nobody waits under that number
     PeerNeverCame        nobody joined in time
     PeerVanished         the other side left, or fell silent, before the handshake was over
@@ -22,6 +23,7 @@ or in one of these errors, and every wait has a timeout.
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from collections.abc import Sequence
 from types import TracebackType
@@ -48,6 +50,7 @@ from signaling.protocol import (
     encode,
 )
 from tallow_cli.errors import (
+    NameplateTaken,
     PeerNeverCame,
     PeerVanished,
     ServerProtocolError,
@@ -69,7 +72,8 @@ RACE_HEAD_START_S = 0.15  # between candidate servers, as between addresses in R
 JOIN_RETRY_FIRST_S = 0.2
 JOIN_RETRY_MOST_S = 5.0  # 12 a minute, below the server's limit of 30
 
-_ROOM_IS_OVER = (ErrorCode.ROOM_EXPIRED, ErrorCode.NOT_IN_ROOM)
+# A room that was filled up was filled by the peer: it is no fault of the server's.
+_ROOM_IS_OVER = (ErrorCode.ROOM_EXPIRED, ErrorCode.NOT_IN_ROOM, ErrorCode.ROOM_LIMIT)
 _Answer = TypeVar("_Answer", Allocated, Joined)
 _Client = TypeVar("_Client", bound="SignalingClient")
 
@@ -137,7 +141,7 @@ class SignalingClient:
     async def allocate(self, nameplate: str | None = None) -> str:
         """Open a room and return its nameplate, which is `nameplate` if given. Leaves the room before.
 
-        Raises ServerRefused (a limit, or somebody waits under `nameplate`) and the server errors.
+        Raises NameplateTaken, ServerRefused and the server errors.
         """
         answer = await self._request(Allocate(nameplate), Allocated)
         if nameplate not in (None, answer.nameplate):
@@ -166,11 +170,13 @@ class SignalingClient:
                 return
 
     async def wait_for_peer(self, timeout_s: float) -> None:
-        """Host: until somebody joins. Raises PeerNeverCame and the server errors."""
+        """Host: until somebody joins. Raises PeerNeverCame (the server's limit came first: before `timeout_s`), and
+        the server errors.
+        """
         loop = asyncio.get_running_loop()
         begun = loop.time()
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s):
                 message = await self._next()
         except TimeoutError:
             raise PeerNeverCame(timeout_s) from None
@@ -251,6 +257,8 @@ class SignalingClient:
             return ServerProtocolError(self.url, f"an unexpected {type(message).__name__} message")
         if message.code == ErrorCode.UNKNOWN_NAMEPLATE and isinstance(request, Join):
             return UnknownNameplate(request.nameplate, f"at {self.url}")
+        if message.code == ErrorCode.NAMEPLATE_TAKEN and isinstance(request, Allocate) and request.nameplate:
+            return NameplateTaken(request.nameplate)
         if message.code == ErrorCode.BAD_MESSAGE:
             return ServerProtocolError(self.url, f"it did not understand: {message.message}")
         return ServerRefused(self.url, message.message or message.code)

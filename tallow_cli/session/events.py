@@ -7,6 +7,7 @@ docs/reference/json.md documents field by field.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -30,7 +31,12 @@ class CodeReady:
 class Waiting:
     event: ClassVar[str] = "waiting"
     what: str  # "for the receiver", "for the sender to offer", …
-    timeout_s: float
+    timeout_s: float | None  # None: as long as it takes
+
+    @classmethod
+    def of(cls, what: str, timeout_s: float) -> Waiting:
+        """`timeout_s` may be infinite."""
+        return cls(what, None if math.isinf(timeout_s) else timeout_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from asyncio import sleep
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -18,6 +19,8 @@ from tallow_cli.crypto.codes import Code, generate_code
 from tallow_cli.crypto.handshake import HandshakeResult, HostHandshake
 from tallow_cli.errors import (
     IncompatiblePeer,
+    NameplateTaken,
+    PeerNeverCame,
     PeerProtocolError,
     PeerVanished,
     TallowError,
@@ -33,6 +36,12 @@ from tallow_cli.session.settings import SendSettings
 from tallow_cli.session.task_groups import first_error
 
 _MAX_CODES = 5  # wrong guesses after which the sender stops offering fresh codes
+_HELLO_S = 15.0  # a receiver that is slow to gather its addresses joins before it has them
+_FIRST_PAUSE_S = 0.25  # before the room is opened again after a visit in vain; then twice as long each time
+_LONGEST_PAUSE_S = 5.0  # a receiver asks again for longer than that
+_TIMER_SLACK_S = 0.05  # a wait that ended this little before its time was ended by our own timer
+_SHORTEST_WAIT_S = 1.0  # a server that ends waits sooner than that is asked again only after this pause
+_DRAWS = 5  # of a number that no other sender on this machine has
 
 
 @asynccontextmanager
@@ -47,7 +56,12 @@ async def hosting(settings: SendSettings, emit: Callable[[SessionEvent], None]) 
 
 
 class Host:
-    """Made by `hosting`. It counts the guesses, and a code that was guessed at is never offered again."""
+    """Made by `hosting`. It counts the guesses, and a code that was guessed at is never offered again.
+
+    Whoever leaves before we have replied has guessed nothing: the reply is the first thing that depends on the words.
+    The code still holds then, and the room is opened again under the same number after a pause, which grows with the
+    visits, so that a stranger who comes and goes takes neither the code nor this machine's time.
+    """
 
     def __init__(
         self, place: MeetingPlace, settings: SendSettings, emit: Callable[[SessionEvent], None]
@@ -57,17 +71,23 @@ class Host:
         self._emit = emit
         self._client: SignalingClient | None = None
         self._code: Code | None = None
+        self._codes_shown = 0
+        self._give_up_at = 0.0  # on the event loop's clock
         self._guesses = 0
+        self._visits = 0  # in vain, under this code
 
     @asynccontextmanager
     async def meeting(self) -> AsyncIterator[Meeting]:
         """Show a code, wait for a receiver who knows it, and agree on keys with it. Leaving closes the link.
 
-        A wrong guess spends the code: with a code of our own making a fresh one is shown, up to `_MAX_CODES`.
-        Raises SignalingError, PeerNeverCame, WrongCodeError, UnsupportedCrypto.
+        A wrong guess spends the code: with a code of our own making a fresh one is shown, up to `_MAX_CODES`. Where
+        nobody has guessed, the next meeting waits under the code of the one before, which is not shown again.
+        Raises SignalingError, PeerNeverCame, WrongCodeError, NameplateTaken, UnsupportedCrypto.
         """
         async with AsyncExitStack() as stack:
+            self._visits = 0
             client = await self._open_room()
+            self._begin_to_wait()
             try:
                 # The code is on the screen; loading WebRTC and gathering addresses goes on while people talk.
                 async with asyncio.TaskGroup() as group:
@@ -86,36 +106,94 @@ class Host:
         if client is not None:
             await client.close()
 
+    # The room
+
     async def _open_room(self) -> SignalingClient:
-        """Show a fresh code, under which a room waits from now on."""
+        """A room under the code waits from now on; where there is no code, a fresh one is shown."""
         client = self._client
         if client is None:
             client = self._client = await SignalingClient.connect(
                 self._place.connect_url, timeout_s=self._settings.waits.connect_s
             )
-        chosen = self._settings.code
-        nameplate = await client.allocate(chosen.nameplate if chosen else None)
-        self._code = code = chosen or generate_code(nameplate, os.urandom)
-        await self._place.announce(nameplate)
+        if self._code is not None:
+            try:
+                await client.allocate(self._code.nameplate)
+            except NameplateTaken:
+                if self._settings.code is not None:
+                    raise
+                self._emit(
+                    Notice("Another sender took the number of that code meanwhile. Here is a fresh one.")
+                )
+                self._code = None
+            else:
+                await self._place.announce(self._code.nameplate)
+                return client
+        await self._show_fresh_code(client)
+        return client
+
+    async def _show_fresh_code(self, client: SignalingClient) -> None:
+        self._code = code = await self._announced_code(client)
+        self._codes_shown += 1
         self._emit(
             CodeReady(
                 code=str(code),
                 server=self._place.given_url,
                 reachable_as=self._place.reachable_as,
-                attempt=self._guesses + 1,
+                attempt=self._codes_shown,
             )
         )
-        self._emit(Waiting("for the receiver", self._settings.waits.peer_s))
-        return client
+
+    async def _announced_code(self, client: SignalingClient) -> Code:
+        chosen = self._settings.code
+        for draw in range(1, _DRAWS + 1):
+            nameplate = await client.allocate(chosen.nameplate if chosen else None)
+            code = chosen or generate_code(nameplate, os.urandom)
+            try:
+                await self._place.announce(code.nameplate)
+            except NameplateTaken:
+                if chosen is not None or draw == _DRAWS:
+                    raise
+            else:
+                break
+        return code
+
+    def _begin_to_wait(self) -> None:
+        peer_s = self._settings.waits.peer_s
+        self._emit(Waiting.of("for the receiver", peer_s))
+        self._give_up_at = asyncio.get_running_loop().time() + peer_s
+
+    # Who comes
 
     async def _agree(self, client: SignalingClient, link: asyncio.Task[PeerLink]) -> HandshakeResult:
         """Wait for visitors until one proves that it knows the code."""
         while True:
-            await client.wait_for_peer(self._settings.waits.peer_s)
+            await self._await_visitor(client)
             try:
                 return await self._shake_hands(client, link)
+            except _NothingGuessed as visit:
+                await self._pass_over(visit)
+                await self._open_room()
             except (WrongCodeError, PeerProtocolError, PeerVanished) as error:
                 self._count_guess(error)
+                await self._open_room()
+                self._begin_to_wait()
+
+    async def _await_visitor(self, client: SignalingClient) -> None:
+        """Until somebody has joined. A server's own limit of a wait does not end ours: the room is opened again.
+
+        Raises PeerNeverCame.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            begun = loop.time()
+            try:
+                return await client.wait_for_peer(self._give_up_at - begun)
+            except PeerNeverCame:
+                now = loop.time()
+                if now >= self._give_up_at - _TIMER_SLACK_S:
+                    raise PeerNeverCame(self._settings.waits.peer_s) from None
+                if now - begun < _SHORTEST_WAIT_S:
+                    await sleep(_SHORTEST_WAIT_S)
             await self._open_room()
 
     async def _shake_hands(self, client: SignalingClient, link: asyncio.Task[PeerLink]) -> HandshakeResult:
@@ -127,35 +205,65 @@ class Host:
             entropy=os.urandom,
             capabilities=capabilities(self._settings.link),
         )
+        replied = False
         try:
-            hello = await client.recv(ANSWER_S)
+            hello = await client.recv(_HELLO_S)
             await client.send(handshake.receive_hello(hello, encode((await link).description)))
+            replied = True
             return handshake.receive_confirm(await client.recv(ANSWER_S))
+        except (WrongCodeError, PeerProtocolError, PeerVanished) as error:
+            await tell_failure(client, error)
+            if not replied:
+                raise _NothingGuessed(error) from error
+            raise
         except TallowError as error:
             await tell_failure(client, error)
             raise
+
+    async def _pass_over(self, visit: _NothingGuessed) -> None:
+        self._visits += 1
+        self._emit(
+            Notice(
+                f"Somebody came {_how(visit.error, _VISITS)}. Nothing was guessed, so the code still holds.",
+                detail=self._visits
+                > 1,  # once is worth a line, a stranger who keeps coming is not worth more
+            )
+        )
+        await sleep(min(_FIRST_PAUSE_S * 2 ** (self._visits - 1), _LONGEST_PAUSE_S))
 
     def _count_guess(self, error: TallowError) -> None:
         """The code is spent. Raises WrongCodeError where no fresh one may follow."""
         self._guesses += 1
         self._code = None
+        self._visits = 0
         if self._settings.code is not None or self._guesses == _MAX_CODES:
             raise WrongCodeError(
-                f"Somebody used the code {_how(error)}. A code allows one guess, so nothing was sent; "
+                f"Somebody used the code {_how(error, _GUESSES)}. A code allows one guess, so nothing was sent; "
                 "run the command again."
             ) from error
-        self._emit(Notice(f"Somebody used the code {_how(error)}. Here is a fresh one."))
+        self._emit(Notice(f"Somebody used the code {_how(error, _GUESSES)}. Here is a fresh one."))
+
+
+class _NothingGuessed(Exception):
+    """A visit that ended, as `error` says, before anything that depends on the code was sent."""
+
+    def __init__(self, error: TallowError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 # In this order: an incompatible peer is a kind of protocol error.
-_HOW: tuple[tuple[type[TallowError], str], ...] = (
+_GUESSES: tuple[tuple[type[TallowError], str], ...] = (
     (WrongCodeError, "with the wrong words"),
+    (PeerProtocolError, "with a program that breaks Tallow's handshake"),
+    (PeerVanished, "and left before proving that they know it"),
+)
+_VISITS: tuple[tuple[type[TallowError], str], ...] = (
     (IncompatiblePeer, "with a version of Tallow that cannot talk to this one"),
     (PeerProtocolError, "with a program that does not speak Tallow's handshake"),
-    (PeerVanished, "and left before proving that they know it"),
+    (TallowError, "and left without trying the code"),
 )
 
 
-def _how(error: TallowError) -> str:
-    """How the code was used in vain."""
-    return next(words for kind, words in _HOW if isinstance(error, kind))
+def _how(error: TallowError, ways: tuple[tuple[type[TallowError], str], ...]) -> str:
+    return next(words for kind, words in ways if isinstance(error, kind))

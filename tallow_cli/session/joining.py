@@ -60,11 +60,11 @@ async def _join_room(settings: ReceiveSettings, emit: Emit, stack: AsyncExitStac
     """A client in the sender's room; a sender that is not there yet is waited for. `stack` closes the client too."""
     code, find_s = settings.code, settings.waits.find_s
     with Patience(emit, "for the sender", find_s):
-        if settings.server is not None:
-            urls, wait_s = [settings.server], find_s
-        else:  # whom discovery finds is waiting
-            urls, wait_s = await find(code.nameplate, find_s), 0.0
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + find_s
+        urls = [settings.server] if settings.server is not None else await find(code.nameplate, find_s)
         client = await SignalingClient.connect_any(urls, timeout_s=settings.waits.connect_s)
         stack.push_async_callback(client.close)
-        await client.join(code.nameplate, wait_s=wait_s)
+        # Whom discovery found may be busy with somebody who only came and went.
+        await client.join(code.nameplate, wait_s=give_up_at - loop.time())
     return client

@@ -49,12 +49,22 @@ async def open_meeting_place(
     except CannotListen as error:
         raise ServerUnreachable("this machine", str(error)) from error
     announcements = AsyncExitStack()
+    announced: str | None = None
 
     async def replace_announcement(nameplate: str) -> None:
-        await announcements.aclose()
+        nonlocal announced
+        if nameplate == announced:
+            return
+        await withdraw()
         await announcements.enter_async_context(
             announce(nameplate, port, on_notice=lambda notice: emit(Notice(notice, detail=True)))
         )
+        announced = nameplate
+
+    async def withdraw() -> None:
+        nonlocal announced
+        announced = None
+        await announcements.aclose()
 
     # A machine with no network but itself may still have no place to announce in: name the way that is left.
     here = next(iter(loopback_addresses()), "127.0.0.1")
@@ -65,7 +75,7 @@ async def open_meeting_place(
                 given_url=None,
                 reachable_as=server_url(primary_address() or here, port),
                 announce=replace_announcement,
-                withdraw=announcements.aclose,
+                withdraw=withdraw,
             )
     finally:
         await own.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -25,8 +26,8 @@ class Patience:
         on_overdue: Callable[[], None] | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
-        self._timers = [loop.call_later(A_MOMENT_S, emit, Waiting(what, timeout_s))]
-        if on_overdue is not None:
+        self._timers = [loop.call_later(A_MOMENT_S, emit, Waiting.of(what, timeout_s))]
+        if on_overdue is not None and not math.isinf(timeout_s):
             self._timers.append(loop.call_later(timeout_s, on_overdue))
 
     def end(self) -> None:

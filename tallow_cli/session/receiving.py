@@ -11,7 +11,7 @@ from time import monotonic
 from tallow_cli.core.driving import Failed, FileReady, Finished, OfferArrived, Reported
 from tallow_cli.core.manifest import Manifest, decode_manifest_untrusted
 from tallow_cli.core.receiving import ReceiveMachine, ReceiveOptions
-from tallow_cli.errors import TallowError, TransferStalled
+from tallow_cli.errors import SLIPS, TallowError, TransferStalled
 from tallow_cli.session.connection import Connection
 from tallow_cli.session.events import (
     Done,
@@ -28,7 +28,7 @@ from tallow_cli.session.measure import TICK_S, Meter, Sample
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.pump import Pump
 from tallow_cli.session.settings import ReceiveSettings
-from tallow_cli.session.words import for_the_peer
+from tallow_cli.session.words import for_the_peer, kind_for_the_peer
 from tallow_cli.session.worker import CLOSE_WAIT_S, Worker
 from tallow_cli.store.sequential_sink import StdoutSink, TextSink
 from tallow_cli.store.sink import Published, Sink
@@ -196,7 +196,10 @@ class Receiving:
             if not manifest.file_spans:  # nothing will be written: what there is to do is done now
                 await self._worker.run(sink.complete)
         except TallowError as error:
-            self._machine.refuse(monotonic(), for_the_peer(error).removesuffix("."))
+            kind = kind_for_the_peer(error)
+            self._machine.refuse(monotonic(), kind, for_the_peer(error).removesuffix("."))
+            if kind in SLIPS:
+                self._emit(Notice("The sender goes on waiting: run this again, with the same code."))
             self._pump.fail(error)
             return
         except Exception as error:  # noqa: BLE001 - a task nobody awaits hands every error on

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tallow_cli.crypto.keys import Role
+from tallow_cli.errors import PeerRefused
 from tallow_cli.session.connection import connect
 from tallow_cli.session.events import Done, Notice, SessionEvent
 from tallow_cli.session.hosting import hosting
@@ -23,14 +24,23 @@ async def send(source: Source, settings: SendSettings, emit: Callable[[SessionEv
     """Show a code, wait for a receiver, send, and return once it has verified everything.
 
     `emit` is called on the event loop with every event, CodeReady first, Done last; it must not block. The caller
-    closes `source`. Cancelling tells the receiver. Raises a TallowError for every way this can end but success.
+    closes `source`. A receiver that knew the code and could not take what is offered (its options, its disk) may
+    come again: the wait goes on under the same code. Cancelling tells the receiver.
+    Raises a TallowError for every way this can end but success.
     """
     for notice in source.notices:
         emit(Notice(notice))
-    async with hosting(settings, emit) as host, host.meeting() as meeting:
-        connection = await connect(
-            meeting.link, Role.HOST, meeting.handshake, settings.link, settings.waits, emit
-        )
-        await meeting.leave()
-        emit(describe(source.manifest))
-        return await Sending(source, connection, settings, emit).run()
+    async with hosting(settings, emit) as host:
+        while True:
+            async with host.meeting() as meeting:
+                connection = await connect(
+                    meeting.link, Role.HOST, meeting.handshake, settings.link, settings.waits, emit
+                )
+                await meeting.leave()
+                emit(describe(source.manifest))
+                try:
+                    return await Sending(source, connection, settings, emit).run()
+                except PeerRefused as refusal:
+                    if not refusal.can_be_mended_there:
+                        raise
+                    emit(Notice(f"The receiver could not take it: {refusal.reason}. The code still holds."))

@@ -93,7 +93,8 @@ class Sending:
             self._patience.end()
             ticker.cancel()
             self._pump.stop()
-            self._source.close()  # wakes a read that waits for standard input
+            if self._reading:
+                self._source.close()  # wakes a read that waits for standard input
             await self._worker.close()
 
     def _consent_overdue(self) -> None:

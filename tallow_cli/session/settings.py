@@ -5,6 +5,7 @@ All sizes are bytes, all times seconds, all rates bytes per second.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,7 +27,8 @@ DEFAULT_WAIT_S = 600.0  # a person has to read the code to another and be unders
 DEFAULT_FIND_S = 20.0  # the sender may be starting only now; after that its number is more likely mistyped
 DEFAULT_IDLE_S = 60.0  # twice what consent lasts (RFC 7675): after an outage SCTP's backoff comes on top
 DEFAULT_CONNECT_S = 30.0
-MAX_WAIT_S = 30 * 24 * 3600  # event loops take no infinite timers
+MAX_WAIT_S = 30 * 24 * 3600  # as long as event loops can be trusted to count
+FOREVER_S = math.inf  # for a wait for people: no timer is set
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,8 @@ class LinkSettings:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """How long to wait for what before giving up: for the other side's person, for a sender that is not there yet,
-    for the connection, and while nothing moves.
+    """How long to wait for what before giving up: for the other side's person, for a sender that is not there yet
+    (either may be `FOREVER_S`), for the connection, and while nothing moves.
     """
 
     peer_s: float = DEFAULT_WAIT_S
@@ -65,7 +67,8 @@ class Waits:
     idle_s: float = DEFAULT_IDLE_S
 
     def __post_init__(self) -> None:
-        for wait_s in (self.peer_s, self.find_s, self.connect_s, self.idle_s):
+        people = tuple(wait_s for wait_s in (self.peer_s, self.find_s) if wait_s != FOREVER_S)
+        for wait_s in (*people, self.connect_s, self.idle_s):
             if not 0 < wait_s <= MAX_WAIT_S:  # so that NaN is neither
                 raise BadOption("--timeout", f"it must be more than 0 and at most {MAX_WAIT_S:,} seconds")
 

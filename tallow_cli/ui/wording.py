@@ -32,6 +32,8 @@ def receive_command_without_discovery(event: CodeReady) -> str | None:
 
 
 def waiting(event: Waiting) -> str:
+    if event.timeout_s is None:
+        return f"Waiting {one_line(event.what)} …"
     minutes, seconds = divmod(event.timeout_s, 60)
     patience = f"{minutes:.0f} min" if minutes and not seconds else format_remaining(event.timeout_s)
     return f"Waiting {one_line(event.what)} (up to {patience}) …"

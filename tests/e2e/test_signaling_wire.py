@@ -27,10 +27,10 @@ from signaling.limits import EMBEDDED_LIMITS, ServerLimits
 from signaling.protocol import MAX_BODY_BYTES
 from signaling.server import CannotListen, SignalingServer
 from tallow_cli.errors import (
+    NameplateTaken,
     PeerNeverCame,
     PeerVanished,
     ServerProtocolError,
-    ServerRefused,
     ServerUnreachable,
     SignalingError,
     UnknownNameplate,
@@ -97,7 +97,7 @@ async def test_an_unknown_a_burned_and_a_taken_nameplate() -> None:
         host, joiner = await pair(url)
         third = await SignalingClient.connect(url)
         assert await third.allocate("4821") == "4821"
-        with pytest.raises(ServerRefused, match="another sender waits"):
+        with pytest.raises(NameplateTaken, match="under the number 4821"):
             await host.allocate("4821")
         with pytest.raises(UnknownNameplate, match=f"at ws://{url}"):
             await joiner.join("4822")

@@ -232,3 +232,23 @@ def test_a_code_chosen_beforehand_works_with_a_server_of_its_own(sh: Shell) -> N
     assert (receiver.wait(), sender.wait()) == (0, 0), receiver.report() + sender.report()
     assert digest(target / "data.bin") == digest(source)
     assert "acorn" not in server.error_text
+
+
+def test_a_receivers_slips_cost_the_sender_nothing(sh: Shell) -> None:
+    source = make_file(sh.directory / "report.bin", 300_000)
+    taken = make_file(sh.directory / "in" / "report.bin", 5, seed=2)
+    sender = sh.start("send", source, "--json")
+    code = sender.wait_event("code")["code"]
+    into = ("-o", taken.parent)
+
+    nobody_there = sh.start("recv", code, "-o", sh.directory / "elsewhere")
+    assert nobody_there.wait() == 2, nobody_there.report()
+    name_taken = sh.start("recv", code, "--yes", *into)
+    assert name_taken.wait() == 10, name_taken.report()
+    assert taken.stat().st_size == 5
+    assert "with the same code" in name_taken.error_text
+
+    receiver = sh.start("recv", code, "--yes", "--on-conflict", "rename", *into)
+    assert (receiver.wait(), sender.wait()) == (0, 0), receiver.report() + sender.report()
+    assert len(sender.events("code")) == 1
+    assert "it has a file of that name already" in sender.events("notice")[-1]["message"]

@@ -22,6 +22,7 @@ from signaling.protocol import (
     Welcome,
 )
 from tallow_cli.errors import (
+    NameplateTaken,
     PeerNeverCame,
     PeerVanished,
     ServerProtocolError,
@@ -374,7 +375,7 @@ async def take(step: str, client: SignalingClient) -> None:
         await client.join("7")
         await client.recv(timeout_s=2.0)
     else:
-        await client.allocate()
+        await client.allocate("7")
         await client.wait_for_peer(timeout_s=2.0)
 
 
@@ -382,7 +383,7 @@ async def take(step: str, client: SignalingClient) -> None:
     ("code", "step", "expected"),
     [
         ("unknown-nameplate", "join", UnknownNameplate),
-        ("nameplate-taken", "allocate", ServerRefused),
+        ("nameplate-taken", "allocate", NameplateTaken),
         ("rate-limited", "allocate", ServerRefused),
         ("rate-limited", "join", ServerRefused),
         ("server-full", "allocate", ServerRefused),
@@ -391,7 +392,7 @@ async def take(step: str, client: SignalingClient) -> None:
         ("room-expired", "wait", PeerNeverCame),
         ("room-expired", "recv", PeerVanished),
         ("not-in-room", "recv", PeerVanished),
-        ("room-limit", "recv", ServerRefused),
+        ("room-limit", "recv", PeerVanished),
         ("something-new", "allocate", ServerRefused),
         ("something-new", "recv", ServerRefused),
     ],

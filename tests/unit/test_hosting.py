@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from signaling.limits import ServerLimits
 from tallow_cli.crypto import kem
 from tallow_cli.crypto.codes import Code, parse_code
+from tallow_cli.crypto.handshake import JoinerHandshake, abort_body
 from tallow_cli.errors import (
     IncompatiblePeer,
     InvalidCode,
+    NameplateTaken,
     PeerNeverCame,
-    ServerRefused,
+    PeerVanished,
     ServerUnreachable,
+    TallowError,
     UnknownNameplate,
     UnsupportedCrypto,
     WrongCodeError,
 )
 from tallow_cli.net.signaling_client import SignalingClient
+from tallow_cli.session import hosting
 from tallow_cli.session.events import CodeReady, Connected, Notice, PeerAuthenticated, Waiting
-from tallow_cli.session.settings import Waits
+from tallow_cli.session.settings import FOREVER_S, Waits
 from tallow_cli.store.memory_source import TextSource
 from tests.support.sessions import CODE, Sessions, opened_sessions, running_server
 
@@ -97,31 +104,142 @@ async def test_a_second_joiner_finds_nobody_once_the_first_has_come(sessions: Se
         assert isinstance(await second.failure(), UnknownNameplate)
 
 
-async def test_somebody_who_joins_and_leaves_spends_the_code(sessions: Sessions) -> None:
+# Visits in vain
+
+
+async def visit(url: str, nameplate: str, body: bytes | None = None) -> None:
+    """Join, say `body` or nothing, and leave."""
+    async with await SignalingClient.connect(url) as client:
+        await client.join(nameplate, wait_s=5)
+        if body is not None:
+            await client.send(body)
+            with suppress(PeerVanished):
+                await client.recv(5)  # the abort
+
+
+async def test_seven_visitors_who_join_and_leave_take_no_code(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any host of a local network can do that, and has guessed nothing."""
+    monkeypatch.setattr(hosting, "_FIRST_PAUSE_S", 0.002)
     async with running_server() as url:
         sender = sessions.send(TextSource("x"), code=None, server=url)
-        client = await SignalingClient.connect(url)
-        await client.join((await sender.code()).nameplate)
-        await client.close()
-        await sender.event(CodeReady, 2)
-        assert "left before proving" in sender.of(Notice)[0].message
+        code = await sender.code()
+        for count in range(1, 8):
+            await visit(url, code.nameplate)
+            notice = await sender.event(Notice, count)
+            assert "left without trying the code" in notice.message
+            assert notice.detail is (count > 1), "one line is enough for people"
+        await sessions.receive(code=code, server=url).done()
+        await sender.done()
+        assert len(sender.of(CodeReady)) == 1
+
+
+async def test_visitors_do_not_prolong_the_wait(sessions: Sessions) -> None:
+    async with running_server() as url:
+        sender = sessions.send(TextSource("x"), server=url, waits=Waits(peer_s=0.5))
+        await sender.event(CodeReady)
+        begun = time.monotonic()
+        with suppress(UnknownNameplate):
+            while time.monotonic() - begun < 5:
+                await visit(url, CODE.nameplate)
+        assert isinstance(await sender.failure(), PeerNeverCame)
+        assert len(sender.of(Waiting)) == 1
+
+
+async def test_the_pause_after_a_visit_in_vain_grows(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(delay_s: float) -> None:
+        pauses.append(delay_s)
+
+    monkeypatch.setattr(hosting, "sleep", sleep)
+    async with running_server() as url:
+        sender = sessions.send(TextSource("x"), server=url)
+        await sender.event(CodeReady)
+        for count in range(1, 8):
+            await visit(url, CODE.nameplate)
+            await sender.event(Notice, count)
+    assert pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
 
 
 @pytest.mark.parametrize(
     ("body", "words"),
-    [(b"", "does not speak"), (b"hello", "version of Tallow"), (b"\x01" * 2000, "does not speak")],
-    ids=["empty", "another format", "long"],
+    [
+        (b"", "does not speak"),
+        (b"hello", "version of Tallow"),
+        (b"\x01" * 2000, "does not speak"),
+        (abort_body(WrongCodeError()), "left without trying"),
+    ],
+    ids=["empty", "another format", "long", "an abort"],
 )
-async def test_somebody_who_talks_nonsense_spends_the_code(
+async def test_somebody_who_talks_nonsense_has_not_guessed(
     sessions: Sessions, body: bytes, words: str
 ) -> None:
     async with running_server() as url:
-        sender = sessions.send(TextSource("x"), code=None, server=url)
+        sender = sessions.send(TextSource("x"), server=url)
+        await sender.event(CodeReady)
+        await visit(url, CODE.nameplate, body)
+        assert words in (await sender.event(Notice)).message
+        await sessions.receive(server=url).done()
+        await sender.done()
+
+
+async def test_somebody_who_fills_the_room_with_words_does_not_end_the_sender(sessions: Sessions) -> None:
+    async with running_server() as url:
+        sender = sessions.send(TextSource("x"), server=url)
+        await sender.event(CodeReady)
         async with await SignalingClient.connect(url) as client:
-            await client.join((await sender.code()).nameplate)
-            await client.send(body)
-            await sender.event(CodeReady, 2)
-        assert words in sender.of(Notice)[0].message
+            await client.join(CODE.nameplate)
+            with suppress(TallowError):
+                for _ in range(100):
+                    await client.send(b"x" * 10_000)
+        await sender.event(Notice)
+        await sessions.receive(server=url).done()
+        await sender.done()
+
+
+async def test_somebody_who_asks_and_leaves_before_proving_anything_has_guessed(sessions: Sessions) -> None:
+    """The reply has told them whether their words were right."""
+    async with running_server() as url:
+        sender = sessions.send(TextSource("x"), code=None, server=url)
+        code = await sender.code()
+        async with await SignalingClient.connect(url) as client:
+            await client.join(code.nameplate)
+            await client.send(JoinerHandshake(wrong_words(code), version="1", entropy=os.urandom).hello())
+            await client.recv(5)
+        assert parse_code((await sender.event(CodeReady, 2)).code).nameplate != code.nameplate
+        assert "left before proving" in sender.of(Notice)[0].message
+
+
+async def test_a_servers_own_limit_of_a_wait_does_not_shorten_ours(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosting, "_SHORTEST_WAIT_S", 0.05)
+    async with running_server(ServerLimits(unjoined_s=0.2)) as url:
+        sender = sessions.send(TextSource("x"), server=url, waits=Waits(peer_s=FOREVER_S))
+        await sender.event(CodeReady)
+        await asyncio.sleep(0.7)  # three such limits
+        await sessions.receive(server=url).done()
+        await sender.done()
+        assert sender.of(Waiting)[0] == Waiting("for the receiver", None)
+        assert len(sender.of(CodeReady)) == 1
+
+
+async def test_a_number_that_another_sender_took_meanwhile_is_given_up_for_a_fresh_code(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosting, "_FIRST_PAUSE_S", 0.3)
+    async with running_server() as url, await SignalingClient.connect(url) as other:
+        sender = sessions.send(TextSource("x"), code=None, server=url)
+        first = await sender.code()
+        await visit(url, first.nameplate)
+        await other.allocate(first.nameplate)
+        second = parse_code((await sender.event(CodeReady, 2)).code)
+        await sessions.receive(code=second, server=url).done()
+        await sender.done()
 
 
 # What is told
@@ -180,7 +298,13 @@ async def test_a_taken_nameplate_is_refused(sessions: Sessions) -> None:
     async with running_server() as url:
         first = sessions.send(TextSource("x"), server=url)
         await first.event(CodeReady)
-        assert isinstance(await sessions.send(TextSource("y"), server=url).failure(), ServerRefused)
+        named = await sessions.send(TextSource("y"), server=url).failure()
+    third = sessions.send(TextSource("z"))
+    await third.event(CodeReady)
+    embedded = await sessions.send(TextSource("y")).failure()
+    assert isinstance(named, NameplateTaken)
+    assert isinstance(embedded, NameplateTaken)
+    assert str(named) == str(embedded), "one sentence, whichever server it is"
 
 
 async def test_a_server_that_hands_out_no_number_gets_no_words_from_us(

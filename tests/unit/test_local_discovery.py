@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tallow_cli.errors import BadOption
+from tallow_cli.errors import NameplateTaken
 from tallow_cli.net import local_discovery
 from tallow_cli.net.local_discovery import LocalDirectories, NoPrivateDirectory
 
@@ -140,7 +140,7 @@ def test_a_killed_senders_nameplate_can_be_announced_again(places: LocalDirector
 def test_a_live_senders_nameplate_cannot_be_taken(places: LocalDirectories) -> None:
     sender = another_sender(places.paths[0], 1111)
     with (
-        pytest.raises(BadOption, match="already waits under the number 4821"),
+        pytest.raises(NameplateTaken, match="waits under the number 4821"),
         places.announced("4821", 2222),
     ):
         pass

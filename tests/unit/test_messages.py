@@ -26,7 +26,7 @@ from tallow_cli.errors import PeerProtocolError
 EXAMPLES = [
     Offer(1, b"manifest"),
     Accept(1 << 25, ((0, 10), (20, 30))),
-    Refuse("no"),
+    Refuse("refused", "no"),
     Digests(3, (bytes(32), b"\xff" * 32)),
     StreamEnd(0),
     PathReport(8500, 2300, 2000),
@@ -76,7 +76,7 @@ def test_bytes_that_are_no_message_are_a_protocol_error(data):
 
 
 def test_a_text_that_is_not_unicode_is_a_protocol_error():
-    encoded = encode_message(Refuse("abc")).replace(b"abc", b"\xff\xfe\xfd")
+    encoded = encode_message(Refuse("usage", "abc")).replace(b"abc", b"\xff\xfe\xfd")
     with pytest.raises(PeerProtocolError):
         decode_message_untrusted(encoded)
 
@@ -117,5 +117,5 @@ def test_the_largest_messages_fit_the_bounds_of_their_receivers():
 
 def test_a_long_sentence_is_cut_to_what_the_peer_accepts():
     cut = bounded_sentence("x" * 5000)
-    assert decode_message_untrusted(encode_message(Refuse(cut))) == Refuse(cut)
+    assert decode_message_untrusted(encode_message(Refuse("usage", cut))) == Refuse("usage", cut)
     assert bounded_sentence("short") == "short"

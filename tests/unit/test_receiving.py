@@ -229,7 +229,7 @@ def test_data_channels_may_close_once_everything_is_here():
 
 @pytest.mark.parametrize(
     "message",
-    [Accept(1), Bye(), Digests(0, (DIGEST,)), StreamEnd(1), Complete(0, 0), Refuse(""), Offer(2, b"")],
+    [Accept(1), Bye(), Digests(0, (DIGEST,)), StreamEnd(1), Complete(0, 0), Refuse("", ""), Offer(2, b"")],
 )
 def test_anything_but_an_offer_of_our_version_at_first_is_a_protocol_error(message):
     machine, peer = start(accept=False)
@@ -418,7 +418,7 @@ def test_after_the_end_the_shells_late_calls_are_harmless():
     machine.cancel(0.0)
     machine.written(0.0, 0, 100)
     machine.file_verified(0.0, 0)
-    machine.refuse(0.0, "late")
+    machine.refuse(0.0, "local-file", "late")
     machine.handle_timeout(1e9)
     assert machine.next_timeout() is None
     assert machine.events() == []
@@ -445,9 +445,9 @@ def test_refusing_tells_the_sender_why_and_makes_no_event():
     machine, peer = start(accept=False)
     peer.say(Offer(1, b"manifest"))
     machine.events()
-    machine.refuse(0.0, "no room")
+    machine.refuse(0.0, "local-file", "no room")
     peer.collect()
-    assert peer.messages == [Refuse("no room")]
+    assert peer.messages == [Refuse("local-file", "no room")]
     assert machine.events() == []
     assert machine.state is ReceiveState.FAILED
 

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tallow_cli.core.manifest import Entry, EntryKind, Manifest
 from tallow_cli.core.receiving import ReceiveOptions
+from tallow_cli.crypto.codes import parse_code
 from tallow_cli.errors import (
+    BadOption,
     Declined,
     DiskFull,
     InputNeeded,
+    IntegrityError,
     NoPathError,
     PeerCancelled,
     PeerFailed,
+    PeerNeverCame,
     PeerProtocolError,
     PeerRefused,
     PeerVanished,
@@ -28,8 +34,10 @@ from tallow_cli.errors import (
     TallowError,
     TargetExists,
     TransferStalled,
+    WrongCodeError,
 )
 from tallow_cli.session.events import (
+    CodeReady,
     Connected,
     Done,
     FileFinished,
@@ -248,26 +256,68 @@ async def test_a_sink_that_does_not_take_bytes_stops_the_sender_within_its_credi
 # Saying no
 
 
+async def test_a_persons_no_ends_the_sender(sessions: Sessions) -> None:
+    error = Declined()
+    sender, receiver = sessions.send(TextSource("x")), sessions.receive(refusing(error))
+    assert await receiver.failure() is error
+    refused = await sender.failure()
+    assert isinstance(refused, PeerRefused)
+    assert refused.sentence == "The other side refused: its user does not want this."
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (Declined(), "its user does not want this"),
+        (BadOption("--output", "/home/me is a terminal"), "its options leave no place"),
         (InputNeeded("Your consent", "--yes"), "--yes accepts"),
         (TargetExists("/home/me/private/report.txt"), "has a file of that name"),
         (DiskFull("/home/me/private", 5), "disk is full"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
-async def test_a_refusal_reaches_the_sender_with_its_reason_and_without_paths(
+async def test_a_receivers_slip_is_told_to_the_sender_without_paths_and_the_code_still_holds(
     sessions: Sessions, error: TallowError, words: str
 ) -> None:
     sender, receiver = sessions.send(TextSource("x")), sessions.receive(refusing(error))
     assert await receiver.failure() is error
-    refused = await sender.failure()
-    assert isinstance(refused, PeerRefused)
-    assert words in refused.sentence
-    assert "/home" not in refused.sentence
-    assert ".." not in refused.sentence
+    assert "run this again, with the same code" in receiver.of(Notice)[-1].message
+    told = (await sender.event(Notice)).message
+    assert words in told
+    assert told.endswith("The code still holds.")
+    assert "/home" not in told
+    assert ".." not in told
+    await sessions.receive().done()
+    await sender.done()
+    assert len(sender.of(CodeReady)) == 1
+    assert len(sender.of(Waiting)) == 2
+    assert all(link.closed for link in sessions.network.links.values())
+
+
+async def test_two_slips_and_a_wrong_guess_later_the_file_still_arrives(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(bytes(range(256)) * 1000)
+    with contextlib.closing(FileSource([file])) as source:
+        sender = sessions.send(source, code=None)
+        first = await sender.code()
+        for count in (1, 2):
+            slipped = sessions.receive(refusing(TargetExists("file")), code=first)
+            assert isinstance(await slipped.failure(), TargetExists)
+            await sender.event(Notice, count)
+        wrong = replace(first, words=("acorn", "acorn", "acorn"))
+        assert isinstance(await sessions.receive(code=wrong).failure(), WrongCodeError)
+        second = parse_code((await sender.event(CodeReady, 2)).code)
+        out = tmp_path / "out"
+        await sessions.receive(into(out), code=second).done()
+        await sender.done()
+    assert (out / "file").read_bytes() == file.read_bytes()
+
+
+async def test_after_a_slip_the_wait_has_its_whole_length_again_and_an_end(sessions: Sessions) -> None:
+    sender = sessions.send(TextSource("x"), waits=Waits(peer_s=0.3))
+    assert isinstance(await sessions.receive(refusing(DiskFull("here"))).failure(), DiskFull)
+    assert isinstance(await sender.failure(), PeerNeverCame)
 
 
 async def test_an_error_of_ours_at_consent_is_told_too(sessions: Sessions) -> None:
@@ -569,24 +619,20 @@ async def test_what_a_source_leaves_out_and_a_sink_cannot_do_is_said(sessions: S
     assert Notice("a link could not be made") in receiver.events
 
 
-async def test_the_source_and_the_sink_are_closed_whatever_happens(sessions: Sessions) -> None:
+async def test_the_sink_is_closed_whatever_happens(sessions: Sessions) -> None:
     closed: list[str] = []
-
-    class Source(TextSource):
-        def close(self) -> None:
-            closed.append("source")
 
     class Closing(NullSink):
         def close(self) -> None:
             closed.append("sink")
 
         def open(self, manifest: Manifest) -> None:
-            raise DiskFull("here")
+            raise IntegrityError("a defect")
 
     async def decide(_manifest: Manifest) -> Sink:
         return Closing()
 
-    sender, receiver = sessions.send(Source("x")), sessions.receive(decide)
+    sender, receiver = sessions.send(TextSource("x")), sessions.receive(decide)
     await sender.failure()
     await receiver.failure()
-    assert sorted(set(closed)) == ["sink", "source"]
+    assert closed == ["sink"]

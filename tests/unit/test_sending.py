@@ -124,7 +124,7 @@ def test_a_report_of_completion_that_cannot_be_true_is_a_protocol_error(report):
 @pytest.mark.parametrize(
     ("message", "error"),
     [
-        (Refuse("no room"), PeerRefused),
+        (Refuse("local-file", "no room"), PeerRefused),
         (Cancel(), PeerCancelled),
         (FailedMessage("local-file", "The disk is full."), PeerFailed),
         (Complete(1, 1), PeerProtocolError),

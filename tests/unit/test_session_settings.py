@@ -10,7 +10,7 @@ from tallow_cli.core.quantities import parse_seconds
 from tallow_cli.errors import BadOption
 from tallow_cli.net.channels import MAX_CHANNELS
 from tallow_cli.net.engines import DEFAULT_ENGINE
-from tallow_cli.session.settings import DEFAULT_FIND_S, DEFAULT_WAIT_S, MODES, LinkSettings, Waits
+from tallow_cli.session.settings import DEFAULT_FIND_S, DEFAULT_WAIT_S, FOREVER_S, MODES, LinkSettings, Waits
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,9 @@ def test_a_value_out_of_range_is_named(settings: dict[str, object], option: str)
 @pytest.mark.parametrize("field", ["peer_s", "find_s", "connect_s", "idle_s"])
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
 def test_a_wait_has_some_length_and_an_end(field: str, value: float) -> None:
+    if value == FOREVER_S and field in ("peer_s", "find_s"):
+        assert getattr(Waits(**{field: value}), field) == FOREVER_S, "people may take as long as they like"
+        return
     with pytest.raises(BadOption):
         Waits(**{field: value})
 
