@@ -230,9 +230,7 @@ class PeerRefused(RefusedError):
 
 class PeerCancelled(RefusedError):
     def __init__(self) -> None:
-        super().__init__(
-            "The other side cancelled the transfer. Nothing unfinished was kept under its final name."
-        )
+        super().__init__("The other side cancelled the transfer.")
 
 
 class Declined(RefusedError):
@@ -441,7 +439,7 @@ class Stopped(TallowError):
     def sentence(self) -> str:
         if not self.connected:
             return f"{self.how}."
-        return f"{self.how}. The other side {_heard(self.peer_told)}; what had not arrived whole is not kept."
+        return f"{self.how}. The other side {_heard(self.peer_told)}."
 
 
 class Interrupted(Stopped):

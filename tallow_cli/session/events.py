@@ -143,9 +143,22 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What a receiver keeps of a transfer that failed: files that are verified and under their final names."""
+
+    files: int
+    bytes: int
+    of_files: int  # as many were offered; 0 before data moved
+    place: (
+        str | None
+    )  # an absolute path: of the file, or of the directory that holds them all; untrusted text
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     event: ClassVar[str] = "error"
     error: TallowError
+    kept: Kept | None = None  # None: this side receives nothing
 
 
 SessionEvent = (

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import msgspec
 
-from tallow_cli.errors import TallowError
 from tallow_cli.session.events import Failed, SessionEvent
 from tallow_cli.ui.output import Output
 
@@ -31,7 +30,7 @@ class JsonLinesRenderer:
         """Nothing to set up."""
 
     def handle(self, event: SessionEvent) -> None:
-        fields = error_fields(event.error) if isinstance(event, Failed) else msgspec.to_builtins(event)
+        fields = error_fields(event) if isinstance(event, Failed) else msgspec.to_builtins(event)
         self._output.write(json_line(event.event, fields, now=self._clock()))
 
     def close(self) -> None:
@@ -43,11 +42,15 @@ def json_line(event: str, fields: Mapping[str, Any], *, now: float) -> str:
     return json.dumps({"v": FORMAT_VERSION, "t": round(now, 3), "event": event, **fields}) + "\n"
 
 
-def error_fields(error: TallowError) -> dict[str, Any]:
+def error_fields(event: Failed) -> dict[str, Any]:
     """Return the fields of an `error` event."""
+    error, kept = event.error, event.kept
     return {
         "kind": error.kind,
         "message": error.sentence,
         "exit_code": int(error.exit_code),
         "retryable": error.retryable,
+        "kept_files": None if kept is None else kept.files,
+        "kept_bytes": None if kept is None else kept.bytes,
+        "kept_in": None if kept is None else kept.place,
     }

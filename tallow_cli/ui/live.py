@@ -109,7 +109,7 @@ class LiveRenderer:
                     self._say(f"  {line}", style="dim")
             case Failed():
                 self.close()
-                self._say(f"tallow: {one_line(event.error.sentence)}", style="bold red")
+                self._say(wording.failure(event), style="bold red")
             case _:
                 pass
 

@@ -95,7 +95,7 @@ class PlainRenderer:
                 for line in wording.done_details(event):
                     self._output.line(line)
             case Failed():
-                self._output.line(f"tallow: {one_line(event.error.sentence)}")
+                self._output.line(wording.failure(event))
             case _:
                 pass  # a received text is a result: it goes to standard output
 

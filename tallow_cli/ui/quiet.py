@@ -5,7 +5,6 @@ from __future__ import annotations
 from tallow_cli.session.events import CodeReady, Failed, Offered, SessionEvent
 from tallow_cli.ui import wording
 from tallow_cli.ui.output import Output
-from tallow_cli.ui.sanitize import one_line
 
 
 class QuietRenderer:
@@ -23,7 +22,7 @@ class QuietRenderer:
 
     def handle(self, event: SessionEvent) -> None:
         if isinstance(event, Failed):
-            self._output.line(f"tallow: {one_line(event.error.sentence)}")
+            self._output.line(wording.failure(event))
         elif isinstance(event, CodeReady):
             self._sending = True
         elif isinstance(event, Offered) and self._output.is_terminal and not self._sending:

@@ -16,6 +16,7 @@ from typing import Protocol, Self, TextIO
 
 from tallow_cli.session.events import SessionEvent
 from tallow_cli.ui.jsonlines import JsonLinesRenderer
+from tallow_cli.ui.kept import KeptTally
 from tallow_cli.ui.output import Output
 from tallow_cli.ui.plain import PlainRenderer
 from tallow_cli.ui.quiet import QuietRenderer
@@ -35,8 +36,10 @@ class EventSink(Protocol):
 class Renderer:
     """Shows each event on all its sinks; a context manager that starts and closes them."""
 
-    def __init__(self, sinks: Sequence[EventSink]) -> None:
+    def __init__(self, sinks: Sequence[EventSink], *, keeps_files: bool = True) -> None:
+        """`keeps_files`: what is received, if anything is, becomes files, and a failure tells which are there."""
         self._sinks = tuple(sinks)
+        self._kept = KeptTally() if keeps_files else None
 
     @property
     def sinks(self) -> tuple[EventSink, ...]:
@@ -47,6 +50,8 @@ class Renderer:
             sink.start()
 
     def handle(self, event: SessionEvent) -> None:
+        if self._kept is not None:
+            event = self._kept.complete(event)
         for sink in self._sinks:
             sink.handle(event)
 
@@ -85,7 +90,7 @@ def choose_renderer(
     elif not stdout_is_data:
         sinks.append(ResultRenderer(results, shows_code=quiet or not results.is_terminal))
     sinks.append(_for_people(people, environ, json=json, quiet=quiet, verbose=verbose))
-    return Renderer(sinks)
+    return Renderer(sinks, keeps_files=not stdout_is_data)
 
 
 def _for_people(

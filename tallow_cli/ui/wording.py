@@ -5,7 +5,17 @@ from __future__ import annotations
 import shlex
 
 from tallow_cli.core.benchmark import Bottleneck
-from tallow_cli.session.events import CodeReady, Connected, Done, FileFinished, Offered, OfferedEntry, Waiting
+from tallow_cli.session.events import (
+    CodeReady,
+    Connected,
+    Done,
+    Failed,
+    FileFinished,
+    Kept,
+    Offered,
+    OfferedEntry,
+    Waiting,
+)
 from tallow_cli.ui.format import (
     format_bytes,
     format_count,
@@ -29,6 +39,23 @@ def receive_command_without_discovery(event: CodeReady) -> str | None:
     if event.server or not event.reachable_as:
         return None
     return f"tallow recv {one_line(event.code)} --server {shlex.quote(one_line(event.reachable_as))}"
+
+
+def failure(event: Failed) -> str:
+    """Why it failed, and what is kept."""
+    return f"tallow: {one_line(event.error.sentence)}{_kept(event.kept)}"
+
+
+def _kept(kept: Kept | None) -> str:
+    if kept is None or not kept.of_files:
+        return ""
+    if not kept.files:
+        return " Nothing had arrived whole, so nothing is kept."
+    of = f"{kept.files:,} of {format_count(kept.of_files, 'file')}"
+    verb = "is" if kept.files == 1 else "are"
+    return (
+        f" {of} ({format_bytes(kept.bytes)}) {verb} complete, verified and kept: {one_line(kept.place or '')}"
+    )
 
 
 def waiting(event: Waiting) -> str:
