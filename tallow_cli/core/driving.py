@@ -161,6 +161,7 @@ class SendFigures:
     """The sender's view of the transfer at one moment. Times are seconds, None before the first sample."""
 
     bytes_acked: int  # distinct bytes the receiver has reported, what it held beforehand included
+    bytes_written: int  # of them, what is on its disk or was passed on, as far as its credit tells
     bytes_in_flight: int
     bytes_sent: int  # retransmissions included
     retained_bytes: int  # memory held by unacknowledged or unsent data

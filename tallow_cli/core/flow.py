@@ -16,6 +16,9 @@ RATE_SAMPLES = 10  # the estimate is their maximum: about a second, so that a hi
 QUEUE_TARGET_S = 0.1  # of data at the present rate; more would only be latency
 INITIAL_QUEUE_BYTES = 256 * 1024  # before a rate is known
 MIN_QUEUE_BYTES = 64 * 1024  # keeps a slow or paused path ready to find out that it is faster now
+CREDIT_INTERVAL_S = (
+    0.25  # where no ACK carries it: a sender whose data has all arrived shows by it what is written
+)
 CREDIT_QUANTUM = 4  # an update goes over the reliable channel each time a quarter of the window is freed
 
 
@@ -78,12 +81,20 @@ class SendCredit:
     def __init__(self) -> None:
         self.limit = 0
         self.used = 0
+        self._first: int | None = None
 
     @property
     def left(self) -> int:
         return self.limit - self.used
 
+    @property
+    def regained(self) -> int:
+        """How far the limit has risen since it was first given: so much has the receiver written."""
+        return 0 if self._first is None else self.limit - self._first
+
     def granted(self, limit: int) -> None:
+        if self._first is None:
+            self._first = limit
         self.limit = max(self.limit, limit)
 
 
@@ -93,6 +104,7 @@ class ReceiveWindow:
     def __init__(self, window_bytes: int) -> None:
         self._window_bytes = window_bytes
         self._advertised = window_bytes
+        self._advertised_at = -inf
         self._told_reliably = window_bytes
         self.received = 0  # distinct bytes of this session
         self.written = 0
@@ -105,17 +117,20 @@ class ReceiveWindow:
     def backlog_bytes(self) -> int:
         return self.received - self.written
 
-    @property
-    def update_due(self) -> bool:
-        """A quarter of the window was freed since the reliable channel last said so.
+    def is_update_due(self, now: float) -> bool:
+        """A quarter of the window was freed since the reliable channel last said so; or some of it was, and nothing
+        has said so for a while.
 
         ACKs carry the limit too, but may be lost, and a sender out of credit causes no more of them.
         """
-        return self.limit - self._told_reliably >= self._window_bytes // CREDIT_QUANTUM
+        if self.limit - self._told_reliably >= self._window_bytes // CREDIT_QUANTUM:
+            return True
+        return self.limit > self._advertised and now - self._advertised_at >= CREDIT_INTERVAL_S
 
-    def advertise(self, *, reliably: bool) -> int:
+    def advertise(self, now: float, *, reliably: bool) -> int:
         """The limit to send now."""
         self._advertised = self.limit
+        self._advertised_at = now
         if reliably:
             self._told_reliably = self.limit
         return self._advertised

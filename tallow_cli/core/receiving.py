@@ -156,7 +156,7 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Reported | Fini
         for start, end in held:
             self._intake.hold(start, end)
             self._files.written(start, end - start)
-        self._control.send(Accept(self._window.advertise(reliably=True), tuple(held)))
+        self._control.send(Accept(self._window.advertise(now, reliably=True), tuple(held)))
         self._state = ReceiveState.RECEIVING
         self._advance(now)
 
@@ -200,8 +200,8 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Reported | Fini
         self._intake.finished_write()
         self._window.written += size
         self._files.written(offset, size)
-        if self._window.update_due:
-            self._control.send_frames(encode_credit(self._window.advertise(reliably=True)))
+        if self._window.is_update_due(now):
+            self._control.send_frames(encode_credit(self._window.advertise(now, reliably=True)))
         self._advance(now)
 
     def file_verified(self, now: float, index: int) -> None:
@@ -367,7 +367,7 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Reported | Fini
         frames = [
             tracker.acknowledge(now, index) for index, tracker in self._trackers.items() if tracker.pending
         ]
-        frames.append(encode_credit(self._window.advertise(reliably=False)))
+        frames.append(encode_credit(self._window.advertise(now, reliably=False)))
         payload = b"".join(frames)
         channel = self._living(due)
         if channel is None:

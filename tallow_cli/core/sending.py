@@ -116,6 +116,7 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
         )
         self._state = SendState.OFFERING
         self._file_count = file_count
+        self._held_bytes = 0  # what the receiver had beforehand
         self._digests_sent = 0
         self._chunk_sizer = chunk_sizer
         self._buffer = SendBuffer(total_bytes, options.memory_bytes)
@@ -150,6 +151,7 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
         way, buffer = self._way, self._buffer
         return SendFigures(
             bytes_acked=buffer.acked_bytes,
+            bytes_written=self._written_bytes,
             bytes_in_flight=way.in_flight_bytes,
             bytes_sent=way.sent_bytes,
             retained_bytes=buffer.retained_bytes,
@@ -166,6 +168,13 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
             read_bytes=buffer.read_bytes,
             first_data_at=way.first_data_at,
         )
+
+    @property
+    def _written_bytes(self) -> int:
+        acked_bytes = self._buffer.acked_bytes
+        if self._state is SendState.DONE:  # `complete` may overtake the last ACKs
+            return self._buffer.total_bytes or 0
+        return min(acked_bytes, self._held_bytes + self._way.credit.regained)
 
     # Reading and digests --------------------------------------------------------------------------------------
 
@@ -281,9 +290,10 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
             raise PeerProtocolError(f"{type(message).__name__} while {self._state.value}")
         if isinstance(message, Accept):
             self._buffer.hold_untrusted(message.held)
+            self._held_bytes = self._buffer.acked_bytes
             self._way.credit.granted(message.credit)
             self._state = SendState.SENDING
-            self._events.append(Accepted(self._buffer.acked_bytes))
+            self._events.append(Accepted(self._held_bytes))
             self._consider_completing()
         elif isinstance(message, Refuse):
             self._fail(now, PeerRefused(message.reason, message.kind))

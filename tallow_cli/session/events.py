@@ -79,7 +79,7 @@ class Offered:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`bytes` counts what the receiver has acknowledged (sender) or written (receiver)."""
+    """`bytes` counts what the receiver has written, `files_done` the files that have arrived whole there."""
 
     event: ClassVar[str] = "progress"
     bytes: int

@@ -183,13 +183,13 @@ class Sending:
     def _sample(self) -> Sample:
         figures = self._machine.figures
         return Sample(
-            bytes_done=figures.bytes_acked,
+            bytes_done=figures.bytes_written,
             rtt_s=self._path.rtt_s,
             loss=self._path.loss,
             limited_by=self._limited_by(),
             chunk_bytes=self._chunks.chunk_size,
             message_bytes=figures.message_bytes,
-            files_done=bisect_right(self._file_ends, figures.bytes_acked),
+            files_done=bisect_right(self._file_ends, figures.bytes_written),
         )
 
     def _limited_by(self) -> LimitedBy:
@@ -209,6 +209,6 @@ class Sending:
             raise RuntimeError("the transfer finished before it was accepted")
         manifest = self._source.manifest
         for span in () if manifest.kind == "text" else manifest.file_spans:
-            size = self._machine.figures.bytes_acked if manifest.kind == "stream" else span.entry.size
+            size = self._machine.figures.bytes_written if manifest.kind == "stream" else span.entry.size
             self._emit(FileFinished(path=span.entry.path, size=size))
         return self._meter.finish(monotonic(), replace(self._sample(), files_done=self._file_count))

@@ -33,21 +33,43 @@ def test_writing_frees_the_window():
     window = ReceiveWindow(1000)
     window.take(600)
     window.written += 600
-    assert window.advertise(reliably=False) == 1600
+    assert window.advertise(0.0, reliably=False) == 1600
     window.take(1000)
     assert window.backlog_bytes == 1000
 
 
 def test_the_reliable_channel_hears_of_every_quarter_of_the_window():
     window = ReceiveWindow(1000)
+    window.advertise(0.0, reliably=True)
     window.take(500)
     window.written += 249
-    assert not window.update_due
+    assert not window.is_update_due(0.1)
     window.written += 1
-    window.advertise(reliably=False)
-    assert window.update_due, "an ACK with the limit may be lost"
-    window.advertise(reliably=True)
-    assert not window.update_due
+    window.advertise(0.0, reliably=False)
+    assert window.is_update_due(0.1), "an ACK with the limit may be lost"
+    window.advertise(0.0, reliably=True)
+    assert not window.is_update_due(0.1)
+
+
+def test_a_slow_disk_is_told_of_by_time():
+    window = ReceiveWindow(1_000_000)
+    window.advertise(0.0, reliably=True)
+    window.take(500)
+    window.written += 1
+    assert not window.is_update_due(0.24)
+    assert window.is_update_due(0.25)
+    window.advertise(0.25, reliably=False)
+    assert not window.is_update_due(9.0), "nothing new was written"
+
+
+def test_what_the_credit_has_risen_by_is_what_was_written():
+    credit = SendCredit()
+    assert credit.regained == 0
+    credit.granted(1000)
+    assert credit.regained == 0
+    credit.granted(1300)
+    credit.granted(1200)
+    assert credit.regained == 300
 
 
 def test_credit_never_shrinks():

@@ -12,6 +12,7 @@ from tallow_cli.session.path_view import PathView
 
 TRANSFER = SendFigures(
     bytes_acked=0,
+    bytes_written=0,
     bytes_in_flight=0,
     bytes_sent=0,
     retained_bytes=0,

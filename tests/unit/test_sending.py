@@ -106,7 +106,21 @@ def test_a_report_may_overtake_the_last_acks():
     peer.say(Complete(1000, 1))
     assert machine.events() == [Finished()]
     assert machine.figures.bytes_acked == 1000
+    assert machine.figures.bytes_written == 1000
     assert machine.figures.bytes_in_flight == 0
+
+
+def test_what_the_receiver_has_written_is_told_by_its_credit():
+    machine, peer = start(total=60_000)
+    read(machine)
+    ack_all(peer, peer.data())
+    assert machine.figures.bytes_acked == 60_000
+    assert machine.figures.bytes_written == 0, "it waits for the disk there"
+    limit = 32 * 1024 * 1024
+    peer.send(0, Credit(limit + 30_000))
+    assert machine.figures.bytes_written == 30_000
+    peer.send(0, Credit(limit + 900_000))
+    assert machine.figures.bytes_written == 60_000, "no more than it has"
 
 
 @pytest.mark.parametrize("report", [Complete(1000, 1), Complete(999, 1), Complete(1000, 2)])
