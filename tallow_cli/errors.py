@@ -10,8 +10,8 @@
     ├── BrokenOffError        8    PeerVanished (ReportMissing)  TransferStalled  PeerFailed
     ├── IntegrityError        9    DigestMismatch  PeerProtocolError (IncompatiblePeer)
     ├── LocalFileError       10    SourceMissing  SourceUnreadable  SourceChanged  TargetExists
-    │                              TargetNotDirectory  TargetUnwritable  TargetChanged
-    │                              DiskFull (DiskNearlyFull)
+    │                              TargetNotDirectory (TargetMissing)  TargetUnwritable  TargetChanged
+    │                              DiskFull (DiskNearlyFull)  ReportExists
     ├── BelowThresholdError  11
     ├── UnsupportedCrypto     1
     └── Stopped                    Interrupted (130)  Terminated (143)
@@ -362,11 +362,31 @@ class TargetNotDirectory(LocalFileError):
         self.path = path
 
 
-class TargetUnwritable(LocalFileError):
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(
-            f"{path} cannot be written ({reason}). Choose another --output or check its permissions."
+class TargetMissing(TargetNotDirectory):
+    """The directory to receive into is not there."""
+
+    def __init__(self, path: str) -> None:
+        super(TargetNotDirectory, self).__init__(
+            f"{path} does not exist, so nothing can be received into it. Make it first, or choose another --output."
         )
+        self.path = path
+
+
+class TargetUnwritable(LocalFileError):
+    """`option` is the one that names the place."""
+
+    def __init__(self, path: str, reason: str, *, option: str = "--output") -> None:
+        super().__init__(
+            f"{path} cannot be written ({reason}). Choose another {option} or check its permissions."
+        )
+        self.path = path
+
+
+class ReportExists(LocalFileError):
+    """A report is not written over what is there."""
+
+    def __init__(self, path: str, option: str) -> None:
+        super().__init__(f"{path} exists and is not replaced. Remove it, or name another file with {option}.")
         self.path = path
 
 

@@ -6,9 +6,16 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from tallow_cli.cli.environment import Environment
+from tallow_cli.cli.sources import is_typed
 from tallow_cli.crypto.codes import Code, Slip, parse_code, slips
-from tallow_cli.errors import InvalidCode
+from tallow_cli.errors import BadOption, InvalidCode
+from tallow_cli.ui.output import Output
+
+if TYPE_CHECKING:
+    from typer._click import Context
 
 MAX_PASTE_CHARS = 4096  # what a terminal takes as one line
 _WORD_SHOWN_CHARS = 30
@@ -81,6 +88,60 @@ def parse_entered(text: str, *, shown: bool) -> Code:
         if not found:
             raise
         raise InvalidCode("; ".join(map(_explained, found))) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A code, and the server that the line named with which it was pasted."""
+
+    code: Code
+    server: str | None
+
+
+class CodeReader:
+    """Reads the code of a receiving command from where it may be.
+
+    `shown`: a person reads the errors, who may see their own slips.
+    """
+
+    def __init__(self, environment: Environment, context: Context, *, shown: bool) -> None:
+        self._people = Output(environment.stderr)
+        self._context = context
+        self._shown = shown
+
+    def given(self, words: list[str] | None, option: str | None) -> Entered | None:
+        """The code among the arguments (several are one code: `4821 acorn blend crisp`), or of `--code` or its
+        variable; None if there is none.
+
+        Raises InvalidCode, and BadOption for two different codes.
+        """
+        typed = is_typed(self._context, "code")
+        if not words:
+            return None if option is None else self.read(option, shown=typed)
+        entered = self.read(" ".join(words))
+        if typed and option is not None and self.read(option).code != entered.code:
+            raise BadOption("--code", "it is another code than the one given as an argument; give one")
+        return entered
+
+    def read(self, text: str, *, shown: bool = True) -> Entered:
+        """Read one entry, and say what of a pasted line is not used. Raises InvalidCode."""
+        entry = read_entry(text, self._options())
+        code = parse_entered(entry.code, shown=shown and self._shown)
+        if entry.unused:
+            unused = ", ".join(entry.unused)
+            self._people.line(
+                f"Options pasted with the code are not used ({unused}); give them to this command."
+            )
+        return Entered(code, entry.server)
+
+    def _options(self) -> dict[str, bool]:
+        """This command's options by name, and whether each takes a value."""
+        return {
+            name.lstrip("-"): not getattr(parameter, "is_flag", False)
+            for parameter in self._context.command.params
+            if parameter.param_type_name == "option"
+            for name in parameter.opts
+        }
 
 
 def _option(word: str, options: Mapping[str, bool]) -> tuple[str | None, str | None]:

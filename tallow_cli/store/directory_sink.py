@@ -36,7 +36,7 @@ class DirectorySink:
     """A Sink that makes the offered tree below `path`.
 
     `on_conflict` may be changed until `open` (a user may be asked in between). With `make`, a missing
-    directory is made by `open`, in an existing parent; otherwise a missing one raises TargetNotDirectory.
+    directory is made by `open`, with those above it; otherwise a missing one raises TargetMissing.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class DirectorySink:
         self._last: FileSpan | None = None
         self._finished: set[int] = set()
         self._stream_unchecked = 0  # bytes of a stream written since the disk's room was looked at
-        self._made_root = False
+        self._made_roots: list[str] = []  # the directory itself last
         self._completed = False
         self._notices: list[str] = []
 
@@ -90,8 +90,7 @@ class DirectorySink:
         paths = self._names(manifest)
         if self._make and not os.path.lexists(self._path):
             with blaming(displayable(self._path)):
-                os.mkdir(self._path)
-                self._made_root = True
+                self._make_root()
         root = self._opened_root()
         self._sweep(root)
         with blaming(displayable(self._path)):
@@ -178,10 +177,19 @@ class DirectorySink:
         if self._tree is not None:
             self._tree.give_up(self._root.new_file_bits)
         self._unlock()
-        if self._made_root:
-            with contextlib.suppress(OSError):  # something is in it
-                os.rmdir(self._path)
+        with contextlib.suppress(OSError):  # something is in it
+            while self._made_roots:
+                os.rmdir(self._made_roots.pop())
         return published
+
+    def _make_root(self) -> None:
+        """Make the directory and those above it that are missing. Raises OSError."""
+        missing = [self._path.rstrip(os.sep)]
+        while (above := os.path.dirname(missing[-1])) and not os.path.lexists(above):
+            missing.append(above)
+        for directory in reversed(missing):
+            os.mkdir(directory)
+            self._made_roots.append(directory)
 
     def close(self) -> None:
         if self._root is not None:

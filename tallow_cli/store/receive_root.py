@@ -17,7 +17,14 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from tallow_cli.core.names import SafePath
-from tallow_cli.errors import DiskFull, DiskNearlyFull, TargetChanged, TargetNotDirectory, TargetUnwritable
+from tallow_cli.errors import (
+    DiskFull,
+    DiskNearlyFull,
+    TargetChanged,
+    TargetMissing,
+    TargetNotDirectory,
+    TargetUnwritable,
+)
 from tallow_cli.store.failures import displayable, target_error
 from tallow_cli.store.filesystem import NO_HARD_LINKS, Directory, Filesystem
 
@@ -56,13 +63,15 @@ class ReceiveRoot:
     """An open directory below which everything received is made. Close it."""
 
     def __init__(self, path: str | os.PathLike[str], filesystem: Filesystem) -> None:
-        """Raises TargetNotDirectory, TargetUnwritable."""
+        """Raises TargetNotDirectory (TargetMissing), TargetUnwritable."""
         self.path: Final = os.fspath(path)
         self.absolute_path: Final = os.path.abspath(path)
         self.filesystem: Final = filesystem
         try:
             self._root = filesystem.open_root(self.path)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
+            raise TargetMissing(displayable(self.path)) from None
+        except NotADirectoryError:
             raise TargetNotDirectory(displayable(self.path)) from None
         except OSError as problem:
             raise target_error(problem, displayable(self.path)) from problem

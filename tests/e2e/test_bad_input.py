@@ -199,7 +199,7 @@ def test_a_directory_cannot_be_received_into_a_file(sh: Shell) -> None:
     (source / "a").write_text("a")
     target = sh.directory / "file"
     target.write_text("I am a file")
-    sender, receiver = slipping(sh, source, "--yes", "-o", target)
+    sender, receiver = slipping(sh, source, "--yes", "-o", target, "--on-conflict", "rename")
     ends_with(receiver, 10, "local-file", "not a directory")
     goes_on_waiting(sender)
     assert target.read_text() == "I am a file"
@@ -256,7 +256,7 @@ def test_without_yes_and_nobody_to_ask_consent_is_missing(sh: Shell) -> None:
     source.write_text("a")
     sender, receiver = slipping(sh, source, "-o", sh.directory / "b")
     ends_with(receiver, 2, "usage", "--yes")
-    goes_on_waiting(sender)
+    assert sender.process.poll() is None, "the sender has not even heard of it"
 
 
 # Interruptions

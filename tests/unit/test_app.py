@@ -243,7 +243,7 @@ def test_a_code_from_the_environment_is_blamed_on_it_and_its_words_are_not_repea
 ) -> None:
     monkeypatch.setenv("TALLOW_CODE", "4821-acorn-blend-crips")
     environment = surroundings(tmp_path)
-    assert run(["recv"], environment) == ExitCode.USAGE
+    assert run(["recv", "--yes"], environment) == ExitCode.USAGE
     assert said(environment).startswith("tallow: What TALLOW_CODE holds is not a Tallow code: word 3 is not")
     assert "cri" not in said(environment).replace("acorn-blend-crisp.", "")
 

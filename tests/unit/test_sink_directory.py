@@ -533,9 +533,16 @@ def test_a_missing_target_is_made_when_asked_and_removed_when_nothing_came(tmp_p
     assert tree(tmp_path / "new") == {"a": b"x"}
 
 
-def test_a_target_whose_parent_is_missing_is_not_made(tmp_path: Path) -> None:
-    with pytest.raises(LocalFileError):
-        DirectorySink(tmp_path / "no" / "new", make=True).open(files(file_entry("a")))
+def test_a_target_is_made_with_what_is_missing_above_it_and_goes_with_it_when_nothing_came(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "no" / "such" / "new"
+    receive(DirectorySink(f"{path}/", make=True), files(file_entry("a", 1)), b"x")
+    assert tree(path) == {"a": b"x"}
+    given_up = DirectorySink(tmp_path / "other" / "new", make=True)
+    given_up.open(files(file_entry("a", 1)))
+    given_up.close()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["no"]
 
 
 def test_the_target_itself_may_be_a_link_to_a_directory(tmp_path: Path, target: Path) -> None:
