@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
@@ -13,12 +11,13 @@ from tallow_cli.bench.emulated_link import LinkSpec
 from tallow_cli.bench.runner import RunResult
 from tallow_cli.bench.scenarios import Scenario
 from tallow_cli.core.throughput import format_throughput
-from tallow_cli.errors import BelowThresholdError, TargetUnwritable
+from tallow_cli.errors import BelowThresholdError
 
 GIGABYTE: Final = 1_000_000_000
 # With two cores and some load the emulator is 0.1 ms late at 100 Mbit/s and 0.4 ms at 300; more is jitter that a
 # sender notices.
 LATE_S: Final = 0.001
+UNSTEADY: Final = 0.2  # a spread above which a median of a few runs says little
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +68,7 @@ class Report:
     emulated: LinkSpec | None = None
     overruns: int = 0
     late_s: float = 0.0
+    profile: str | None = None
 
     @property
     def measured(self) -> Summary:
@@ -98,6 +98,7 @@ def summarize(scenario: Scenario, results: Sequence[RunResult]) -> Report:
         ratio=ratio,
         emulated=scenario.emulated,
         overruns=sum(direction.overrun for direction in directions),
+        profile=scenario.profile.name if scenario.profile else None,
         late_s=max((direction.mean_late_s for direction in directions), default=0.0),
     )
 
@@ -131,19 +132,38 @@ def run_line(result: RunResult, runs: int) -> str:
     return f"Run {result.run} of {runs}, {result.subject}: {rate} ({result.seconds:.2f} s)"
 
 
+def verdict_line(report: Report) -> str:
+    """The result in one line, for those who want no more."""
+    measured = report.measured
+    runs = "one run" if measured.runs == 1 else f"the median of {measured.runs} runs"
+    return f"{measured.subject}: {format_throughput(measured.mbps.median)}, {runs}."
+
+
 def closing_lines(report: Report) -> list[str]:
-    """The sentences under the table: the ratio, and whether the profile's target was reached."""
+    """The sentences under the table: the ratio, the profile's target, and what makes the figures doubtful."""
     lines = []
+    measured = report.measured
     if report.ratio is not None:
         ours, theirs = report.summaries
         ratio = report.ratio
-        lines.append(
-            f"{ours.subject} reaches {ratio.median:.2f} times the rate of {theirs.subject} "
-            f"(run by run {ratio.min:.2f} to {ratio.max:.2f})."
-        )
+        each = f" (run by run {ratio.min:.2f} to {ratio.max:.2f})" if measured.runs > 1 else ""
+        lines.append(f"{ours.subject} reaches {ratio.median:.2f} times the rate of {theirs.subject}{each}.")
     if report.target_mbps is not None:
-        verdict = "reached" if report.measured.mbps.median >= report.target_mbps else "missed"
-        lines.append(f"The profile's {format_throughput(report.target_mbps)} were {verdict}.")
+        verdict = "reached" if measured.mbps.median >= report.target_mbps else "missed"
+        target = (
+            f"the {format_throughput(report.target_mbps)} of the profile {report.profile} were {verdict}."
+        )
+        if report.emulated is None:
+            lines.append(
+                f"On this machine alone, {target} No network was in between: --link RATE,RTT,LOSS emulates one."
+            )
+        else:
+            lines.append(f"Over this link, {target}")
+    if measured.runs > 1 and measured.mbps.relative > UNSTEADY:
+        lines.append(
+            f"The runs of {measured.subject} differ by {100 * measured.mbps.relative:.0f} %, so the median is a rough "
+            "one: a larger --size or more --runs steady it, and a machine with nothing else to do."
+        )
     if report.late_s > LATE_S:
         lines.append(
             f"This machine was too busy to emulate the link well: it delivered {report.late_s * 1e3:.1f} ms late."
@@ -192,57 +212,3 @@ def _link_fields(emulated: LinkSpec | None) -> dict[str, float] | None:
 
 def _spread_fields(spread: Spread) -> dict[str, float]:
     return {"median": spread.median, "min": spread.min, "max": spread.max, "spread": spread.relative}
-
-
-CSV_COLUMNS: Final = (
-    "subject",
-    "run",
-    "size_bytes",
-    "seconds",
-    "mbps",
-    "avg_rtt_ms",
-    "jitter_ms",
-    "avg_loss",
-    "quality_score",
-    "bottleneck",
-    "sender_cpu_s",
-    "receiver_cpu_s",
-    "sender_max_rss_bytes",
-    "receiver_max_rss_bytes",
-)
-
-
-def write_csv(path: Path, results: Sequence[RunResult]) -> None:
-    """Write one row per run, replacing the file. Raises TargetUnwritable."""
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(CSV_COLUMNS)
-            writer.writerows(_row(result) for result in results)
-    except OSError as error:
-        raise TargetUnwritable(str(path), error.strerror or str(error)) from error
-
-
-def _row(result: RunResult) -> list[str | int | float | None]:
-    figures = result.benchmark
-    measured: list[str | int | float | None] = [None] * 5
-    if figures is not None:
-        measured = [
-            figures.avg_rtt_ms,
-            figures.jitter_ms,
-            figures.avg_loss,
-            figures.quality_score,
-            figures.bottleneck.value,
-        ]
-    return [
-        result.subject,
-        result.run,
-        result.size_bytes,
-        round(result.seconds, 6),
-        round(result.mbps, 3),
-        *measured,
-        result.sender.cpu_s,
-        result.receiver.cpu_s,
-        result.sender.max_rss_bytes,
-        result.receiver.max_rss_bytes,
-    ]

@@ -73,19 +73,34 @@ class RunResult:
     )
 
 
-async def run_scenario(scenario: Scenario, on_run: Callable[[RunResult], None]) -> list[RunResult]:
-    """Run everything, each subject once per round, and tell `on_run` of every result.
+@dataclass(slots=True)
+class Underway:
+    """The run that is being measured, for who watches: `share` of its bytes have arrived (0 for `bare`, to the end)."""
+
+    subject: str = ""
+    run: int = 0
+    share: float = 0.0
+
+
+async def run_scenario(
+    scenario: Scenario, on_run: Callable[[RunResult], None], underway: Underway | None = None
+) -> list[RunResult]:
+    """Run everything, each subject once per round, and tell `on_run` of every result. `underway` is kept up to date.
 
     Raises the kind of TallowError that ended a worker, TransferStalled after `run_timeout_s`, DiskFull.
     """
     results: list[RunResult] = []
+    underway = Underway() if underway is None else underway
     with _workplace(scenario) as workplace:
         for run in range(1, scenario.runs + 1):
             for subject in scenario.subjects:
-                measure = _run_bare if subject == BARE else _run_session
+                underway.subject, underway.run, underway.share = subject, run, 0.0
                 try:
                     async with asyncio.timeout(scenario.run_timeout_s):
-                        result = await measure(scenario, workplace, subject, run)
+                        if subject == BARE:
+                            result = await _run_bare(scenario, workplace, subject, run)
+                        else:
+                            result = await _run_session(scenario, workplace, underway)
                 except TimeoutError:
                     raise TransferStalled(f"measuring {subject}", scenario.run_timeout_s) from None
                 except ExceptionGroup as group:
@@ -159,7 +174,12 @@ async def _link_of(scenario: Scenario, workplace: _Workplace, run: int) -> Async
         yield _EmulatedLink(process, await process.hear("ports"))
 
 
-async def _run_session(scenario: Scenario, workplace: _Workplace, subject: str, run: int) -> RunResult:
+async def _run_session(scenario: Scenario, workplace: _Workplace, underway: Underway) -> RunResult:
+    subject, run = underway.subject, underway.run
+
+    def on_progress(fields: Mapping[str, Any]) -> None:
+        underway.share = fields["bytes"] / scenario.size_bytes
+
     shared = WorkerSettings(
         role="send",
         link=replace(scenario.link, engine=subject),
@@ -176,6 +196,7 @@ async def _run_session(scenario: Scenario, workplace: _Workplace, subject: str, 
             _worker("tallow_cli.bench.worker", workplace) as sender,
             _worker("tallow_cli.bench.worker", workplace) as receiver,
         ):
+            sender.on_progress = on_progress
             await sender.tell(_over(shared, link.via_of_sender))
             code = (await sender.hear("code"))["code"]
             receiving = msgspec.structs.replace(shared, role="receive", code=code)
@@ -265,6 +286,7 @@ class _Worker:
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        self.on_progress: Callable[[Mapping[str, Any]], None] | None = None
 
     async def tell(self, message: object) -> None:
         stdin = self._process.stdin
@@ -288,6 +310,8 @@ class _Worker:
             event = fields.pop("event")
             if event == name:
                 return fields
+            if event == "progress" and self.on_progress is not None:
+                self.on_progress(fields)
             if event == "error":
                 kind = _KINDS.get(fields["exit_code"], TallowError)
                 raise kind(fields["message"])

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json as json_module
-import time
+import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tallow_cli.cli import options
 from tallow_cli.cli.environment import Environment
+from tallow_cli.errors import BadOption
 from tallow_cli.net.engines import ENGINES
-from tallow_cli.ui.output import Output
 
 if TYPE_CHECKING:
     from tallow_cli.bench.report import Report
-    from tallow_cli.bench.runner import RunResult
     from tallow_cli.bench.scenarios import Scenario
+    from tallow_cli.cli.bench_output import BenchOutput
     from tallow_cli.cli.drive import Emit
 
 HELP = "Measure the real path on this machine: two processes, real signaling, real channels, random data."
@@ -35,7 +34,12 @@ _SUBJECTS = (*sorted(ENGINES), "bare")
 def command(
     size: Annotated[
         str | None,
-        typer.Option("--size", metavar="SIZE", help="Payload of a run, like 256MiB.", rich_help_panel=BENCH),
+        typer.Option(
+            "--size",
+            metavar="SIZE",
+            help="Payload of a run, like 256MiB; 64MiB, or what suits the profile, unless given.",
+            rich_help_panel=BENCH,
+        ),
     ] = None,
     runs: Annotated[
         str, typer.Option("--runs", metavar="N", help="Runs; the median counts.", rich_help_panel=BENCH)
@@ -46,7 +50,7 @@ def command(
             "--profile",
             metavar="NAME",
             autocompletion=options.completing(_PROFILES),
-            help="Judge by a kind of network: lan-ethernet, lan-wifi or internet (500, 200, 50 Mbit/s).",
+            help="Judge by a kind of network: lan-ethernet, lan-wifi or internet (500, 200, 50 Mbit/s); add --link.",
             rich_help_panel=BENCH,
         ),
     ] = None,
@@ -83,8 +87,13 @@ def command(
         typer.Option("--disk", help="Read and write a real file (below TMPDIR).", rich_help_panel=BENCH),
     ] = False,
     csv: Annotated[
-        Path | None,
-        typer.Option("--csv", metavar="FILE", help="Write a row per run.", rich_help_panel=options.OUTPUT),
+        str | None,
+        typer.Option(
+            "--csv",
+            metavar="FILE",
+            help="Write a row per run to a new file; - is standard output.",
+            rich_help_panel=options.OUTPUT,
+        ),
     ] = None,
     channels: options.Channels = options.DEFAULT_CHANNELS,
     mode: options.Mode = "balanced",
@@ -97,8 +106,10 @@ def command(
     quiet: options.Quiet = False,
 ) -> int:
     """Run `tallow bench`; the parameters are its options. Returns the exit code."""
+    from tallow_cli.bench.csv_report import open_csv
     from tallow_cli.bench.emulated_link import parse_link
     from tallow_cli.bench.scenarios import MOST_RUNS, Scenario, parse_bench_size, parse_profile
+    from tallow_cli.cli.bench_output import BenchOutput
     from tallow_cli.cli.drive import debugging, drive
     from tallow_cli.cli.settings import link_settings, show
 
@@ -123,14 +134,20 @@ def command(
         emulated=None if link is None else parse_link(link),
         disk=_scratch() if disk else None,
     )
-    output = _Output(environment, json=json, quiet=quiet)
+    csv = options.path_option("--csv", csv)
+    if json and csv == "-":
+        raise BadOption("--csv", "standard output already carries the JSON lines (--json)")
+    renderer = show(environment, json=json, quiet=quiet, verbose=False)
 
     async def session(_emit: Emit) -> None:
-        report = await _measure(scenario, output, csv)
+        with contextlib.ExitStack() as stack:
+            rows = None if csv is None else stack.enter_context(open_csv(csv, environment.stdout))
+            output = BenchOutput(environment, scenario, rows, json=json, quiet=quiet)
+            report = await _measure(scenario, output)
         output.report(report, threshold)
         report.check(threshold)
 
-    return drive(session, show(environment, json=json, quiet=quiet, verbose=False), debug=debugging())
+    return drive(session, renderer, debug=debugging())
 
 
 def _scratch() -> Path:
@@ -139,50 +156,17 @@ def _scratch() -> Path:
     return Path(tempfile.gettempdir())
 
 
-async def _measure(scenario: Scenario, output: _Output, csv: Path | None) -> Report:
-    from tallow_cli.bench.report import summarize, write_csv
+async def _measure(scenario: Scenario, output: BenchOutput) -> Report:
+    import asyncio
+
+    from tallow_cli.bench.report import summarize
     from tallow_cli.bench.runner import run_scenario
 
-    results = await run_scenario(scenario, lambda result: output.run(result, scenario.runs))
-    if csv is not None:
-        write_csv(csv, results)
+    output.begin()
+    watching = asyncio.ensure_future(output.watch())
+    try:
+        results = await run_scenario(scenario, output.run, output.underway)
+    finally:
+        watching.cancel()
+        output.end()
     return summarize(scenario, results)
-
-
-class _Output:
-    """Runs as they end and the report: JSON lines on standard output, or words on standard error."""
-
-    def __init__(self, environment: Environment, *, json: bool, quiet: bool) -> None:
-        self._environment = environment
-        self._results, self._people = Output(environment.stdout), Output(environment.stderr)
-        self._json = json
-        self._quiet = quiet
-
-    def run(self, result: RunResult, runs: int) -> None:
-        from tallow_cli.bench.report import run_fields, run_line
-
-        if self._json:
-            self._object("run", run_fields(result))
-        elif not self._quiet:
-            self._line(run_line(result, runs))
-
-    def report(self, report: Report, fail_below: float | None) -> None:
-        from tallow_cli.bench.report import closing_lines, summary_fields
-        from tallow_cli.cli.bench_table import table
-
-        if self._json:
-            self._object("summary", summary_fields(report, fail_below))
-            return
-        if not self._quiet:
-            from rich.console import Console
-
-            Console(file=self._environment.stderr, highlight=False).print(table(report))
-        for line in closing_lines(report):
-            self._line(line)
-
-    def _line(self, text: str) -> None:
-        self._people.line(text)
-
-    def _object(self, event: str, fields: dict[str, Any]) -> None:
-        document = {"v": 1, "t": round(time.time(), 3), "event": event, **fields}
-        self._results.line(json_module.dumps(document))

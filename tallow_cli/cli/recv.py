@@ -44,8 +44,7 @@ def command(
             "--output",
             "-o",
             metavar="PATH",
-            help="Directory to receive into (made if missing where the name ends in /), name for a single file, or - for "
-            "standard output.",
+            help="Directory to receive into (NAME/ is made if missing), name for one file, or - for standard output.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import io
 import re
 from dataclasses import replace
@@ -10,56 +9,20 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tallow_cli.bench.emulated_link import LinkCounters, parse_link
-from tallow_cli.bench.process import ProcessUse
 from tallow_cli.bench.report import (
-    CSV_COLUMNS,
     Spread,
     closing_lines,
     run_fields,
     run_line,
     summarize,
     summary_fields,
-    write_csv,
+    verdict_line,
 )
-from tallow_cli.bench.runner import RunResult
-from tallow_cli.bench.scenarios import BARE, PROFILES, Scenario
 from tallow_cli.cli.bench_table import table
-from tallow_cli.errors import BelowThresholdError, ExitCode, TargetUnwritable
-from tallow_cli.session.settings import LinkSettings
-from tests.support.events import SNAPSHOT
+from tallow_cli.errors import BelowThresholdError, ExitCode
+from tests.support.bench_results import BARE, EMULATED, ENGINE, OVER_A_LINK, REPORT, RESULTS, SCENARIO
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "bench-json.md"
-ENGINE = "aiortc"
-SCENARIO = Scenario(
-    link=LinkSettings(engine=ENGINE), runs=3, size_bytes=10**9, compare=BARE, profile=PROFILES["lan-wifi"]
-)
-
-
-def result(subject: str, run: int, mbps: float) -> RunResult:
-    return RunResult(
-        subject,
-        run,
-        size_bytes=10**9,
-        seconds=8000 / mbps,
-        mbps=mbps,
-        sender=ProcessUse(6.0 * run, 80 * 2**20),
-        receiver=ProcessUse(4.0, None),
-        benchmark=None if subject == BARE else SNAPSHOT,
-    )
-
-
-RESULTS = [
-    result(subject, run, mbps)
-    for run, pair in enumerate([(100.0, 125.0), (220.0, 200.0), (180.0, 200.0)], start=1)
-    for subject, mbps in zip((ENGINE, BARE), pair, strict=True)
-]
-REPORT = summarize(SCENARIO, RESULTS)
-EMULATED = replace(SCENARIO, emulated=parse_link("100Mbit,50ms,1%"))
-OVER_A_LINK = [
-    replace(each, link=(LinkCounters(overrun=3, mean_late_s=0.0024), LinkCounters(overrun=1)))
-    for each in RESULTS
-]
 
 
 def fields(value: dict[str, Any], prefix: str = "") -> set[str]:
@@ -97,13 +60,19 @@ def test_a_median_below_the_threshold_ends_with_eleven() -> None:
 
 
 def test_the_sentences_say_the_ratio_and_whether_the_target_was_reached() -> None:
-    assert closing_lines(REPORT) == [
-        "aiortc reaches 0.90 times the rate of bare (run by run 0.80 to 1.10).",
-        "The profile's 200 Mbit/s were missed.",
-    ]
-    assert closing_lines(replace(REPORT, ratio=None, target_mbps=50.0)) == [
-        "The profile's 50.0 Mbit/s were reached."
-    ]
+    ratio, target, spread = closing_lines(REPORT)
+    assert ratio == "aiortc reaches 0.90 times the rate of bare (run by run 0.80 to 1.10)."
+    assert target == (
+        "On this machine alone, the 200 Mbit/s of the profile lan-wifi were missed. "
+        "No network was in between: --link RATE,RTT,LOSS emulates one."
+    )
+    assert spread.startswith("The runs of aiortc differ by 67 %, so the median is a rough one")
+    over_a_link = replace(REPORT, ratio=None, target_mbps=50.0, emulated=EMULATED.emulated)
+    assert (
+        closing_lines(over_a_link)[0]
+        == "Over this link, the 50.0 Mbit/s of the profile lan-wifi were reached."
+    )
+    assert verdict_line(REPORT) == "aiortc: 180 Mbit/s, the median of 3 runs."
     assert run_line(RESULTS[0], 3) == "Run 1 of 3, aiortc: 100 Mbit/s (80.00 s)"
 
 
@@ -134,7 +103,7 @@ def test_an_emulated_link_is_named_and_a_bad_emulation_confessed() -> None:
     report = summarize(EMULATED, OVER_A_LINK)
     stream = io.StringIO()
     Console(file=stream, width=100).print(table(report))
-    assert "Mbit/s with 1,000,000,000 bytes per run over 100 Mbit/s, 50 ms, 1 %" in stream.getvalue()
+    assert "954 MiB per run over 100 Mbit/s, 50 ms, 1 %" in stream.getvalue()
     assert summary_fields(report)["link"] == {"rate_mbps": 100.0, "rtt_ms": 50.0, "loss": 0.01}
     late, overrun = closing_lines(report)[-2:]
     assert "2.4 ms late" in late
@@ -142,16 +111,18 @@ def test_an_emulated_link_is_named_and_a_bad_emulation_confessed() -> None:
     assert summary_fields(REPORT)["link"] is None
 
 
-def test_the_csv_has_a_row_per_run(tmp_path: Path) -> None:
-    write_csv(tmp_path / "runs.csv", RESULTS)
-    with (tmp_path / "runs.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == CSV_COLUMNS
-    assert len(rows) == len(RESULTS)
-    assert (rows[0]["subject"], rows[0]["mbps"], rows[0]["bottleneck"]) == (ENGINE, "100.0", "none")
-    assert (rows[1]["subject"], rows[1]["quality_score"]) == (BARE, "")
+def test_one_run_has_no_spread_and_no_run_by_run() -> None:
+    single = summarize(replace(SCENARIO, runs=1), RESULTS[:2])
+    stream = io.StringIO()
+    Console(file=stream, width=80).print(table(single))
+    assert not re.search(r"\d to \d|\d %", stream.getvalue())
+    assert "run by run" not in " ".join(closing_lines(single))
+    assert verdict_line(single) == "aiortc: 100 Mbit/s, one run."
 
 
-def test_a_csv_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(TargetUnwritable):
-        write_csv(tmp_path / "missing" / "runs.csv", RESULTS)
+def test_a_payload_too_small_for_its_processes_does_not_break_the_table() -> None:
+    tiny = [replace(each, size_bytes=1) for each in RESULTS]
+    stream = io.StringIO()
+    Console(file=stream, width=80).print(table(summarize(SCENARIO, tiny)))
+    assert "– + –" in stream.getvalue()
+    assert "…" not in stream.getvalue()
