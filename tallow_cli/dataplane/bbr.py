@@ -198,7 +198,7 @@ class Bbr(CongestionController):
                 if model.has_excess_loss:
                     self.overflow.remember()
                 return
-            self._answer_loss()
+            self._answer_loss(now)
             if state is State.CRUISE:
                 model.learn_baseline_loss()
 
@@ -244,7 +244,7 @@ class Bbr(CongestionController):
         if self._is_bound:
             self.overflow.raise_bound()
 
-    def _answer_loss(self) -> None:
+    def _answer_loss(self, now: float) -> None:
         """Send less after excess loss; if that does not help, hold the loss for the path's own."""
         model = self.model
         if self._suspect_loss and model.round_count > self._suspect_round and model.has_loss_verdict:
@@ -256,6 +256,7 @@ class Bbr(CongestionController):
             self._suspect_loss = model.loss_rate
             self._suspect_round = model.round_count + FEEDBACK_ROUNDS
             model.lower_bandwidth(BETA)
+            model.answered_at = now
             if model.is_congested:
                 most = min(model.inflight_hi_bytes, self._cwnd)
                 model.inflight_hi_bytes = max(model.bdp_bytes, most * BETA)
@@ -370,6 +371,7 @@ class Bbr(CongestionController):
     def _enter(self, state: State, now: float) -> None:
         if self._state is State.STARTUP or self._state is State.UP:
             self._feedback_until_round = self.model.round_count + FEEDBACK_ROUNDS
+            self.model.answered_at = now
         self._state = state
         self._state_since = now
         self._state_trip = self.model.trip_count

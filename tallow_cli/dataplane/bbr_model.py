@@ -83,6 +83,8 @@ class PathModel:
         self.loss_rate = 0.0
         self.loss_holes = 0
         self.judged_packets = 1.0
+        # When loss was last answered by sending less: what was sent before and is found lost late has been answered.
+        self.answered_at = -1.0
         self._hard_losses = 0  # points; see HARD_LOSS_SCORE
         self.baseline_loss = 0.0
         self._baseline_rounds = 0
@@ -95,6 +97,7 @@ class PathModel:
         self._round_began_bytes = 0
         self._best_sample: BytesPerSecond = 0.0
         self._is_fresh_round = True
+        self._round_is_unsure = False
         self._lost_bytes = 0
         self._lost_holes = 0
         self._delivered_bytes = 0
@@ -203,8 +206,9 @@ class PathModel:
 
     def update(self, sample: AckSample) -> None:
         """Take a sample in. Afterwards `round_ended` tells whether a round ended with it."""
-        self._lost_bytes += sample.lost_bytes - sample.spurious_bytes
-        self._lost_holes += sample.lost_ranges
+        if not sample.late_lost_bytes or sample.lost_sent_at > self.answered_at:
+            self._lost_bytes += sample.lost_bytes - sample.spurious_bytes
+            self._lost_holes += sample.lost_ranges
         self.round_ended = False
         if not sample.acked_bytes:
             return
@@ -214,6 +218,8 @@ class PathModel:
         self._update_round_trip(sample)
         if sample.is_app_limited:
             self.round_is_app_limited = True
+        if sample.is_unsure:
+            self._round_is_unsure = True
         if sample.delivery_rate > self._best_sample:
             self._best_sample = sample.delivery_rate
         if not self.least_round_s:
@@ -230,7 +236,7 @@ class PathModel:
 
     def _end_round(self, sample: AckSample) -> None:
         elapsed_s = sample.now - self._round_began_at
-        if self.least_round_s and elapsed_s > 0.0:
+        if self.least_round_s and elapsed_s > 0.0 and not self._round_is_unsure:
             mean = (sample.delivered_bytes - self._round_began_bytes) / elapsed_s
             # What a hole had hidden arrives at once when it fills; no sample exceeds the rate it was sent at.
             rate = min(mean, self._best_sample)
@@ -259,7 +265,7 @@ class PathModel:
         self.previous_round_rate, self.round_rate = self.round_rate, 0.0
         self._best_sample = 0.0
         self.round_inflight_bytes = 0
-        self.round_is_app_limited = False
+        self.round_is_app_limited = self._round_is_unsure = False
 
     def _update_round_trip(self, sample: AckSample) -> None:
         rtt_s = sample.rtt_s
@@ -295,6 +301,9 @@ class PathModel:
     def _update_extra_acked(self, sample: AckSample) -> None:
         """Draft, BBRUpdateACKAggregation, with a window that is not shorter than what schedulers do."""
         now = sample.now
+        if sample.is_unsure:
+            self._extra_epoch_at, self._extra_epoch_bytes = now, 0.0
+            return
         # The newest rate counts too: while probing, more arrives because more was sent.
         rate = self.round_rate if self.round_rate > self.bandwidth else self.bandwidth
         expected = rate * (now - self._extra_epoch_at)

@@ -84,6 +84,10 @@ class AckSample:
     `lost_since_sent_bytes`: declared lost between the sending of that run and now (loss rate over its
     flight).
     `sent_inflight_bytes`: outstanding when that run was sent, the run included.
+    `late_lost_bytes`: of `lost_bytes`, those that were lost long before it could be known (a peer that reports few
+    gap blocks): `lost_sent_at` tells whether they have been answered already.
+    `is_unsure`: since that run was sent the peer acknowledged things it may have had for long, so that there is no
+    rate, and `acked_bytes` says nothing about when they arrived.
     """
 
     now: float
@@ -102,6 +106,8 @@ class AckSample:
     is_app_limited: bool = False
     lost_since_sent_bytes: int = 0
     sent_inflight_bytes: int = 0
+    late_lost_bytes: int = 0
+    is_unsure: bool = False
 
 
 class CongestionController(ABC):

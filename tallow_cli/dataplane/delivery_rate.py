@@ -26,6 +26,7 @@ class SendStamp:
         "delivered_at",
         "delivered_bytes",
         "first_sent_at",
+        "hidden_bytes",
         "inflight_bytes",
         "is_app_limited",
         "lost_bytes",
@@ -42,6 +43,7 @@ class SendStamp:
         delivered_at: float,
         first_sent_at: float,
         lost_bytes: int,
+        hidden_bytes: int,
         is_app_limited: bool,
     ) -> None:
         self.sent_at = sent_at
@@ -51,6 +53,7 @@ class SendStamp:
         self.delivered_at = delivered_at
         self.first_sent_at = first_sent_at
         self.lost_bytes = lost_bytes
+        self.hidden_bytes = hidden_bytes
         self.is_app_limited = is_app_limited
 
 
@@ -60,6 +63,8 @@ class DeliveryRateEstimator:
     def __init__(self) -> None:
         self.delivered_bytes = 0
         self.lost_bytes = 0
+        # Delivered, but acknowledged so late that it says nothing about when.
+        self._hidden_bytes = 0
         self._delivered_at = 0.0
         self._first_sent_at = 0.0
         # Samples are app-limited until `delivered_bytes` passes this; 0 when they are not.
@@ -68,6 +73,7 @@ class DeliveryRateEstimator:
         self._acked_bytes = 0
         self._spurious_bytes = 0
         self._newly_lost_bytes = 0
+        self._late_lost_bytes = 0
         self._lost_ranges = 0
         self._lost_sent_at = -1.0
         self._newest: SendStamp | None = None
@@ -85,6 +91,7 @@ class DeliveryRateEstimator:
             self._delivered_at,
             self._first_sent_at,
             self.lost_bytes,
+            self._hidden_bytes,
             self._app_limited_until > 0,
         )
 
@@ -101,18 +108,25 @@ class DeliveryRateEstimator:
     def is_app_limited(self) -> bool:
         return self._app_limited_until > 0
 
-    def on_acked(self, stamp: SendStamp, size_bytes: int, *, spurious: bool = False) -> None:
-        """`size_bytes` of that run are newly acknowledged; `spurious`: they had been reported as lost."""
+    def on_acked(
+        self, stamp: SendStamp, size_bytes: int, *, spurious: bool = False, hidden: bool = False
+    ) -> None:
+        """`size_bytes` of that run are newly acknowledged; `spurious`: they had been reported as lost; `hidden`: the
+        peer may have had them for long, without room to say so."""
         self._acked_bytes += size_bytes
+        if hidden:
+            self._hidden_bytes += size_bytes
         if spurious:
             self._spurious_bytes += size_bytes
         newest = self._newest
         if newest is None or stamp.sent_at >= newest.sent_at:
             self._newest = stamp
 
-    def on_lost(self, stamp: SendStamp, size_bytes: int, ranges: int = 1) -> None:
-        """`size_bytes` of that run are newly declared lost, in `ranges` separate holes."""
+    def on_lost(self, stamp: SendStamp, size_bytes: int, ranges: int = 1, *, late: bool = False) -> None:
+        """`size_bytes` of that run are newly declared lost, in `ranges` separate holes; `late`: long ago."""
         self._newly_lost_bytes += size_bytes
+        if late:
+            self._late_lost_bytes += size_bytes
         self._lost_ranges += ranges
         if stamp.sent_at > self._lost_sent_at:
             self._lost_sent_at = stamp.sent_at
@@ -133,7 +147,7 @@ class DeliveryRateEstimator:
         """
         acked, lost, newest = self._acked_bytes, self._newly_lost_bytes, self._newest
         self.delivered_bytes += acked
-        self.lost_bytes += lost - self._spurious_bytes
+        self.lost_bytes += lost - self._late_lost_bytes - self._spurious_bytes
         sample = AckSample(
             now,
             acked,
@@ -144,12 +158,14 @@ class DeliveryRateEstimator:
             inflight_bytes,
             inflight_bytes + acked - self._spurious_bytes + lost,
             self.delivered_bytes,
+            late_lost_bytes=self._late_lost_bytes,
         )
         if newest is not None:
             sample.rtt_s = rtt_s
             self._add_rate(sample, newest, now, min_rtt_s)
         if 0 < self._app_limited_until < self.delivered_bytes:
             self._app_limited_until = 0
+        self._late_lost_bytes = 0
         self._acked_bytes = self._newly_lost_bytes = self._lost_ranges = self._spurious_bytes = 0
         self._lost_sent_at = -1.0
         self._newest = None
@@ -165,6 +181,7 @@ class DeliveryRateEstimator:
         sample.is_app_limited = newest.is_app_limited
         sample.lost_since_sent_bytes = self.lost_bytes - newest.lost_bytes
         sample.sent_inflight_bytes = newest.inflight_bytes
-        if interval_s > 0.0 and interval_s >= min_rtt_s:
+        sample.is_unsure = newest.hidden_bytes != self._hidden_bytes
+        if not sample.is_unsure and interval_s > 0.0 and interval_s >= min_rtt_s:
             sample.interval_s = interval_s
             sample.delivery_rate = (self.delivered_bytes - newest.delivered_bytes) / interval_s

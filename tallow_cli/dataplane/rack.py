@@ -84,12 +84,16 @@ class Rack:
         self.reordering_seen = False
         self.rtt_s = 0.0
 
-    def on_delivered(self, now: float, sent_at: float, end_tsn: int, *, retransmitted: bool) -> None:
-        """Something sent at `sent_at`, up to `end_tsn`, was newly acknowledged."""
+    def on_delivered(
+        self, now: float, sent_at: float, end_tsn: int, *, retransmitted: bool, was_hidden: bool = False
+    ) -> None:
+        """Something sent at `sent_at`, up to `end_tsn`, was newly acknowledged. `was_hidden`: perhaps long after it
+        arrived, so that its age is no round trip."""
         rtt_s = now - sent_at
         if retransmitted and rtt_s < self._rtt.min_rtt_s:
             return  # the ack is of an earlier transmission (RFC 8985 section 6.2 step 2)
-        self.rtt_s = rtt_s
+        if not was_hidden or not self.rtt_s:
+            self.rtt_s = rtt_s
         if (sent_at, end_tsn) > (self._sent_at, self._end):
             self._sent_at, self._end = sent_at, end_tsn
 

@@ -15,6 +15,7 @@ class Run:
         "end",
         "first",
         "fragment_bytes",
+        "has_left",  # it is known to have left the network, though not whether it arrived; not in flight any more
         "last_bytes",
         "message",
         "offset",
@@ -41,6 +42,7 @@ class Run:
         self.fragment_bytes = fragment_bytes
         self.last_bytes = last_bytes
         self.transmissions = transmissions
+        self.has_left = False
         self.cost_bytes = self.cost_of(first, end)
 
     def cost_of(self, first: int, end: int) -> int:
@@ -60,6 +62,7 @@ class Run:
             self.transmissions,
         )
         run.stamp = self.stamp
+        run.has_left = self.has_left
         return run
 
 

@@ -61,11 +61,15 @@ class SendWindow:
         self._lost: list[Run] = []
         self._blocks: set[tuple[int, int]] = set()
         self._highest_acked_end = initial_tsn
-        self._loss_ceiling = initial_tsn
+        # The peer reports nothing from here on: what lies above is judged when it does. None if it reports all.
+        self._hidden_from: int | None = None
+        self._most_blocks = 0
+        self._left_end = initial_tsn  # what is hidden below this has left
         self._sacked_packets = 0
         # The latest sent of what the SACKs since `take_newest` acknowledged.
         self._newest: Run | None = None
         self._newest_end = 0
+        self._newest_was_hidden = False
 
     # sending
 
@@ -127,6 +131,7 @@ class SendWindow:
             else:
                 del self._lost[0]
             run.transmissions += 1
+            run.has_left = False
             insort(self._resent, run, key=_run_first)
             self.inflight_bytes += run.cost_bytes
             return run
@@ -141,7 +146,8 @@ class SendWindow:
         if run.end - run.first > 1:
             runs.append(run.part(run.first, run.end - 1))
             run = run.part(run.end - 1, run.end)
-        self.inflight_bytes -= run.cost_bytes
+        if not run.has_left:
+            self.inflight_bytes -= run.cost_bytes
         insort(self._lost, run, key=_run_first)
         return True
 
@@ -164,15 +170,19 @@ class SendWindow:
         elif self._blocks:
             self._blocks = set()
         gap_blocks = len(sack.gaps) // 2
-        self._loss_ceiling = highest_end if gap_blocks >= TRUNCATED_GAP_BLOCKS else self.next_tsn
+        self._most_blocks = max(self._most_blocks, gap_blocks)
+        # A list as long as the longest ever, and no shorter than the shortest limit there is, has been cut.
+        is_cut = gap_blocks == self._most_blocks and gap_blocks >= TRUNCATED_GAP_BLOCKS
+        self._hidden_from = highest_end if is_cut else None
         self._sacked_packets = sum(sack.gaps[1::2]) - sum(sack.gaps[::2]) + gap_blocks
         self._highest_acked_end = max(self._highest_acked_end, highest_end)
         return True
 
-    def take_newest(self) -> tuple[Run, int] | None:
-        """The run sent last among those newly acknowledged, and the end of its acknowledged part."""
+    def take_newest(self) -> tuple[Run, int, bool] | None:
+        """The run sent last among those newly acknowledged, the end of its acknowledged part, and whether the peer
+        may have had it for long without being able to say so: then its age is no round trip."""
         newest, self._newest = self._newest, None
-        return None if newest is None else (newest, self._newest_end)
+        return None if newest is None else (newest, self._newest_end, self._newest_was_hidden)
 
     def _ack_gaps(self, gaps: Sequence[int], base: int) -> int:
         """Acknowledge blocks not reported before; returns the end of the highest believable one."""
@@ -207,9 +217,10 @@ class SendWindow:
     def _credit(self, run: Run, first: int, end: int, *, was_lost: bool) -> None:
         cost = run.cost_of(first, end)
         run.message.unacked_tsns -= end - first
-        if not was_lost:
+        if not (was_lost or run.has_left):
             self.inflight_bytes -= cost
-        self._estimator.on_acked(run.stamp, cost, spurious=was_lost)
+        hidden = self._hidden_from is not None and first >= self._hidden_from
+        self._estimator.on_acked(run.stamp, cost, spurious=was_lost, hidden=hidden)
         newest = self._newest
         if (
             newest is None
@@ -217,6 +228,7 @@ class SendWindow:
             or (run.stamp.sent_at == newest.stamp.sent_at and end > self._newest_end)
         ):
             self._newest, self._newest_end = run, end
+            self._newest_was_hidden = hidden
         if run.transmissions == 1 and end <= self._highest_acked_end and not run.message.abandoned:
             self.saw_reordering = True
 
@@ -241,10 +253,11 @@ class SendWindow:
         """
         reorder_window_s = rack.reorder_window_s(duplicate_threshold=self._sacked_packets >= DUP_THRESH)
         delay_s = rack.rtt_s + reorder_window_s
+        ceiling = self.next_tsn if self._hidden_from is None else self._hidden_from
         deadline: float | None = None
         late = 0
         for run in self._flight:
-            if run.first >= self._loss_ceiling or not rack.was_sent_before(run.stamp.sent_at, run.first):
+            if run.first >= ceiling or not rack.was_sent_before(run.stamp.sent_at, run.first):
                 break
             if run.stamp.sent_at + delay_s > now:
                 deadline = run.stamp.sent_at + delay_s
@@ -254,13 +267,36 @@ class SendWindow:
             lost, self._flight = self._flight[:late], self._flight[late:]
             for run in lost:
                 self._mark_lost(run, now)
-        if self._resent:
-            resent_deadline = self._detect_lost_again(now, rack, delay_s)
-            if resent_deadline is not None:
-                deadline = resent_deadline if deadline is None else min(deadline, resent_deadline)
-        return deadline
+        others = [self._detect_lost_again(now, rack, delay_s, ceiling)] if self._resent else []
+        if self._hidden_from is not None:
+            others.append(self._detect_left(now, rack, delay_s, self._hidden_from))
+        return min((at for at in (deadline, *others) if at is not None), default=None)
 
-    def _detect_lost_again(self, now: float, rack: Rack, delay_s: float) -> float | None:
+    def _detect_left(self, now: float, rack: Rack, delay_s: float, hidden_from: int) -> float | None:
+        """What the peer cannot report was lost or has arrived, once it is old enough: it is not in flight any more.
+
+        Else a peer that reports 20 gap blocks stops us for good after 21 holes: the window is full of packets that
+        arrived long ago, and nothing but probes leaves. Returns when more will have left.
+        """
+        flight = self._flight
+        for position in range(
+            bisect_left(flight, max(hidden_from, self._left_end), key=_run_first), len(flight)
+        ):
+            run = flight[position]
+            if not rack.was_sent_before(run.stamp.sent_at, run.first):
+                break
+            if run.stamp.sent_at + delay_s > now:
+                return run.stamp.sent_at + delay_s
+            self._let_go(run)
+            self._left_end = run.end
+        return None
+
+    def _let_go(self, run: Run) -> None:
+        if not run.has_left:
+            run.has_left = True
+            self.inflight_bytes -= run.cost_bytes
+
+    def _detect_lost_again(self, now: float, rack: Rack, delay_s: float, ceiling: int) -> float | None:
         kept: list[Run] = []
         lost: list[Run] = []
         deadline: float | None = None
@@ -271,6 +307,9 @@ class SendWindow:
                 kept.append(run)
                 due = run.stamp.sent_at + delay_s
                 deadline = due if deadline is None else min(deadline, due)
+            elif run.first >= ceiling:
+                kept.append(run)
+                self._let_go(run)
             else:
                 lost.append(run)
         if lost:
@@ -308,9 +347,10 @@ class SendWindow:
 
     def _mark_lost(self, run: Run, now: float) -> None:
         cost = run.cost_bytes
-        self.inflight_bytes -= cost
+        if not run.has_left:
+            self.inflight_bytes -= cost
         self.lost_packets += run.end - run.first
-        self._estimator.on_lost(run.stamp, cost)
+        self._estimator.on_lost(run.stamp, cost, late=run.has_left)
         if run.message.abandoned:
             return
         if not self._may_resend(run, now):

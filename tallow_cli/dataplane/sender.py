@@ -146,14 +146,17 @@ class Sender:
             self._arm_t3(now)
             self._arm_pto(now)
 
-    def _on_newest(self, now: float, run: Run, end: int) -> float | None:
+    def _on_newest(self, now: float, run: Run, end: int, was_hidden: bool) -> float | None:
         rtt_s: float | None = None
-        if run.transmissions == 1:  # Karn: an ack of anything sent twice is ambiguous
+        # Karn: an ack of anything sent twice is ambiguous; so is one that the peer could not give before.
+        if run.transmissions == 1 and not was_hidden:
             rtt_s = max(now - run.stamp.sent_at, RTT_GRANULARITY_S)
             self.rtt.add(now, rtt_s)
         if self.window.saw_reordering:
             self._rack.reordering_seen = True
-        self._rack.on_delivered(now, run.stamp.sent_at, end, retransmitted=run.transmissions > 1)
+        self._rack.on_delivered(
+            now, run.stamp.sent_at, end, retransmitted=run.transmissions > 1, was_hidden=was_hidden
+        )
         return rtt_s
 
     def _detect_losses(self, now: float, rtt_s: float | None) -> None:

@@ -55,14 +55,20 @@ class Sending:
             run.stamp = self.estimator.on_sent(self.now, run.cost_bytes, 0)
         return run
 
+    def resend_all(self) -> None:
+        while self.resend():
+            pass
+
     def sack(self, cumulative: int, gaps: Sequence[int] = (), duplicates: Sequence[int] = ()) -> bool:
         """`cumulative`: how many of our TSNs from the first are acknowledged."""
         sack = Sack((FIRST + cumulative - 1) % 2**32, 1_000_000, tuple(gaps), tuple(duplicates))
         taken = self.window.on_sack(sack)
         newest = self.window.take_newest()
         if newest is not None:
-            run, end = newest
-            self.rack.on_delivered(self.now, run.stamp.sent_at, end, retransmitted=run.transmissions > 1)
+            run, end, was_hidden = newest
+            self.rack.on_delivered(
+                self.now, run.stamp.sent_at, end, retransmitted=run.transmissions > 1, was_hidden=was_hidden
+            )
         return taken
 
     def detect(self) -> float | None:
@@ -183,6 +189,81 @@ def test_long_gap_lists_may_be_cut_so_nothing_above_them_is_lost() -> None:
     s.now = 1.0
     s.detect()
     assert s.window.lost_packets == 20
+
+
+def holes(blocks: int) -> list[int]:
+    """Gap blocks of one TSN each, every second one missing."""
+    return [offset for block in range(blocks) for offset in (2 * block + 2, 2 * block + 2)]
+
+
+def test_what_a_peer_cannot_report_is_not_in_flight_any_more_once_it_is_old() -> None:
+    # dcSCTP reports 20 blocks. Counted as in flight, what lies above filled the window for good.
+    s = Sending()
+    s.send(s.message(100))
+    s.now = 0.1
+    s.sack(0, holes(20))
+    s.detect()
+    s.resend_all()
+    s.now = 0.2
+    s.sack(1, [*(offset - 1 for offset in holes(20)[2:]), 41, 41])
+    assert s.window.inflight_bytes == 59 * COST + 19 * COST
+    s.detect()
+    assert s.window.inflight_bytes == 19 * COST, "only what was sent again"
+    assert s.window.lost_packets == 21, "the hole that could be seen now, and none of what could not"
+    s.sack(100)
+    assert (s.window.inflight_bytes, s.window.is_settled) == (0, True)
+
+
+def test_what_was_hidden_and_is_then_reported_missing_is_lost() -> None:
+    s = Sending()
+    s.send(s.message(100))
+    s.now = 0.1
+    s.sack(0, holes(20))
+    s.detect()
+    s.resend_all()
+    s.now = 0.2
+    s.sack(40, holes(20))
+    s.detect()
+    s.resend_all()
+    s.now = 0.3
+    s.sack(80, [2, 20])
+    s.detect()
+    assert s.window.lost_packets == 41
+    sample = s.estimator.finish(s.now, s.window.inflight_bytes, None)
+    assert sample.late_lost_bytes == COST, "the last one is news of long ago"
+
+
+def test_resent_packets_above_what_the_peer_can_report_are_not_lost_again() -> None:
+    s = Sending()
+    s.send(s.message(100))
+    s.now = 0.1
+    s.sack(0, [90, 100])
+    s.detect()
+    s.resend_all()
+    s.now = 0.2
+    s.sack(1, holes(20))
+    s.now = 0.4
+    s.sack(2, [*(offset - 1 for offset in holes(20)[2:]), 41, 41])
+    s.detect()
+    lost_again = s.window.lost_packets - 89
+    assert lost_again <= 21, "above the last block nothing is known"
+
+
+def test_a_peer_that_has_reported_more_blocks_reports_all() -> None:
+    s = Sending()
+    s.send(s.message(100))
+    s.now = 0.1
+    s.sack(0, holes(30))
+    s.detect()
+    s.resend()
+    s.now = 0.2
+    s.sack(0, holes(20))
+    s.send(s.message(4))
+    s.now = 0.3
+    s.sack(0, [*holes(20), 104, 104])
+    s.now = 0.5
+    s.detect()
+    assert s.window.lost_packets > 60, "above its last block is lost, and not unknown"
 
 
 def test_retransmissions_leave_in_pieces_no_larger_than_allowed() -> None:

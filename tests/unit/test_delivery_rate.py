@@ -150,3 +150,31 @@ def test_acknowledging_in_the_same_instant_gives_no_infinite_rate() -> None:
     estimator = DeliveryRateEstimator()
     estimator.on_acked(estimator.on_sent(1.0, 1_000, 0), 1_000)
     assert estimator.finish(1.0, 0, 0.0).delivery_rate == 0.0
+
+
+def test_what_a_peer_had_for_long_gives_no_rate_until_all_was_sent_after_it() -> None:
+    estimator = DeliveryRateEstimator()
+    old = estimator.on_sent(0.0, 100_000, 0)
+    recent = estimator.on_sent(1.0, 1_000, 100_000)
+    estimator.on_acked(old, 100_000, hidden=True)
+    estimator.on_acked(recent, 1_000)
+    sample = estimator.finish(1.1, 0, 0.1)
+    assert sample.is_unsure
+    assert (sample.delivery_rate, sample.interval_s) == (0.0, 0.0), (
+        "101 kB in 0.1 s would be ten times the truth"
+    )
+    after = estimator.on_sent(1.2, 1_000, 0)
+    estimator.on_acked(after, 1_000)
+    sample = estimator.finish(1.3, 0, 0.1)
+    assert not sample.is_unsure
+    assert sample.delivery_rate == pytest.approx(10_000.0)
+
+
+def test_losses_found_late_are_no_loss_of_the_newest_flight() -> None:
+    estimator = DeliveryRateEstimator()
+    old = estimator.on_sent(0.0, 1_000, 0)
+    recent = estimator.on_sent(1.0, 1_000, 1_000)
+    estimator.on_lost(old, 1_000, late=True)
+    estimator.on_acked(recent, 1_000)
+    sample = estimator.finish(1.1, 0, 0.1)
+    assert (sample.lost_bytes, sample.late_lost_bytes, sample.lost_since_sent_bytes) == (1_000, 1_000, 0)
