@@ -22,6 +22,7 @@ import aioice
 from aioice import ice, stun
 from aiortc import (
     RTCCertificate,
+    RTCDtlsParameters,
     RTCDtlsTransport,
     RTCIceGatherer,
     RTCIceServer,
@@ -29,10 +30,12 @@ from aiortc import (
     RTCSctpTransport,
 )
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
+from aiortc.rtcdtlstransport import State
 from aiortc.rtcicetransport import connection_kwargs
 
 from tallow_cli.core.control import LATE_S
 from tallow_cli.net.consent import Consent
+from tallow_cli.net.ice_wall import WalledIceConnection, WalledStun
 from tallow_cli.net.udp_batch import Address, BatchSocket
 from tallow_cli.net.udp_buffers import grow_buffers
 
@@ -41,7 +44,7 @@ from tallow_cli.net.udp_buffers import grow_buffers
 GATHER_TIMEOUT_S: Final = 2
 
 
-class IceConnection(aioice.Connection):
+class IceConnection(WalledIceConnection):
     """An ICE connection that also works where loopback is the only interface, as in many CI containers, and whose
     consent is ours. `loss_reason`: why it closed itself, for people.
     """
@@ -199,6 +202,21 @@ class DtlsTransport(RTCDtlsTransport):
         except ConnectionError:
             return
 
+    def _validate_peer_identity(self, remoteParameters: RTCDtlsParameters) -> None:
+        """aiortc's, which has the certificate parsed: one that OpenSSL takes and `cryptography` does not is not the
+        one described.
+        """
+        try:
+            super()._validate_peer_identity(remoteParameters)
+        except ValueError:
+            self._set_state(State.FAILED)
+
+    async def _recv_next(self) -> None:
+        """aiortc's, which reads 1,500 bytes of a record; the rest would be taken for the next one, and so on."""
+        await super()._recv_next()
+        while self._ssl is not None and self._ssl.pending():
+            self._ssl.recv(self._ssl.pending())
+
     async def stop(self) -> None:
         """Stop, and wait for the receiving task to be gone."""
         task = self._task
@@ -214,14 +232,17 @@ def nominated_pair(transport: RTCIceTransport) -> tuple[aioice.Candidate, aioice
 
 
 class _IntoQueue:
-    """Feeds the datagrams of a socket taken over to aioice's queue, where the DTLS handshake reads them."""
+    """Feeds the datagrams of a socket taken over to aioice's queue, where the DTLS handshake reads them.
+
+    The socket has looked at their source.
+    """
 
     def __init__(self, connection: IceConnection) -> None:
         self._connection = connection
 
     def datagrams_received(self, run: memoryview, segment: int) -> None:
         for start in range(0, len(run), segment):
-            self._connection.data_received(bytes(run[start : start + segment]), 1)
+            self._connection.enqueue_untrusted(bytes(run[start : start + segment]))
 
     def batch_ended(self) -> None:
         return
@@ -237,9 +258,9 @@ def take_over_sockets(transport: RTCIceTransport, *, offload: bool) -> list[Batc
     taken, not only the nominated pair's: the two sides may settle on different pairs. Relayed candidates stay
     with aioice.
     """
-    connection = transport._connection
+    connection = cast(IceConnection, transport._connection)
     taken: list[BatchSocket] = []
-    for protocol in connection._protocols:
+    for protocol in cast(list[WalledStun], connection._protocols):
         old = protocol.transport
         sock = old.get_extra_info("socket")
         if protocol.local_candidate.type != "host" or sock is None or isinstance(old, BatchSocket):

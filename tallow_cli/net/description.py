@@ -86,6 +86,25 @@ def decode_untrusted(encoded: bytes) -> Description:
     return description
 
 
+def worth_trying(
+    theirs: tuple[CandidateInfo, ...], ours: tuple[CandidateInfo, ...]
+) -> tuple[CandidateInfo, ...]:
+    """The peer's candidates that may be its own as seen from here.
+
+    A loopback address is, if this machine has no other either. Else it is this machine's, and what listens there is
+    not for the peer to have checks sent to.
+    """
+    if any(_is_loopback(candidate) for candidate in ours):
+        return theirs
+    return tuple(candidate for candidate in theirs if not _is_loopback(candidate))
+
+
+def _is_loopback(candidate: CandidateInfo) -> bool:
+    address = ipaddress.ip_address(candidate.address)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address.is_loopback or (mapped is not None and mapped.is_loopback)
+
+
 def _check(description: Description) -> None:
     if description.version != DESCRIPTION_VERSION:
         raise PeerProtocolError(

@@ -24,12 +24,12 @@ from tallow_cli.net.aiortc_internals import (
     report_loss,
     take_over_sockets,
 )
+from tallow_cli.net.datagram_checks import dtls_is_sound
 from tallow_cli.net.dtls_records import MAX_RUN_BYTES, Records, make_records
 from tallow_cli.net.udp_batch import Address, BatchSocket
 
 RECORD_HEADER_BYTES: Final = 13
 _APPLICATION_DATA: Final = b"\x17"
-_DTLS_FIRST_BYTES: Final = range(20, 64)
 
 # Bytes a DTLS 1.2 record adds to its content: header, explicit nonce, tag; for CBC the worst padding.
 _RECORD_OVERHEAD: Final = {"GCM": 37, "CHACHA20": 29}
@@ -148,10 +148,19 @@ class BatchDtlsTransport(DtlsTransport):
     def datagrams_received(self, run: memoryview, segment: int) -> None:
         if self._records is None:
             return
-        if not self._records.open(run, segment, self._packets):
+        if not bytes(run[::segment]).strip(_APPLICATION_DATA):
+            self._open(run, segment)
+            return
+        for start in range(0, len(run), segment):
+            datagram = run[start : start + segment]
+            if dtls_is_sound(datagram):
+                self._open(datagram, len(datagram))
+                if datagram[0] != _APPLICATION_DATA[0]:
+                    self._answer()
+
+    def _open(self, run: memoryview, segment: int) -> None:
+        if self._records is not None and not self._records.open(run, segment, self._packets):
             self._peer_closed = True
-        if bytes(run[::segment]).strip(_APPLICATION_DATA):
-            self._answer()
 
     def batch_ended(self) -> None:
         packets = self._packets
@@ -173,8 +182,7 @@ class BatchDtlsTransport(DtlsTransport):
             await super()._recv_next()
             return
         for datagram in (await self.transport._recv(), *queued_datagrams(self.transport)):
-            if datagram and datagram[0] in _DTLS_FIRST_BYTES:
-                self.datagrams_received(memoryview(datagram), len(datagram))
+            self.datagrams_received(memoryview(datagram), len(datagram))
         self.batch_ended()
 
     def _register_data_receiver(self, receiver: DataReceiver) -> None:

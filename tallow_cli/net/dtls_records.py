@@ -14,6 +14,8 @@ from typing import Any, Final, Protocol
 
 from OpenSSL import SSL
 
+from tallow_cli.net.datagram_checks import dtls_is_sound
+
 # OpenSSL reads its input BIO in gulps of one largest record; what a gulp cuts in two is lost.
 MAX_BIO_WRITE: Final = 16384
 # The largest run: 65,000 bytes and a little.
@@ -32,7 +34,8 @@ class Records(Protocol):
     def open(self, run: memoryview, segment: int, into: list[bytes]) -> bool:
         """Append the content of a run of records of `segment` bytes each, the last perhaps shorter.
 
-        What is not authentic, repeated or no data is dropped. Returns False once the peer has closed.
+        What is not authentic, repeated or no data is dropped, as is a second record in one datagram, so that none
+        are kept. Returns False once the peer has closed.
         """
         ...
 
@@ -52,14 +55,13 @@ class PublicRecords:
             return b""
 
     def open(self, run: memoryview, segment: int, into: list[bytes]) -> bool:
-        step = max(1, MAX_BIO_WRITE // segment) * segment
-        for start in range(0, len(run), step):
-            part = run[start : start + step]
-            self._connection.bio_write(part)
+        for start in range(0, len(run), segment):
+            datagram = run[start : start + segment]
+            if not dtls_is_sound(datagram):
+                continue
+            self._connection.bio_write(datagram)
             try:
-                # Counting spares the exception at the end: each record gives one packet, or is dropped.
-                for _ in range(-(-len(part) // segment)):
-                    into.append(self._connection.recv(segment))
+                into.append(self._connection.recv(segment))
             except SSL.ZeroReturnError:
                 return False
             except SSL.Error:
@@ -95,6 +97,7 @@ class DirectRecords:
 
     def open(self, run: memoryview, segment: int, into: list[bytes]) -> bool:
         read, ssl, opened, view, add = self._ssl_read, self._ssl, self._opened, self._opened_view, into.append
+        drain, waiting = self._bio_read, self._input
         step = max(1, MAX_BIO_WRITE // segment) * segment
         for start in range(0, len(run), step):
             part = run[start : start + step]
@@ -108,6 +111,9 @@ class DirectRecords:
                         return False
                     break
                 add(view[:size])
+            # One gulp took all that equal records hold. What is left is what a datagram had behind its record.
+            while drain(waiting, opened, MAX_RECORD_BYTES) > 0:
+                continue
         return True
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from tallow_cli.errors import BadOption, NoPathError, PeerProtocolError, PeerVanished
 from tallow_cli.net.channels import DEFAULT_CHANNELS, check_channel_count
 from tallow_cli.net.consent import SILENT
-from tallow_cli.net.description import MAX_CANDIDATES, CandidateInfo, Description
+from tallow_cli.net.description import MAX_CANDIDATES, CandidateInfo, Description, worth_trying
 from tallow_cli.net.engines import (
     DEFAULT_ENGINE,
     Engine,
@@ -289,7 +289,9 @@ class PeerLink:
 
         ice = _present(self._ice)
         ours = self.description.candidates
-        theirs = peer.candidates if self._options.via is None else (_relay_candidate(*self._options.via),)
+        theirs = worth_trying(peer.candidates, ours)
+        if self._options.via is not None:
+            theirs = (_relay_candidate(*self._options.via),)
         self._phase = f"trying {len(theirs)} addresses from {len(ours)} of ours"
         if not ours:
             raise NoPathError("this machine has no usable network address")

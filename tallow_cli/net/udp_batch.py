@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from tallow_cli.net.datagram_checks import DTLS_FIRST_BYTES, STUN_LAST_FIRST_BYTE
 from tallow_cli.net.socket_watch import SocketWatch
 from tallow_cli.net.udp_buffers import GrantedBuffers, grow_buffers
 
@@ -41,14 +42,13 @@ _EXTENDED_ERROR: Final = struct.Struct("@IBBBBII")
 _GRO_SIZE: Final = struct.Struct("@i")
 
 MAX_DATAGRAM_BYTES: Final = 65535
+# Whoever sends data waits for `on_writable`; what is sent all the same, answers to the peer's chunks for one, is not
+# kept without end.
+MAX_BACKLOG_RUNS: Final = 256
 # One wake-up reads at most this many times, so that timers and STUN on other sockets get their turn: with GRO
 # 1 MiB, about 3 ms of decrypting.
 MAX_READS: Final = 16
 MAX_READS_WITHOUT_GRO: Final = 128
-# RFC 7983: what the first byte of a datagram says.
-_DTLS_FIRST_BYTES: Final = bytes(range(20, 64))
-_STUN_LAST_FIRST_BYTE: Final = 3
-
 # What the parser of a hostile STUN message may raise in aioice beside what it means to.
 _STUN_ERRORS: Final = (ValueError, KeyError, IndexError, struct.error, AssertionError)
 
@@ -76,6 +76,10 @@ class StunHandler(Protocol):
     """What this transport needs of aioice's protocol."""
 
     def datagram_received(self, data: bytes, addr: Address) -> None: ...
+
+    def admits(self, addr: Address) -> bool:
+        """Whether data from there may be handed on: the address was checked (ICE)."""
+        ...
 
     def connection_lost(self, exc: Exception | None) -> None: ...
 
@@ -184,7 +188,10 @@ class BatchSocket(asyncio.DatagramTransport):
         if self._closed:
             return
         if self._backlog:
-            self._backlog.append((run, segment, address))
+            if len(self._backlog) < MAX_BACKLOG_RUNS:
+                self._backlog.append((run, segment, address))
+            else:
+                self.counters.dropped_at_send += 1
             return
         rest = self._transmit(run, segment, address)
         if rest:
@@ -324,20 +331,20 @@ class BatchSocket(asyncio.DatagramTransport):
             self._hand_on(filled, segment, sender or ())
 
     def _hand_on(self, size: int, segment: int, address: Address) -> None:
-        """Demultiplex by the first byte of each datagram (RFC 7983)."""
+        """Demultiplex by the first byte of each datagram (RFC 7983); data is taken from checked addresses only."""
         firsts = self._buffer[0:size:segment]
         self.counters.datagrams_received += len(firsts)
-        if not firsts.translate(None, _DTLS_FIRST_BYTES):
-            if self.receiver is not None:
-                self.receiver.datagrams_received(self._view[:size], segment)
+        receiver = self.receiver if self._stun.admits(address) else None
+        if receiver is not None and not firsts.translate(None, DTLS_FIRST_BYTES):
+            receiver.datagrams_received(self._view[:size], segment)
             return
         for start in range(0, size, segment):
             end = min(start + segment, size)
             first = self._buffer[start]
-            if first <= _STUN_LAST_FIRST_BYTE:
+            if first <= STUN_LAST_FIRST_BYTE:
                 self._receive_stun(bytes(self._view[start:end]), address)
-            elif first in _DTLS_FIRST_BYTES and self.receiver is not None:
-                self.receiver.datagrams_received(self._view[start:end], end - start)
+            elif receiver is not None and first in DTLS_FIRST_BYTES:
+                receiver.datagrams_received(self._view[start:end], end - start)
             else:
                 self.counters.dropped_at_receipt += 1
 

@@ -10,6 +10,7 @@ import pytest
 from aiortc import RTCDataChannel, RTCSctpTransport
 
 from tallow_cli.net.aiortc_internals import IceConnection, missing_hooks
+from tallow_cli.net.ice_wall import WalledIceConnection
 
 
 def test_the_installed_aiortc_and_aioice_have_every_hook_tallow_uses() -> None:
@@ -34,7 +35,7 @@ async def test_loopback_is_left_out_where_there_is_another_address(monkeypatch: 
         return []
 
     monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: ["192.0.2.9"])
-    monkeypatch.setattr(aioice.Connection, "get_component_candidates", record)
+    monkeypatch.setattr(WalledIceConnection, "get_component_candidates", record)
     connection = IceConnection(ice_controlling=True)
     await connection.gather_candidates()
     await connection.close()

@@ -12,6 +12,7 @@ from tallow_cli.net.description import (
     Description,
     decode_untrusted,
     encode,
+    worth_trying,
 )
 
 FINGERPRINT = ":".join(f"{n:02X}" for n in range(32))
@@ -146,3 +147,12 @@ def test_a_candidate_that_cannot_be_one_machine_is_refused(changes: dict[str, ob
 def test_anything_that_is_not_a_description_is_refused(encoded: bytes) -> None:
     with pytest.raises(PeerProtocolError):
         decode_untrusted(encoded)
+
+
+def test_a_loopback_address_of_the_peers_is_tried_only_where_there_is_no_other() -> None:
+    def at(*addresses: str) -> tuple[CandidateInfo, ...]:
+        return tuple(CandidateInfo(each, 9, "host", 1, "a") for each in addresses)
+
+    theirs = at("192.0.2.1", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "2001:db8::1")
+    assert worth_trying(theirs, at("192.0.2.7")) == at("192.0.2.1", "2001:db8::1")
+    assert worth_trying(theirs, at("127.0.0.1", "::1")) == theirs

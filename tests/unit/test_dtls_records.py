@@ -104,3 +104,16 @@ def test_where_the_private_parts_are_missing_the_public_way_is_taken(monkeypatch
     monkeypatch.delattr(SSL, "_lib")
     connection = object.__new__(SSL.Connection)
     assert isinstance(make_records(connection), PublicRecords)
+
+
+def test_datagrams_of_many_records_do_not_pile_up_in_openssl(make: RecordsMaker) -> None:
+    server, client = connections()
+    sealer, opener = make(server), make(client)
+    for _ in range(200):
+        crowded = sealer.seal([b"x" * 60] * 300)
+        opened(opener, crowded, len(crowded))
+    # What is still in OpenSSL's hands is one gulp at most; piled up, it would be 59,800 packets.
+    for number in range(400):
+        single = sealer.seal([b"on %d" % number])
+        packets = opened(opener, single, len(single))
+    assert packets == [b"on 399"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tallow_cli.net.udp_batch import BatchSocket
+from tallow_cli.net.udp_batch import MAX_BACKLOG_RUNS, BatchSocket
 
 STUN_REQUEST = b"\x00\x01" + bytes(18)
 
@@ -20,11 +20,15 @@ class Stun:
     def __init__(self) -> None:
         self.datagrams: list[bytes] = []
         self.lost = asyncio.Event()
+        self.strangers: set[tuple[Any, ...]] = set()
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         self.datagrams.append(data)
         if data.endswith(b"bad"):
             raise ValueError
+
+    def admits(self, addr: tuple[Any, ...]) -> bool:
+        return addr[:2] not in self.strangers
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set()
@@ -254,3 +258,27 @@ async def test_after_close_sending_is_silent_and_closing_again_harmless() -> Non
         a.sendto(b"x", address)
         a.close()
         assert a.is_closing()
+
+
+async def test_data_of_strangers_is_dropped_and_their_stun_is_not(offload: bool) -> None:
+    async with pair(offload=offload) as (a, b, receiver, stun):
+        stun.strangers.add(where(a))
+        run = b"".join(record(number, 100) for number in range(10))
+        a.send_run(run, 100, where(b))
+        a.sendto(STUN_REQUEST, where(b))
+        async with asyncio.timeout(5):
+            while not stun.datagrams:
+                await asyncio.sleep(0.005)
+        assert (receiver.datagrams, stun.datagrams, b.counters.dropped_at_receipt) == ([], [STUN_REQUEST], 10)
+        stun.strangers.clear()
+        a.send_run(run, 100, where(b))
+        await receiver.until(lambda: len(receiver.datagrams) == 10)
+
+
+async def test_what_is_sent_while_the_kernels_buffer_is_full_is_not_kept_without_end() -> None:
+    async with pair() as (a, b, _, _):
+        a._backlog.append((record(0, 100), 100, where(b)))
+        for number in range(2 * MAX_BACKLOG_RUNS):
+            a.send_run(record(number, 100), 100, where(b))
+        assert len(a._backlog) == MAX_BACKLOG_RUNS
+        assert a.counters.dropped_at_send == MAX_BACKLOG_RUNS + 1

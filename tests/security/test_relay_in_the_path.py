@@ -1,0 +1,146 @@
+"""Relayed paths go through the same walls: a transfer over coturn, and a relay's server that sends nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tallow_cli.net.engines import ENGINES
+from tallow_cli.net.link import IceServer, LinkOptions, PeerLink
+from tests.security.test_strangers import connect, talk
+
+TURNSERVER = shutil.which("turnserver")
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@asynccontextmanager
+async def coturn(directory: Path) -> AsyncIterator[int]:
+    assert TURNSERVER is not None
+    port = free_port()
+    options = (
+        f"-n --listening-ip 127.0.0.1 --relay-ip 127.0.0.1 --listening-port {port} --user u:p --realm r --lt-cred-mech "
+        f"--allow-loopback-peers --no-tls --no-dtls --no-cli --log-file {directory}/log --simple-log "
+        f"--pidfile {directory}/pid --userdb {directory}/db"
+    )
+    process = await asyncio.create_subprocess_exec(
+        TURNSERVER, *options.split(), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                except OSError:
+                    await asyncio.sleep(0.05)
+                    continue
+                writer.close()
+                break
+        yield port
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+@pytest.mark.skipif(TURNSERVER is None, reason="coturn is not installed")
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+async def test_two_peers_talk_over_a_relay(engine: str, transport: str, tmp_path: Path) -> None:
+    async with coturn(tmp_path) as port:
+        server = IceServer(f"turn:127.0.0.1:{port}?transport={transport}", "u", "p")
+        options = LinkOptions(engine=engine, ice_servers=(server,), relay_only=True)
+        host = await PeerLink.prepare("host", options)
+        joiner = await PeerLink.prepare("joiner", options)
+        try:
+            await connect(host, joiner)
+            assert host.path.kind == joiner.path.kind == "relayed"
+            await talk(host, joiner)
+        finally:
+            await asyncio.gather(host.close(), joiner.close())
+
+
+class _Nonsense(asyncio.DatagramProtocol):
+    """A TURN server that answers each request with many things, the request's own number in some of them."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self.transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        assert self.transport is not None
+        for _ in range(100):
+            self.transport.sendto(nonsense(self._rng, data), addr)
+
+
+def nonsense(rng: random.Random, request: bytes) -> bytes:
+    kind = rng.randrange(4)
+    if kind == 0:
+        return rng.randbytes(rng.randrange(80))
+    if kind == 1:
+        return struct.pack("!HH", 0x4000 | rng.randrange(8), rng.randrange(70)) + rng.randbytes(
+            rng.randrange(60)
+        )
+    body = b"".join(
+        struct.pack("!HH", rng.choice((9, 13, 20, 21, 22, 32, 0x8028, 0x24)), size)
+        + rng.randbytes(size + -size % 4)
+        for size in (rng.choice((0, 1, 3, 4, 8, 20)) for _ in range(rng.randrange(6)))
+    )
+    kinds = (0x0113, 0x0103, 0x0017, 0x0111, 0x0101)
+    return struct.pack("!HHI", rng.choice(kinds), len(body), 0x2112A442) + request[8:20] + body
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_relay_server_that_sends_nonsense_costs_its_relay_and_nothing_else(transport: str) -> None:
+    rng = random.Random(int(os.environ.get("TALLOW_SEED", "5")))
+    complaints: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.read(2000)
+        for _ in range(200):
+            writer.write(nonsense(rng, request))
+        await writer.drain()
+        writer.close()
+
+    if transport == "udp":
+        endpoint, _ = await loop.create_datagram_endpoint(lambda: _Nonsense(rng), local_addr=("127.0.0.1", 0))
+        port = endpoint.get_extra_info("sockname")[1]
+        closing = endpoint.close
+    else:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        closing = server.close
+    try:
+        for _ in range(3):
+            options = LinkOptions(
+                ice_servers=(IceServer(f"turn:127.0.0.1:{port}?transport={transport}", "u", "p"),)
+            )
+            host = await PeerLink.prepare("host", options)
+            joiner = await PeerLink.prepare("joiner", LinkOptions())
+            try:
+                await connect(host, joiner)
+                await talk(host, joiner)
+            finally:
+                await asyncio.gather(host.close(), joiner.close())
+    finally:
+        closing()
+        await asyncio.sleep(0.05)
+    assert complaints == []
