@@ -4,7 +4,7 @@
     ├── UsageError            2    BadOption  InvalidCode  InputNeeded  NameplateTaken
     ├── SignalingError        3    ServerUnreachable  ServerRefused  ServerProtocolError
     ├── NoPeerError           4    PeerNeverCame  UnknownNameplate
-    ├── WrongCodeError        5
+    ├── WrongCodeError        5    ProofNotTaken
     ├── NoPathError           6
     ├── RefusedError          7    PeerRefused  PeerCancelled  Declined
     ├── BrokenOffError        8    PeerVanished (ReportMissing)  TransferStalled  PeerFailed
@@ -191,6 +191,17 @@ class WrongCodeError(TallowError):
             detail
             or "The code was wrong, so the two sides do not share a secret; nothing was sent. "
             "A code works once: ask the sender for a fresh one."
+        )
+
+
+class ProofNotTaken(WrongCodeError):
+    """The receiver's: the sender has proved that it knows the code, but does not take our proof."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The sender knows the code, but did not get this side's proof of it as it was sent, so the code is spent "
+            "and nothing was sent. The signaling server may be altering messages. Ask the sender for a fresh code, or "
+            "use another server."
         )
 
 

@@ -53,6 +53,7 @@ class IceConnection(WalledIceConnection):
         super().__init__(**options)
         self.consent: Consent | None = None  # once connected
         self.loss_reason: str | None = None
+        self.peer_knows_us = asyncio.Event()  # a check came that was made with our password
         self._woken = asyncio.Event()
 
     async def get_component_candidates(
@@ -96,6 +97,13 @@ class IceConnection(WalledIceConnection):
             await self._woken.wait()
         finally:
             timer.cancel()
+
+    def request_received(
+        self, message: stun.Message, addr: tuple[str, int], protocol: ice.StunProtocol
+    ) -> None:
+        super().request_received(message, addr, protocol)
+        if self._early_checks:  # those that were authentic
+            self.peer_knows_us.set()
 
     def refused(self, address: Address) -> None:
         """ICMP says that nobody listens at `address`."""
@@ -318,6 +326,11 @@ def peer_heard(transport: RTCIceTransport) -> None:
         consent.heard()
 
 
+async def checked_by_peer(transport: RTCIceTransport) -> None:
+    """Return once the peer has checked one of our addresses, with the password in our description."""
+    await _ours(transport).peer_knows_us.wait()
+
+
 def ice_loss_reason(transport: RTCIceTransport) -> str | None:
     """Why ICE gave the peer up, if it did; `transport.state` says so only later than DTLS notices."""
     return _ours(transport).loss_reason
@@ -354,8 +367,9 @@ def missing_hooks() -> tuple[str, ...]:
     """The private parts Tallow's engine needs and the installed aiortc and aioice lack, by name."""
     expected: tuple[tuple[object, str], ...] = (
         (aioice.Connection, "get_component_candidates query_consent build_request close data_received"),
+        (aioice.Connection, "request_received"),
         (IceConnection(ice_controlling=True), "_nominated _protocols _transport_policy _query_consent_task"),
-        (IceConnection(ice_controlling=True), "_queue _closing"),
+        (IceConnection(ice_controlling=True), "_queue _early_checks"),
         (ice.CandidatePair, "local_candidate remote_addr"),
         (ice.StunProtocol, "request datagram_received connection_lost send_data send_stun close"),
         (

@@ -205,6 +205,11 @@ class PeerLink:
         return self._channels[1:]
 
     @property
+    def has_path(self) -> bool:
+        """Whether ICE has found a way to the peer: then that, too, has our description."""
+        return self._path is not None
+
+    @property
     def lost_reason(self) -> str | None:
         """Why the connection ended, if it did in any way but by `close`."""
         return self._lost
@@ -251,6 +256,12 @@ class PeerLink:
         return self._engine.retransmissions
 
     # Connecting
+
+    async def checked(self) -> None:
+        """Return once the peer has checked one of our addresses: it has our description, and knows the code."""
+        from tallow_cli.net.aiortc_internals import checked_by_peer
+
+        await checked_by_peer(_present(self._ice))
 
     async def connect(self, peer: Description, timeout_s: float) -> None:
         """Connect to the peer; returns when every channel is open. Call once.

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tallow_cli.core.lan import detect_lan
 from tallow_cli.crypto.handshake import HandshakeResult
 from tallow_cli.crypto.keys import Role
 from tallow_cli.crypto.seal import PacketOpen, PacketSeal
-from tallow_cli.errors import NoPathError, PeerVanished
+from tallow_cli.errors import NoPathError, PeerVanished, TallowError
 from tallow_cli.net.channels import Channel, ParallelChannelManager
 from tallow_cli.net.description import decode_untrusted
 from tallow_cli.net.link import PeerLink
 from tallow_cli.session.events import Connected, SessionEvent
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.settings import LinkSettings, Waits
+
+Parting = Callable[[], Awaitable[TallowError]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +42,17 @@ async def connect(
     settings: LinkSettings,
     waits: Waits,
     emit: Callable[[SessionEvent], None],
+    parting: Parting | None = None,
 ) -> Connection:
-    """Connect `link` to the peer of `handshake` and confirm, inside the channel, that it ends there.
+    """Connect `link` to the peer of `handshake` and confirm, inside the channel, that it ends there. Until there is a
+    path, the end of `parting` ends the attempt with the error that it returns.
 
-    Raises NoPathError, PeerVanished, or PeerProtocolError when the other end cannot prove that it knows the code.
-    The caller closes the link.
+    Raises NoPathError, PeerVanished, that error, or PeerProtocolError when the other end cannot prove that it knows
+    the code. The caller closes the link.
     """
     with Patience(emit, "for a way through the network", waits.connect_s):
-        await link.connect(decode_untrusted(handshake.peer_description), waits.connect_s)
+        connecting = link.connect(decode_untrusted(handshake.peer_description), waits.connect_s)
+        await (connecting if parting is None else _unless_parted(link, connecting, parting()))
         early = await _confirm(link, role, handshake, waits.connect_s)
     path = link.path
     connection = Connection(
@@ -79,6 +84,22 @@ async def connect(
     return connection
 
 
+async def _unless_parted(
+    link: PeerLink, connecting: Awaitable[None], parting: Awaitable[TallowError]
+) -> None:
+    """Connect, unless the other side is known to have given up before there is a path."""
+    tasks = connected, parted = asyncio.ensure_future(connecting), asyncio.ensure_future(parting)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not connected.done() and not link.has_path:
+            raise parted.result()
+        await connected
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def _confirm(link: PeerLink, role: Role, handshake: HandshakeResult, timeout_s: float) -> list[bytes]:
     """Exchange the link confirmations, the first message each way; nothing else is parsed before they check.
 
@@ -95,7 +116,8 @@ async def _confirm(link: PeerLink, role: Role, handshake: HandshakeResult, timeo
 
     def closed() -> None:
         if not arrived.done():
-            arrived.set_exception(PeerVanished("it closed while the connection was being confirmed"))
+            reason = link.lost_reason or "it closed while the connection was being confirmed"
+            arrived.set_exception(PeerVanished(reason))
 
     link.control.on_message = received
     link.control.on_close = closed

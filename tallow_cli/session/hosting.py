@@ -9,10 +9,12 @@ async with hosting(settings, emit) as host:
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from asyncio import sleep
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from tallow_cli import __version__
 from tallow_cli.crypto.codes import Code, generate_code
@@ -30,7 +32,7 @@ from tallow_cli.net.description import encode
 from tallow_cli.net.link import PeerLink
 from tallow_cli.net.signaling_client import SignalingClient
 from tallow_cli.session.events import CodeReady, Notice, PeerAuthenticated, SessionEvent, Waiting
-from tallow_cli.session.meeting import ANSWER_S, Meeting, capabilities, prepare_link, tell_failure
+from tallow_cli.session.meeting import ANSWER_S, Meeting, capabilities, parting, prepare_link, tell_failure
 from tallow_cli.session.meeting_place import MeetingPlace, open_meeting_place
 from tallow_cli.session.settings import SendSettings
 from tallow_cli.session.task_groups import first_error
@@ -41,6 +43,7 @@ _FIRST_PAUSE_S = 0.25  # before the room is opened again after a visit in vain; 
 _LONGEST_PAUSE_S = 5.0  # a receiver asks again for longer than that
 _TIMER_SLACK_S = 0.05  # a wait that ended this little before its time was ended by our own timer
 _SHORTEST_WAIT_S = 1.0  # a server that ends waits sooner than that is asked again only after this pause
+_CONFIRM_S = 2.0  # behind the receiver's first check, which left after it
 _DRAWS = 5  # of a number that no other sender on this machine has
 
 
@@ -97,7 +100,7 @@ class Host:
                 raise first_error(failures) from failures
             handshake = agreeing.result()
             self._emit(PeerAuthenticated(version=handshake.peer_version))
-            yield Meeting(preparing.result(), handshake, self.leave)
+            yield Meeting(preparing.result(), handshake, self.leave, partial(parting, client, math.inf))
 
     async def leave(self) -> None:
         """Be found no longer, until the next meeting."""
@@ -210,7 +213,7 @@ class Host:
             hello = await client.recv(_HELLO_S)
             await client.send(handshake.receive_hello(hello, encode((await link).description)))
             replied = True
-            return handshake.receive_confirm(await client.recv(ANSWER_S))
+            return handshake.receive_confirm(await _receive_confirm(client, link.result()))
         except (WrongCodeError, PeerProtocolError, PeerVanished) as error:
             await tell_failure(client, error)
             if not replied:
@@ -244,6 +247,31 @@ class Host:
         self._emit(Notice(f"Somebody used the code {_how(error, _GUESSES)}. Here is a fresh one."))
 
 
+async def _receive_confirm(client: SignalingClient, link: PeerLink) -> bytes:
+    """A receiver looks for a way through the network once it has sent its confirmation: where the first check comes
+    and the confirmation does not, it never will. Raises what `client.recv` does, or ConfirmLost.
+    """
+    tasks = receiving, checked = (
+        asyncio.create_task(client.recv(ANSWER_S)),
+        asyncio.create_task(link.checked()),
+    )
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not receiving.done():
+            await asyncio.wait([receiving], timeout=_CONFIRM_S)
+        if not receiving.done():
+            raise _ConfirmLost
+        return receiving.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(receiving, checked, return_exceptions=True)
+
+
+class _ConfirmLost(WrongCodeError):
+    """Whoever came knows the code, but the server has not passed on the proof."""
+
+
 class _NothingGuessed(Exception):
     """A visit that ended, as `error` says, before anything that depends on the code was sent."""
 
@@ -252,8 +280,9 @@ class _NothingGuessed(Exception):
         self.error = error
 
 
-# In this order: an incompatible peer is a kind of protocol error.
+# In this order: an incompatible peer is a kind of protocol error, and a lost proof one of a wrong code.
 _GUESSES: tuple[tuple[type[TallowError], str], ...] = (
+    (_ConfirmLost, "with the right words, but the signaling server did not pass on the proof of it"),
     (WrongCodeError, "with the wrong words"),
     (PeerProtocolError, "with a program that breaks Tallow's handshake"),
     (PeerVanished, "and left before proving that they know it"),

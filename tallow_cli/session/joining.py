@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from tallow_cli import __version__
 from tallow_cli.crypto.handshake import HandshakeResult, JoinerHandshake
@@ -15,10 +16,15 @@ from tallow_cli.net.discovery import find
 from tallow_cli.net.link import PeerLink
 from tallow_cli.net.signaling_client import SignalingClient
 from tallow_cli.session.events import PeerAuthenticated, SessionEvent
-from tallow_cli.session.meeting import ANSWER_S, Meeting, capabilities, prepare_link, tell_failure
+from tallow_cli.session.meeting import ANSWER_S, Meeting, capabilities, parting, prepare_link, tell_failure
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.settings import ReceiveSettings
 from tallow_cli.session.task_groups import first_error
+
+# How long after its server the sender is taken for gone, if there is no path by then. Whom discovery finds runs the
+# server itself; a server whose address was given may be anybody's, and be restarted.
+_OWN_SERVER_GRACE_S = 1.5
+_SERVER_GRACE_S = 5.0
 
 Emit = Callable[[SessionEvent], None]
 
@@ -39,7 +45,8 @@ async def join(settings: ReceiveSettings, emit: Emit) -> AsyncIterator[Meeting]:
         link, client = preparing.result(), joining.result()
         handshake = await _agree(client, settings, link)
         emit(PeerAuthenticated(version=handshake.peer_version))
-        yield Meeting(link, handshake, client.close)
+        grace_s = _OWN_SERVER_GRACE_S if settings.server is None else _SERVER_GRACE_S
+        yield Meeting(link, handshake, client.close, partial(parting, client, grace_s))
 
 
 async def _agree(client: SignalingClient, settings: ReceiveSettings, link: PeerLink) -> HandshakeResult:

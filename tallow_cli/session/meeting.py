@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 from tallow_cli.crypto.handshake import CLEAR_PAYLOAD, HandshakeResult, abort_body
-from tallow_cli.errors import PeerVanished, SignalingError, TallowError
+from tallow_cli.errors import PeerVanished, ProofNotTaken, SignalingError, TallowError
 from tallow_cli.net.link import LinkOptions, LinkRole, PeerLink
 from tallow_cli.net.signaling_client import SignalingClient
-from tallow_cli.session.settings import LinkSettings
+from tallow_cli.session.settings import MAX_WAIT_S, LinkSettings
 
 ANSWER_S = (
     30.0  # for the next body of a handshake: a program answers in milliseconds; the rest is for slow links
@@ -26,6 +27,28 @@ class Meeting:
     link: PeerLink
     handshake: HandshakeResult
     leave: Callable[[], Awaitable[None]]
+    parting: Callable[
+        [], Awaitable[TallowError]
+    ]  # when the other side has left the room or given up: what it means
+
+
+async def parting(client: SignalingClient, server_grace_s: float) -> TallowError:
+    """Wait until the other side leaves its room of the server or gives up in it; return what ended the attempt.
+
+    Neither happens in a healthy attempt before both sides have found a path. A server that goes down says nothing of
+    the other side; where it runs in the other side's program it goes down with it, so `server_grace_s` later that is
+    taken for gone too.
+    """
+    try:
+        await client.recv(MAX_WAIT_S)
+    except PeerVanished as error:
+        return error
+    except SignalingError:
+        await asyncio.sleep(server_grace_s)
+        return PeerVanished(
+            "it left, or its signaling server did, before there was a way through the network"
+        )
+    return ProofNotTaken()  # an abort, or nonsense: after the last body of a handshake both mean the same
 
 
 async def prepare_link(role: LinkRole, settings: LinkSettings, stack: AsyncExitStack) -> PeerLink:

@@ -27,7 +27,7 @@ async def receive(settings: ReceiveSettings, emit: Callable[[SessionEvent], None
     """
     async with join(settings, emit) as meeting:
         connection = await connect(
-            meeting.link, Role.JOINER, meeting.handshake, settings.link, settings.waits, emit
+            meeting.link, Role.JOINER, meeting.handshake, settings.link, settings.waits, emit, meeting.parting
         )
         await meeting.leave()
         return await Receiving(connection, settings, emit, decide).run()

@@ -34,7 +34,13 @@ async def send(source: Source, settings: SendSettings, emit: Callable[[SessionEv
         while True:
             async with host.meeting() as meeting:
                 connection = await connect(
-                    meeting.link, Role.HOST, meeting.handshake, settings.link, settings.waits, emit
+                    meeting.link,
+                    Role.HOST,
+                    meeting.handshake,
+                    settings.link,
+                    settings.waits,
+                    emit,
+                    meeting.parting,
                 )
                 await meeting.leave()
                 emit(describe(source.manifest))

@@ -130,6 +130,15 @@ class FakeLink:
     def reliable(self) -> bool:
         return self.options.reliable
 
+    @property
+    def has_path(self) -> bool:
+        return self.peer is not None and self.peer.peer is self
+
+    async def checked(self) -> None:
+        """Once the peer begins to connect."""
+        while not any(link.peer is self for link in self._network.links.values()):
+            await asyncio.sleep(0.01)
+
     async def connect(self, peer: Description, timeout_s: float) -> None:
         if self._network.unreachable:
             raise NoPathError("the network of this test leads nowhere")
