@@ -42,7 +42,14 @@ from tallow_cli.dataplane.association import (
     MessageReceived,
     PathMtuChanged,
 )
-from tallow_cli.dataplane.chunk_checks import LIFE_CHUNKS, MAX_LIFE_CHUNKS
+from tallow_cli.dataplane.chunk_checks import (
+    ABORT,
+    LIFE_CHUNKS,
+    MAX_LIFE_CHUNKS,
+    SHUTDOWN,
+    SHUTDOWN_ACK,
+    SHUTDOWN_COMPLETE,
+)
 from tallow_cli.dataplane.congestion import DEFAULT_CONTROLLER
 from tallow_cli.dataplane.pacing import LARGE_SAVED_BYTES, MAX_SAVED_BYTES
 from tallow_cli.dataplane.packets import (
@@ -73,6 +80,7 @@ TIMER_SLACK_S: Final = 0.0002
 # moment, 150,000 turns for 1 GB at 1.1 Gbit/s. Better to sleep and send two gulps then.
 LEAST_SLEEP_S: Final = 0.001
 
+_ENDING_CHUNKS: Final = frozenset({ABORT, SHUTDOWN, SHUTDOWN_ACK, SHUTDOWN_COMPLETE})
 # RFC 9653: "I accept a checksum of zero, since DTLS (1) checks the packets."
 PARAMETER_ZERO_CHECKSUM: Final = 0x8001
 _ZERO_CHECKSUM_OVER_DTLS: Final = struct.pack("!L", 1)
@@ -229,6 +237,8 @@ class TurboSctpTransport(WalledSctpTransport):
             packets = packets[1:]
             association = self._association
         for chunk in association.receive_packets(monotonic(), packets)[:MAX_LIFE_CHUNKS]:
+            if chunk.type in _ENDING_CHUNKS:
+                self._dispatch()  # what came before the end: the peer's last words are among it
             self._receive_control(chunk)
         if self._reconfig_deferred is not None:
             run_now(self.guarded(self._reset_deferred_streams()))
@@ -306,7 +316,12 @@ class TurboSctpTransport(WalledSctpTransport):
         if association is None:
             return
         for event in association.events():
-            self._handle_event(event)
+            try:
+                self._handle_event(event)
+            except Exception as error:  # noqa: BLE001 - one listener's fault must not cost the others their events
+                self._event_loop.call_exception_handler(
+                    {"message": "a listener of a data channel failed", "exception": error}
+                )
 
     def _handle_event(self, event: Event) -> None:
         if isinstance(event, MessageReceived):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiortc import RTCDataChannel
 
+from tallow_cli.dataplane.chunk_checks import ABORT
 from tallow_cli.net import dtls_batch
 from tallow_cli.net.aiortc_internals import ice_loss_reason
 from tallow_cli.net.consent import GONE
@@ -194,9 +195,9 @@ async def test_without_sockets_of_its_own_as_on_a_relayed_path_it_works_through_
                 await asyncio.sleep(0.005)
 
 
-async def test_while_the_kernels_buffer_is_full_nothing_is_taken_from_the_queue_and_then_all_goes_on() -> (
-    None
-):
+async def test_while_the_kernels_buffer_is_full_nothing_is_taken_from_the_queue_and_then_all_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     inboxes: list[Inbox] = []
 
     def prepare(a: Peer, b: Peer) -> None:
@@ -207,6 +208,7 @@ async def test_while_the_kernels_buffer_is_full_nothing_is_taken_from_the_queue_
         assert isinstance(a.dtls, BatchDtlsTransport)
         sock = a.dtls.batch_socket
         assert sock is not None
+        monkeypatch.setattr(sock, "_transmit", lambda run, _segment, _address: run)
         sock._backlog.append((b"\xff", 1, ("192.0.2.1", 9)))
         assert a.dtls.is_blocked
         sent = payloads((100_000, 100_000))
@@ -214,6 +216,7 @@ async def test_while_the_kernels_buffer_is_full_nothing_is_taken_from_the_queue_
             a.channels[0].send(message)
         await asyncio.sleep(0.05)
         assert a.channels[0].bufferedAmount == 200_000
+        monkeypatch.undo()
         sock._writable()
         assert await inboxes[0].until(2) == sent
 
@@ -335,6 +338,60 @@ async def test_damaged_replayed_and_foreign_datagrams_are_dropped() -> None:
                 b.dtls.batch_ended()
         a.channels[0].send(b"two")
         assert await inboxes[0].until(2) == [b"one", b"two"]
+
+
+async def test_what_came_before_an_abort_in_the_same_wake_up_is_delivered() -> None:
+    def prepare(a: Peer, b: Peer) -> None:
+        for peer in (a, b):
+            for stream in (0, 1):
+                peer.open(id=stream)
+
+    async with connected("turbo", "turbo", prepare=prepare) as (a, b):
+        assert isinstance(a.dtls, BatchDtlsTransport)
+        assert isinstance(b.sctp, TurboSctpTransport)
+        heard: list[bytes] = []
+        b.sctp.deliver_to(0, heard.append)
+        together: list[bytes] = []
+        deliver, b.sctp.receive_packets = b.sctp.receive_packets, together.extend  # type: ignore[method-assign]
+        a.channels[1].send(bytes(500))
+        a.channels[0].send(b"cancel")
+        await asyncio.sleep(0.05)
+        await a.sctp.stop()
+        async with asyncio.timeout(TIMEOUT_S):
+            while not any(packet[12] == ABORT for packet in together):
+                await asyncio.sleep(0.005)
+        assert heard == []
+        deliver(together)
+        assert heard == [b"cancel"]
+        assert b.channels[0].readyState == "closed"
+
+
+async def test_a_listener_that_fails_costs_the_others_nothing() -> None:
+    def prepare(a: Peer, b: Peer) -> None:
+        for peer in (a, b):
+            for stream in (0, 1):
+                peer.open(id=stream)
+
+    async with connected("turbo", "turbo", prepare=prepare) as (a, b):
+        assert isinstance(b.sctp, TurboSctpTransport)
+        heard: list[bytes] = []
+
+        def fail(_message: bytes) -> None:
+            raise ZeroDivisionError
+
+        failures: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context))
+        b.sctp.deliver_to(1, fail)
+        b.sctp.deliver_to(0, heard.append)
+        together: list[bytes] = []
+        deliver, b.sctp.receive_packets = b.sctp.receive_packets, together.extend  # type: ignore[method-assign]
+        a.channels[1].send(b"data")
+        a.channels[0].send(b"control")
+        await asyncio.sleep(0.05)
+        del b.sctp.receive_packets
+        deliver(together)
+        assert heard == [b"control"]
+        assert [type(context["exception"]) for context in failures] == [ZeroDivisionError]
 
 
 async def test_a_peer_whose_process_died_is_noticed_within_seconds() -> None:
