@@ -9,7 +9,7 @@
     ├── RefusedError          7    PeerRefused  PeerCancelled  Declined
     ├── BrokenOffError        8    PeerVanished (ReportMissing)  TransferStalled  PeerFailed
     ├── IntegrityError        9    DigestMismatch  PeerProtocolError (IncompatiblePeer)
-    ├── LocalFileError       10    SourceMissing  SourceUnreadable  SourceChanged  TargetExists
+    ├── LocalFileError       10    SourceMissing  SourceUnreadable  SourceChanged  Unsendable  TargetExists
     │                              TargetNotDirectory (TargetMissing)  TargetUnwritable  TargetChanged
     │                              DiskFull (DiskNearlyFull)  ReportExists
     ├── BelowThresholdError  11
@@ -22,6 +22,7 @@ A sentence says what happened, why, and what to do next. It may quote the peer o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import ClassVar, Final
 
@@ -41,6 +42,7 @@ class ExitCode(IntEnum):
     INTEGRITY = 9
     LOCAL_FILE = 10
     BELOW_THRESHOLD = 11
+    PARTIAL = 12
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -347,6 +349,22 @@ class SourceUnreadable(LocalFileError):
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path} cannot be read ({reason}). Check its permissions or leave it out.")
         self.path = path
+
+
+class Unsendable(LocalFileError):
+    """Some of what was named cannot be sent. `items` are all of them, as (path, reason): untrusted text."""
+
+    SHOWN: ClassVar[int] = 5
+
+    def __init__(self, items: Sequence[tuple[str, str]]) -> None:
+        shown = "; ".join(f"{path} ({reason})" for path, reason in items[: self.SHOWN])
+        more = f"; and {len(items) - self.SHOWN:,} more" if len(items) > self.SHOWN else ""
+        what = "1 thing" if len(items) == 1 else f"{len(items):,} things"
+        super().__init__(
+            f"{what} cannot be sent: {shown}{more}. "
+            "Rename or mend them, leave them out with --exclude, or send the rest with --skip-unsendable."
+        )
+        self.items = tuple(items)
 
 
 class SourceChanged(LocalFileError):

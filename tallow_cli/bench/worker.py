@@ -29,10 +29,11 @@ from tallow_cli.session.receive import receive
 from tallow_cli.session.send import send
 from tallow_cli.session.settings import LinkSettings, ReceiveSettings, SendSettings
 from tallow_cli.store.directory_sink import DirectorySink
+from tallow_cli.store.file_source import FileSource
 from tallow_cli.store.memory_source import RandomSource
 from tallow_cli.store.sequential_sink import NullSink
 from tallow_cli.store.sink import Sink
-from tallow_cli.store.source import FileSource, Source
+from tallow_cli.store.source import Source
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tallow_cli.ui.renderer import Renderer
 
 Emit = Callable[["SessionEvent"], None]
-Session = Callable[[Emit], Awaitable[object]]
+Session = Callable[[Emit], Awaitable[object]]  # of a transfer: its `Done`
 
 _CLEANUP_S = 5.0  # a cancelled session that has not finished by then is left behind
 
@@ -39,7 +39,7 @@ def drive(session: Session, renderer: Renderer, *, debug: bool = False) -> ExitC
 
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                runner.run(_supervise(session, renderer, leave_at_once))
+                result = runner.run(_supervise(session, renderer, leave_at_once))
         except TallowError as error:
             failure = error
         except KeyboardInterrupt:  # where the loop has no signal handlers
@@ -49,9 +49,16 @@ def drive(session: Session, renderer: Renderer, *, debug: bool = False) -> ExitC
                 traceback.print_exc(file=sys.stderr)
             failure = unexpected(error)
         else:
-            return ExitCode.DONE
+            return _code_of(result)
         _show_failure(renderer, failure)
     return failure.exit_code
+
+
+def _code_of(result: object) -> ExitCode:
+    """Of a session that did not fail: a transfer may be done and not whole."""
+    from tallow_cli.session.events import Done
+
+    return ExitCode.PARTIAL if isinstance(result, Done) and result.missed else ExitCode.DONE
 
 
 def _show_failure(renderer: Renderer, failure: TallowError) -> None:
@@ -92,7 +99,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-async def _supervise(session: Session, renderer: Renderer, leave_at_once: Callable[[ExitCode], None]) -> None:
+async def _supervise(
+    session: Session, renderer: Renderer, leave_at_once: Callable[[ExitCode], None]
+) -> object:
     """Run the session as a task that signals can cancel. Raises what it raises, or the signal's error."""
     from tallow_cli.session.events import LastWords
 
@@ -126,7 +135,7 @@ async def _supervise(session: Session, renderer: Renderer, leave_at_once: Callab
         for number, kind in _endings().items():
             loop.add_signal_handler(number, on_signal, kind)
     try:
-        await task
+        return await task
     except asyncio.CancelledError:
         if causes:
             raise causes[0] from None

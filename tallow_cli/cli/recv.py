@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ from tallow_cli.errors import InputNeeded
 
 if TYPE_CHECKING:
     from tallow_cli.cli.drive import Emit
+    from tallow_cli.session.events import Done
 
 HELP = "Receive what a sender offers under CODE. Nothing is overwritten unless you say so."
 SUMMARY = "Receive what a sender offers under a code."
@@ -91,9 +93,11 @@ def command(
     from tallow_cli.cli.prompt import CODE_OPTIONS, ask_code
     from tallow_cli.cli.readiness import check_ready_to_receive
     from tallow_cli.cli.settings import chosen_server, link_settings, naming_server, show
+    from tallow_cli.core.name_rules import POSIX
     from tallow_cli.net.server_url import normalize_server_url
     from tallow_cli.session.receive import receive
     from tallow_cli.session.settings import ReceiveSettings, Waits
+    from tallow_cli.store.name_probe import rules_at
 
     environment = Environment()
     link = link_settings(
@@ -124,11 +128,17 @@ def command(
     entered = entered or ask_code(environment, reader.read)
     if entered.server is not None and not local and not is_typed(context, "server"):
         meeting_at = normalize_server_url(entered.server)
-    settings = ReceiveSettings(code=entered.code, server=meeting_at, link=link, waits=waits)
+    settings = ReceiveSettings(
+        code=entered.code,
+        server=meeting_at,
+        link=link,
+        waits=waits,
+        names=POSIX if output == "-" else rules_at(output or os.curdir),
+    )
     consent = Consent(environment, output=output, yes=yes, on_conflict=conflict, can_ask=can_ask)
 
-    async def session(emit: Emit) -> None:
+    async def session(emit: Emit) -> Done:
         with naming_server(context, local=local or entered.server is not None):
-            await receive(settings, emit, consent.decide)
+            return await receive(settings, emit, consent.decide)
 
     return drive(session, renderer, debug=debugging())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,12 +13,14 @@ from tallow_cli.errors import BadOption
 
 if TYPE_CHECKING:
     from tallow_cli.cli.drive import Emit
+    from tallow_cli.session.events import Done
     from tallow_cli.store.source import Source
 
 HELP = "Send files, directories, standard input (-) or a text. Prints a code for the receiver."
 SUMMARY = "Send files, directories, standard input or a text."
 EXAMPLES = """\
 tallow send report.pdf photos/
+tallow send src --exclude build/ --exclude '*.o'
 tar c . | tallow send -
 tallow send --text "see you at eight"
 """
@@ -36,6 +37,23 @@ def command(
             "--text", metavar="TEXT", help="Send this text instead.", rich_help_panel=options.ARGUMENTS
         ),
     ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            metavar="GLOB",
+            help="Leave out what matches, like '*.o', build/ or src/**/test; may be given again.",
+            rich_help_panel=options.ARGUMENTS,
+        ),
+    ] = None,
+    skip_unsendable: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unsendable",
+            help="Send the rest where files cannot be read or cannot have their names there; exit code 12.",
+            rich_help_panel=options.ARGUMENTS,
+        ),
+    ] = False,
     server: options.Server = None,
     local: options.Local = False,
     code: options.CodeOption = None,
@@ -76,17 +94,29 @@ def command(
         ),
         waits=Waits(peer_s=options.seconds_option("--timeout", timeout)),
     )
-    source = open_source(paths or [], text, environment)
+    source = open_source(
+        paths or [], text, environment, excludes=exclude or [], skip_unsendable=skip_unsendable
+    )
 
-    async def session(emit: Emit) -> None:
+    async def session(emit: Emit) -> Done:
         with contextlib.closing(source), naming_server(context, local=local):
-            await send(source, settings, emit)
+            return await send(source, settings, emit)
 
     return drive(session, show(environment, json=json, quiet=quiet, verbose=verbose), debug=debugging())
 
 
-def open_source(paths: list[str], text: str | None, environment: Environment) -> Source:
+def open_source(
+    paths: list[str],
+    text: str | None,
+    environment: Environment,
+    *,
+    excludes: list[str],
+    skip_unsendable: bool,
+) -> Source:
     """What the arguments name. Raises BadOption, or a LocalFileError for what cannot be read."""
+    if (excludes or skip_unsendable) and (text is not None or "-" in paths):
+        option = "--exclude" if excludes else "--skip-unsendable"
+        raise BadOption(option, "it is about files and directories; there are none to choose from")
     if text is not None:
         if paths:
             raise BadOption("--text", "it is sent instead of files; give one or the other")
@@ -95,6 +125,8 @@ def open_source(paths: list[str], text: str | None, environment: Environment) ->
         return TextSource(text)
     if not paths:
         raise BadOption("PATH", "name what to send: files, directories, or - for standard input")
+    if "" in paths:
+        raise BadOption("PATH", "one of the names is empty; is a variable not set?")
     if "-" in paths:
         if len(paths) > 1:
             raise BadOption("-", "standard input is sent alone, not together with files")
@@ -103,6 +135,6 @@ def open_source(paths: list[str], text: str | None, environment: Environment) ->
         from tallow_cli.store.stream_source import StreamSource
 
         return StreamSource(environment.stdin.fileno())
-    from tallow_cli.store.source import FileSource
+    from tallow_cli.store.file_source import FileSource
 
-    return FileSource([Path(path) for path in paths])
+    return FileSource(paths, excludes=excludes, skip_unsendable=skip_unsendable)

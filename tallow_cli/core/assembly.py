@@ -6,6 +6,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from tallow_cli.core.messages import Why
 from tallow_cli.core.ranges import RangeSet
 from tallow_cli.errors import PeerProtocolError
 
@@ -50,6 +51,13 @@ class StreamIntake:
             raise ValueError(f"held range {start}..{end}")
         self._received.add(start, end)
         self._largest_end = end
+
+    def excuse(self, start: int, end: int) -> list[tuple[int, int]]:
+        """This range will never come. Returns the parts of it that have not come already."""
+        gaps = self._received.gaps(start, end)
+        self._received.add(start, end)
+        self._largest_end = max(self._largest_end, end)
+        return gaps
 
     def end_untrusted(self, total: int) -> None:
         """The stream has `total` bytes. Raises PeerProtocolError if that cannot be."""
@@ -121,7 +129,7 @@ class StreamIntake:
 
 
 class FileLedger:
-    """Which files of the stream are whole on disk, which digests are known, which files are verified.
+    """Which files of the stream are whole on disk, which digests are known, which files are verified or withdrawn.
 
     `ends` are the offsets at which the files end; None: one file of unknown length.
     """
@@ -129,11 +137,15 @@ class FileLedger:
     def __init__(self, ends: Sequence[int] | None) -> None:
         self.written_bytes = 0
         self.verified = 0
+        self.dropped = 0
         self._total: int | None = None
         self._ends: array[int] | None = None
         self._missing = array("q")
-        self._announced = bytearray(1)  # per file: FileReady given (1), verified (2)
-        self._digests: list[bytes] = []
+        self._announced = bytearray(
+            1
+        )  # per file: FileReady or FileWithdrawn given (1), verified or dropped (2)
+        self._digests: list[bytes] = []  # emptied once given out, and in place of a withdrawn file's
+        self._withdrawn: dict[int, Why] = {}
         self._candidates: list[int] = []  # files that may have become ready since they were last asked about
         if ends is not None:
             self._ends = array("q", ends)
@@ -156,11 +168,12 @@ class FileLedger:
 
     @property
     def all_digests_known(self) -> bool:
+        """Every file has its digest, or is withdrawn: nothing more is to be told."""
         return len(self._digests) == self.count
 
     @property
-    def all_verified(self) -> bool:
-        return self.verified == self.count
+    def all_settled(self) -> bool:
+        return self.verified + self.dropped == self.count
 
     def end(self, total: int) -> None:
         """The length of a file of unknown length."""
@@ -191,16 +204,32 @@ class FileLedger:
         self._digests += digests
         self._candidates += range(first, first + len(digests))
 
-    def newly_ready(self) -> list[tuple[int, bytes]]:
-        """(index, digest) of files that are now whole and have their digest; each once."""
+    def withdrawn_untrusted(self, index: int, size: int, why: Why) -> tuple[int, int]:
+        """Of this file only the first `size` bytes come. Returns the range that does not.
+
+        Raises PeerProtocolError for a file whose turn it is not, or that has no such size.
+        """
+        if self._ends is None or index != len(self._digests) or index >= self.count:
+            raise PeerProtocolError("a file withdrawn out of order, or that was not offered")
+        start, end = self._ends[index - 1] if index else 0, self._ends[index]
+        if size > end - start:
+            raise PeerProtocolError("more bytes of a withdrawn file than it was offered with")
+        self._digests.append(b"")
+        self._withdrawn[index] = why
+        self._candidates.append(index)
+        return start + size, end
+
+    def newly_ready(self) -> list[tuple[int, bytes | Why]]:
+        """(index, digest) of files that are now whole and have their digest, (index, why) of withdrawn ones of which
+        all is written that comes; each once."""
         if not self._candidates:
             return []
         candidates, self._candidates = sorted(self._candidates), []
-        ready = []
+        ready: list[tuple[int, bytes | Why]] = []
         for index in candidates:
             if index < len(self._digests) and not self._announced[index] and self._is_whole(index):
                 self._announced[index] = 1
-                ready.append((index, self._digests[index]))
+                ready.append((index, self._withdrawn.get(index) or self._digests[index]))
                 self._digests[index] = b""
         return ready
 
@@ -208,7 +237,18 @@ class FileLedger:
         return self.all_written if self._ends is None else self._missing[index] == 0
 
     def file_verified(self, index: int) -> None:
-        if not 0 <= index < self.count or self._announced[index] != 1:
-            raise ValueError(f"file {index} was not ready, or is verified already")
-        self._announced[index] = 2
+        if index in self._withdrawn:
+            raise ValueError(f"file {index} was withdrawn")
+        self._settle(index)
         self.verified += 1
+
+    def file_dropped(self, index: int) -> None:
+        if index not in self._withdrawn:
+            raise ValueError(f"file {index} was not withdrawn")
+        self._settle(index)
+        self.dropped += 1
+
+    def _settle(self, index: int) -> None:
+        if not 0 <= index < self.count or self._announced[index] != 1:
+            raise ValueError(f"file {index} was not ready, or is settled already")
+        self._announced[index] = 2

@@ -16,10 +16,12 @@ virtual ones) owns those and runs this loop, from ONE thread or task:
      wait in the local stack (`bufferedAmount`). Call it for every data channel after handing packets over and
      whenever the shell wakes, a timeout included: round-trip and loss timers then start when a message leaves,
      not when it is queued, and what waits is held to a tenth of a second. A shell that cannot know says 0.
-   * sender: `chunk_read(now, offset, data)` for every range `next_read` gave, `digests(now, first, digests)`
-     as files have been read; receiver: `accept`/`refuse` after `OfferArrived`, `written(now, offset, size)`
-     for every range `writes` gave, `file_verified(now, index)` for every `FileReady`; after `Reported`, and if it can
-     tell, `report_delivered(now)` once the peer's transport has acknowledged all of the control channel.
+   * sender: `offer` after `PeerReady`, `chunk_read(now, offset, data)` for every range `next_read` gave,
+     `digests(now, first, digests)` as files have been read and `withdraw` for a file that cannot be; receiver:
+     `accept`/`refuse` after `OfferArrived`, `written(now, offset, size)` for every range `writes` gave,
+     `file_verified(now, index)` for every `FileReady` and `file_dropped(now, index)` for every `FileWithdrawn`; after
+     `Reported`, and if it can tell, `report_delivered(now)` once the peer's transport has acknowledged all of the
+     control channel.
    * `connection_lost(now, reason)`  what carries the channels has ended. The reason is for people.
    * `handle_timeout(now)`  the time `next_timeout()` named has come. Early or late calls are harmless: where a call
      comes late because the process did not run, the peer gets the time back.
@@ -52,6 +54,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from tallow_cli.core.messages import Why
+from tallow_cli.core.name_rules import NameRules
 from tallow_cli.errors import TallowError
 
 CONTROL_CHANNEL = 0  # data channels are 1, 2, …
@@ -103,6 +107,13 @@ class OfferArrived:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerReady:
+    """Sender: the peer waits for the offer, whose names have to keep `names` (untrusted): `offer` it."""
+
+    names: NameRules
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """Sender: the peer agreed; reading begins. `held_bytes` of the stream it has already."""
 
@@ -121,6 +132,14 @@ class FileReady:
 class Reported:
     """Receiver: every file is verified and published, so the transfer has succeeded whatever comes. The sender is
     being told: keep the connection until `Finished`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileWithdrawn:
+    """Receiver: this file does not come, and all that will ever come of it is written. Drop it, `file_dropped`."""
+
+    index: int
+    why: Why
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,19 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from tallow_cli.core.names import EntryKind, check_manifest_names
+from tallow_cli.core.name_rules import POSIX, NameRules
+from tallow_cli.core.names import EntryKind, ForbiddenName, NameChecker, name_bytes
 from tallow_cli.errors import PeerProtocolError
 
 __all__ = [
     "MAX_ENTRIES",
+    "MAX_HOLES",
     "MAX_MANIFEST_BYTES",
     "MAX_TEXT_BYTES",
     "MAX_TOTAL_BYTES",
@@ -29,42 +32,126 @@ __all__ = [
     "EntryKind",
     "FileSlice",
     "FileSpan",
+    "LeftOut",
     "Manifest",
     "ManifestKind",
+    "WhyLeftOut",
     "decode_manifest_untrusted",
     "encode_manifest",
+    "encoded_entry_bytes",
 ]
 
-MAX_ENTRIES: Final = 100_000  # a consent list nobody reads any more; 32 MiB of names; seconds to create
-MAX_MANIFEST_BYTES: Final = 32 * 1024 * 1024  # MAX_ENTRIES at some 300 bytes each
-MAX_TOTAL_BYTES: Final = 2**62  # offsets travel in 64 bits; sums of them stay below 2^63
+# More than anybody's tree that is not a store of objects; some 250 MiB to remember at either end, 5 s to check.
+MAX_ENTRIES: Final = 1_000_000
+MAX_MANIFEST_BYTES: Final = (
+    128 * 1024 * 1024
+)  # MAX_ENTRIES at some 130 bytes each; ssh and rsync keep no such bound
+MAX_TOTAL_BYTES: Final = (
+    2**62
+)  # two of them still add up to less than an offset's 2^63 (docs/spec/transfer.md)
 MAX_TEXT_BYTES: Final = 1024 * 1024  # --text is held in memory and shown on a terminal
 MAX_ABS_MTIME_NS: Final = 2**62  # 1823 to 2116; beyond, file systems clamp or fail
 PERMISSION_BITS: Final = 0o777  # setuid, setgid and sticky are never granted to a peer
+MAX_HOLES: Final = 65_536  # of all files together; each costs both ends some hundred bytes
 
 ManifestKind = Literal["files", "text", "stream"]
+_Bytes = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOTAL_BYTES)]
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class WhyLeftOut(StrEnum):
+    """Why something the user named, or that lies in it, is not in the offer."""
+
+    EXCLUDED = "excluded"  # the user said so
+    SPECIAL = "special"  # devices, pipes, sockets: they have no contents
+    LINK = "link"  # a symbolic link that leads out of what is sent
+    UNREADABLE = "unreadable"  # it cannot be read here
+    NAME = "name"  # it cannot have its name at the receiver
+    VANISHED = "vanished"  # it was there when the code was shown, and is gone
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether the user will miss it: whoever excluded it, or sends a directory with a socket in it, does not."""
+        return self in (WhyLeftOut.UNREADABLE, WhyLeftOut.NAME, WhyLeftOut.VANISHED)
+
+
+class LeftOut(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """How many the sender left out for one reason. Their names are its own business."""
+
+    why: WhyLeftOut
+    count: Annotated[int, msgspec.Meta(ge=1, le=MAX_TOTAL_BYTES)]
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """One file, directory or symbolic link. `path` is untrusted until core.names has made a SafePath of
     it.
+
+    Bytes of `path` and `target` that are no UTF-8 are lone surrogates (PEP 383).
     """
 
     path: Annotated[str, msgspec.Meta(min_length=1)]
     kind: EntryKind
-    size: Annotated[int, msgspec.Meta(ge=0, le=MAX_TOTAL_BYTES)] = 0  # bytes; 0 unless a FILE
+    size: _Bytes = 0  # bytes; 0 unless a FILE
     mode: Annotated[int, msgspec.Meta(ge=0, le=0o7777)] = 0o644  # only PERMISSION_BITS are ever applied
     mtime_ns: Annotated[int, msgspec.Meta(ge=-MAX_ABS_MTIME_NS, le=MAX_ABS_MTIME_NS)] = (
         0  # since the Unix epoch
     )
     target: str | None = None  # of a SYMLINK, relative
+    holes: tuple[
+        tuple[_Bytes, _Bytes], ...
+    ] = ()  # of a FILE: half-open ranges without data, ascending, apart
+
+    @property
+    def data_bytes(self) -> int:
+        """What of a FILE is in the stream: all but its holes."""
+        return self.size - sum(end - start for start, end in self.holes) if self.holes else self.size
+
+
+class _WireEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """An Entry whose names may be bytes, as one that are no UTF-8 travel."""
+
+    path: Any  # str or bytes: msgspec has no union of the two
+    kind: EntryKind
+    size: _Bytes = 0
+    mode: Annotated[int, msgspec.Meta(ge=0, le=0o7777)] = 0o644
+    mtime_ns: Annotated[int, msgspec.Meta(ge=-MAX_ABS_MTIME_NS, le=MAX_ABS_MTIME_NS)] = 0
+    target: Any = None
+    holes: tuple[tuple[_Bytes, _Bytes], ...] = ()
+
+    def entry_untrusted(self) -> Entry:
+        """Raises ValidationError."""
+        target = None if self.target is None else _text(self.target)
+        return Entry(_text(self.path), self.kind, self.size, self.mode, self.mtime_ns, target, self.holes)
+
+
+def _text(name: object) -> str:
+    if isinstance(name, bytes):
+        text = name.decode("utf-8", "surrogateescape")
+        if _is_utf8(text):
+            raise msgspec.ValidationError("a name as bytes that is UTF-8")
+        return text
+    if isinstance(name, str) and name:
+        return name
+    raise msgspec.ValidationError("a name that is neither text nor bytes, or is empty")
+
+
+def _wire(name: str) -> str | bytes:
+    """Raises UnicodeEncodeError for surrogates that are no bytes: no such name comes from a disk."""
+    return name if _is_utf8(name) else name.encode("utf-8", "surrogateescape")
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
 class FileSpan:
     """Where one FILE lies in the stream: [start, start + size). `index` counts FILE entries only, in order.
 
-    The one file of a stream of unknown length spans MAX_TOTAL_BYTES.
+    `size` is what is in the stream: holes are not. The one file of a stream of unknown length spans MAX_TOTAL_BYTES.
     """
 
     index: int
@@ -89,17 +176,25 @@ class FileSlice(NamedTuple):
 class Manifest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
     """The offer. The payload of the transfer is the contents of all FILE entries in this order, end to end.
 
+    `left_out` says what the sender did not offer, each reason once.
+
     kind "files": any entries. "text": one FILE entry of at most MAX_TEXT_BYTES, UTF-8, meant for the screen.
     "stream": one FILE entry whose size is 0 here and known only when the stream ends.
     """
 
     kind: ManifestKind
     entries: Annotated[tuple[Entry, ...], msgspec.Meta(min_length=1, max_length=MAX_ENTRIES)]
+    left_out: Annotated[tuple[LeftOut, ...], msgspec.Meta(max_length=len(WhyLeftOut))] = ()
 
     @cached_property
     def total_bytes(self) -> int | None:
-        """Length of the payload; None for a stream of unknown length."""
-        return None if self.kind == "stream" else sum(entry.size for entry in self.entries)
+        """Length of the payload, which has no holes; None for a stream of unknown length."""
+        return None if self.kind == "stream" else sum(entry.data_bytes for entry in self.entries)
+
+    @cached_property
+    def missed(self) -> int:
+        """How many things are left out that the sender's user may miss."""
+        return sum(group.count for group in self.left_out if group.why.is_missed)
 
     @cached_property
     def file_spans(self) -> tuple[FileSpan, ...]:
@@ -108,7 +203,7 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
         start = 0
         for entry_index, entry in enumerate(self.entries):
             if entry.kind is EntryKind.FILE:
-                size = MAX_TOTAL_BYTES if self.kind == "stream" else entry.size
+                size = MAX_TOTAL_BYTES if self.kind == "stream" else entry.data_bytes
                 spans.append(FileSpan(len(spans), entry_index, entry, start, size))
                 start += size
         return tuple(spans)
@@ -131,47 +226,109 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
             index += 1
 
 
+class _WireManifest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    kind: ManifestKind
+    entries: Annotated[tuple[_WireEntry, ...], msgspec.Meta(min_length=1, max_length=MAX_ENTRIES)]
+    left_out: Annotated[tuple[LeftOut, ...], msgspec.Meta(max_length=len(WhyLeftOut))] = ()
+
+
 _DECODER: Final = msgspec.msgpack.Decoder(Manifest)
+_WIRE_DECODER: Final = msgspec.msgpack.Decoder(_WireManifest)
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """The wire form. Raises nothing: keeping the limits is the business of whoever built the manifest."""
-    return _ENCODER.encode(manifest)
+    """The wire form. Keeping the limits is the business of whoever built the manifest."""
+    try:
+        return _ENCODER.encode(manifest)
+    except UnicodeEncodeError:  # a name that is no UTF-8; most trees have none
+        entries = tuple(
+            _WireEntry(
+                _wire(entry.path),
+                entry.kind,
+                entry.size,
+                entry.mode,
+                entry.mtime_ns,
+                None if entry.target is None else _wire(entry.target),
+                entry.holes,
+            )
+            for entry in manifest.entries
+        )
+        return _ENCODER.encode(_WireManifest(manifest.kind, entries, manifest.left_out))
 
 
-def decode_manifest_untrusted(data: bytes) -> Manifest:
-    """Decode and validate an offer whole: types, counts, sizes, then every name rule.
+def encoded_entry_bytes(entry: Entry) -> int:
+    """What `entry` adds to the wire form, or a little more."""
+    names = name_bytes(entry.path) + (0 if entry.target is None else name_bytes(entry.target))
+    return names + _ENTRY_OVERHEAD_BYTES + _HOLE_BYTES * len(entry.holes)
+
+
+# One header of the array, two of strings, "directory", size, mode and time at 9 bytes each, nil or an array's header.
+_ENTRY_OVERHEAD_BYTES: Final = 56
+_HOLE_BYTES: Final = 19
+
+
+def decode_manifest_untrusted(data: bytes, rules: NameRules = POSIX) -> Manifest:
+    """Decode and validate an offer whole: types, counts, sizes, then every name rule, those of `rules` among them.
 
     Raises PeerProtocolError saying which rule was broken. The caller need not check the manifest again, but
-    must obtain paths for the disk from `core.names.check_manifest_names`.
+    must obtain paths for the disk from `core.names.check_manifest_names`. May take seconds: not on an event loop.
     """
     if len(data) > MAX_MANIFEST_BYTES:
         raise PeerProtocolError(f"an offer of {len(data):,} bytes; {MAX_MANIFEST_BYTES:,} is the most")
-    try:
-        manifest = _DECODER.decode(data)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as problem:
-        raise PeerProtocolError(f"a malformed offer: {problem}") from None
+    manifest = _decode(data)
     _check_shape(manifest)
-    check_manifest_names(manifest)
+    checker = NameChecker(rules)
+    try:
+        for entry in manifest.entries:
+            checker.check(entry)
+    except ForbiddenName as broken:
+        raise PeerProtocolError(f"a file name it offers is not allowed, {broken}") from None
     return manifest
 
 
+def _decode(data: bytes) -> Manifest:
+    try:
+        try:
+            return _DECODER.decode(data)
+        except msgspec.ValidationError:  # a name that is no UTF-8, or a malformed offer
+            wire = _WIRE_DECODER.decode(data)
+            entries = tuple(entry.entry_untrusted() for entry in wire.entries)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as problem:
+        raise PeerProtocolError(f"a malformed offer: {problem}") from None
+    return Manifest(wire.kind, entries, wire.left_out)
+
+
 def _check_shape(manifest: Manifest) -> None:
-    total = 0
+    total = holes = 0
     for entry in manifest.entries:
-        if entry.kind is not EntryKind.FILE and entry.size:
+        if entry.kind is not EntryKind.FILE and (entry.size or entry.holes):
             raise PeerProtocolError(f"a {entry.kind.value} with a size: {entry.path[:120]!a}")
         if (entry.target is not None) != (entry.kind is EntryKind.SYMLINK):
             raise PeerProtocolError(f"a link target where none belongs, or none: {entry.path[:120]!a}")
         total += entry.size
+        holes += len(entry.holes)
+        if entry.holes:
+            _check_holes(entry)
     if total > MAX_TOTAL_BYTES:
         raise PeerProtocolError(f"an offer of {total:,} bytes in all; {MAX_TOTAL_BYTES:,} is the most")
+    if holes > MAX_HOLES:
+        raise PeerProtocolError(f"an offer with {holes:,} holes in its files; {MAX_HOLES:,} are the most")
+    if len({group.why for group in manifest.left_out}) != len(manifest.left_out):
+        raise PeerProtocolError("a reason to leave something out that is given twice")
     if manifest.kind == "files":
         return
-    if len(manifest.entries) != 1 or manifest.entries[0].kind is not EntryKind.FILE:
+    if len(manifest.entries) != 1 or manifest.entries[0].kind is not EntryKind.FILE or holes:
         raise PeerProtocolError(f"an offer of kind {manifest.kind} that is not exactly one file")
     if manifest.kind == "text" and total > MAX_TEXT_BYTES:
         raise PeerProtocolError(f"a text of {total:,} bytes; {MAX_TEXT_BYTES:,} is the most")
     if manifest.kind == "stream" and total:
         raise PeerProtocolError("a stream of unknown length with a size")
+
+
+def _check_holes(entry: Entry) -> None:
+    previous = -1
+    for start, end in entry.holes:
+        if not previous < start < end <= entry.size:
+            raise PeerProtocolError(f"holes out of order or beyond the end: {entry.path[:120]!a}")
+        previous = end

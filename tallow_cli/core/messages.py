@@ -7,16 +7,18 @@ together again. Everything decoded here is an untrusted peer's word: PeerProtoco
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Annotated
 
 import msgspec
 
 from tallow_cli.core.frames import MAX_OFFSET
+from tallow_cli.core.manifest import MAX_MANIFEST_BYTES
+from tallow_cli.core.name_rules import NameRules
 from tallow_cli.errors import PeerProtocolError
 
 PROTOCOL_VERSION = 1
 DIGEST_BYTES = 32  # BLAKE3
-MAX_MANIFEST_BYTES = 32 * 1024 * 1024  # about 300,000 files with long names; ssh and rsync keep no such bound
 MAX_CONTROL_BYTES = MAX_MANIFEST_BYTES + 1024  # the manifest is the largest thing said
 MAX_LATER_BYTES = 64 * 1024  # of a message after the Offer: Digests are the largest
 MAX_ANSWER_BYTES = 2 * 1024 * 1024  # of a message from the receiver: an Accept with all its held ranges
@@ -34,6 +36,21 @@ _Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGE
 
 class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
     pass
+
+
+class Why(StrEnum):
+    """Why a file that was offered does not come after all."""
+
+    VANISHED = "vanished"
+    UNREADABLE = "unreadable"
+    CHANGED = "changed"  # rewritten, cut short, or another file took its place while it was read
+
+
+class Ready(_Message, frozen=True, tag="ready"):
+    """Receiver, first of all: offer me something. Where it would go, names have to keep these rules."""
+
+    version: int
+    names: NameRules
 
 
 class Offer(_Message, frozen=True, tag="offer"):
@@ -66,6 +83,15 @@ class Digests(_Message, frozen=True, tag="digests"):
     digests: Annotated[tuple[_Digest, ...], msgspec.Meta(min_length=1, max_length=MAX_DIGESTS)]
 
 
+class Withdraw(_Message, frozen=True, tag="withdraw"):
+    """Sender: the file `index` does not come, in place of its digest. Its first `size` bytes in the stream are sent all
+    the same, for whatever they are; the rest never will be."""
+
+    index: _Count
+    size: _Count
+    why: Why
+
+
 class StreamEnd(_Message, frozen=True, tag="stream-end"):
     """Sender: the stream of unknown length has this many bytes."""
 
@@ -81,7 +107,10 @@ class PathReport(_Message, frozen=True, tag="path-report"):
 
 
 class Complete(_Message, frozen=True, tag="complete"):
-    """Receiver: every file is verified, synced and under its name."""
+    """Receiver: every file that was not withdrawn is verified, synced and under its name.
+
+    `total` is the length of the stream, `files` counts those files.
+    """
 
     total: _Count
     files: _Count
@@ -102,7 +131,20 @@ class Cancel(_Message, frozen=True, tag="cancel"):
     """Either: my user stopped it."""
 
 
-ControlMessage = Offer | Accept | Refuse | Digests | StreamEnd | PathReport | Complete | Bye | Failed | Cancel
+ControlMessage = (
+    Ready
+    | Offer
+    | Accept
+    | Refuse
+    | Digests
+    | Withdraw
+    | StreamEnd
+    | PathReport
+    | Complete
+    | Bye
+    | Failed
+    | Cancel
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[ControlMessage] = msgspec.msgpack.Decoder(ControlMessage)

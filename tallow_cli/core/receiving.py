@@ -1,7 +1,7 @@
 """The receiver of a transfer, as a state machine. The driver contract stands in driving.py.
 
     WAITING_OFFER ──Offer──▶ OFFERED ──accept()──▶ RECEIVING ──every byte written──▶ VERIFYING
-                                │ refuse()                                               │ every file verified
+    (Ready is sent)             │ refuse()                                               │ all verified or dropped
                                 ▼                                                        ▼ (Complete is sent)
                              FAILED ◀── Cancel, Failed, broken protocol, silence     REPORTED ──Bye──▶ DONE
 
@@ -22,6 +22,7 @@ from tallow_cli.core.driving import (
     ChannelCounters,
     ChannelState,
     FileReady,
+    FileWithdrawn,
     Finished,
     OfferArrived,
     OutgoingPacket,
@@ -31,10 +32,10 @@ from tallow_cli.core.driving import (
 from tallow_cli.core.endpoint import PACKETS_BUDGET_BYTES, TransferEndpoint
 from tallow_cli.core.flow import ReceiveWindow
 from tallow_cli.core.frames import Data, Floor, Frame, Ping, encode_credit
+from tallow_cli.core.manifest import MAX_MANIFEST_BYTES
 from tallow_cli.core.messages import (
     MAX_HELD_RANGES,
     MAX_LATER_BYTES,
-    MAX_MANIFEST_BYTES,
     PROTOCOL_VERSION,
     Accept,
     Bye,
@@ -43,10 +44,14 @@ from tallow_cli.core.messages import (
     Digests,
     Offer,
     PathReport,
+    Ready,
     Refuse,
     StreamEnd,
+    Why,
+    Withdraw,
     bounded_sentence,
 )
+from tallow_cli.core.name_rules import POSIX, NameRules
 from tallow_cli.errors import PeerProtocolError, TallowError
 
 
@@ -63,8 +68,8 @@ class ReceiveState(Enum):
 # What the sender may say in which state; everything else breaks the protocol.
 _EXPECTED: dict[ReceiveState, tuple[type, ...]] = {
     ReceiveState.WAITING_OFFER: (Offer,),
-    ReceiveState.RECEIVING: (Digests, StreamEnd, PathReport),
-    ReceiveState.VERIFYING: (Digests, PathReport),
+    ReceiveState.RECEIVING: (Digests, Withdraw, StreamEnd, PathReport),
+    ReceiveState.VERIFYING: (Digests, Withdraw, PathReport),
     ReceiveState.REPORTED: (Bye, PathReport),  # a report may be on its way while we complete
 }
 _ACCEPTED = (ReceiveState.RECEIVING, ReceiveState.VERIFYING, ReceiveState.REPORTED)
@@ -76,11 +81,12 @@ class ReceiveOptions:
     max_message_bytes: int = 262_144  # the peer's negotiated maximum for one DataChannel message
     window_bytes: int = 32 * 1024 * 1024  # bound of data received and not yet written
     max_manifest_bytes: int = MAX_MANIFEST_BYTES
+    names: NameRules = POSIX  # what names have to keep where it goes; the sender is told
     idle_timeout_s: float = 60.0  # silence of the peer after which it is gone
     bye_timeout_s: float = 5.0  # how long to wait for the sender's goodbye once it has our report
 
 
-class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Reported | Finished]):
+class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | FileWithdrawn | Reported | Finished]):
     """Receives one manifest and one byte stream over `channels` data channels and a control channel."""
 
     def __init__(self, *, channels: int, now: float, options: ReceiveOptions | None = None) -> None:
@@ -103,6 +109,7 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Reported | Fini
         self._first_data_at: float | None = None
         self._path_report: PathReport | None = None
         self._bye_deadline: float | None = None
+        self._control.send(Ready(PROTOCOL_VERSION, options.names))
 
     # For people -----------------------------------------------------------------------------------------------
 
@@ -211,6 +218,13 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Reported | Fini
         self._files.file_verified(index)
         self._advance(now)
 
+    def file_dropped(self, now: float, index: int) -> None:
+        """The file of a `FileWithdrawn` was dropped."""
+        if self._over:
+            return
+        self._files.file_dropped(index)
+        self._advance(now)
+
     # The network ----------------------------------------------------------------------------------------------
 
     def report_delivered(self, now: float) -> None:
@@ -302,6 +316,8 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Reported | Fini
         elif isinstance(message, Digests):
             self._files.digests_untrusted(message.first, message.digests)
             self._advance(now)
+        elif isinstance(message, Withdraw):
+            self._on_withdraw(now, message)
         elif isinstance(message, StreamEnd):
             self._intake.end_untrusted(message.total)
             self._files.end(message.total)
@@ -310,6 +326,12 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Reported | Fini
             self._path_report = message
         elif isinstance(message, Bye):
             self._finish()
+
+    def _on_withdraw(self, now: float, message: Withdraw) -> None:
+        start, end = self._files.withdrawn_untrusted(message.index, message.size, message.why)
+        for gap_start, gap_end in self._intake.excuse(start, end):
+            self._files.written(gap_start, gap_end - gap_start)
+        self._advance(now)
 
     def _on_packet(self, now: float, channel: int, number: int, frames: list[Frame], size: int) -> None:
         super()._on_packet(now, channel, number, frames, size)
@@ -345,16 +367,19 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | Reported | Fini
     def _advance(self, now: float) -> None:
         """Moves on as far as what is written and verified allows."""
         for index, digest in self._files.newly_ready():
-            self._events.append(FileReady(index, digest))
+            if isinstance(digest, Why):
+                self._events.append(FileWithdrawn(index, digest))
+            else:
+                self._events.append(FileReady(index, digest))
         if self._state is ReceiveState.RECEIVING and self._files.all_written:
             self._state = ReceiveState.VERIFYING
-        if self._state is ReceiveState.VERIFYING and self._files.all_verified:
+        if self._state is ReceiveState.VERIFYING and self._files.all_settled:
             self._state = ReceiveState.REPORTED
             self._events.append(Reported())
             if self._parted:
                 self._finish()
             else:
-                self._control.send(Complete(self._files.written_bytes, self._files.count))
+                self._control.send(Complete(self._files.written_bytes, self._files.verified))
 
     def _finish(self) -> None:
         self._state = ReceiveState.DONE

@@ -142,6 +142,16 @@ class SendBuffer:
             self._read_position += size
         return ReadRequest(position, size)
 
+    def give_up(self, start: int, end: int) -> int:
+        """Of `[start, end)` read no more than was asked for by now. Returns how many of its first bytes that is."""
+        stop = min(max(self._read_position, start), end)
+        if self.total_bytes is None or end > self.total_bytes:
+            raise ValueError(f"bytes {start} to {end} of a stream of {self.total_bytes}")
+        self._held.add(stop, end)
+        self._acked.add(stop, end)
+        self._read_position = self._held.covered_until(self._read_position)
+        return stop - start
+
     def chunk_read(self, offset: int, data: bytes) -> None:
         size = self._reads.get(offset)
         if size is None or len(data) > size:

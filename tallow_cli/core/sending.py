@@ -1,8 +1,10 @@
 """The sender of a transfer, as a state machine. The driver contract stands in driving.py.
 
-    OFFERING ──Accept──▶ SENDING ──all acknowledged, all digests sent──▶ COMPLETING ──Complete──▶ DONE
-        │ Refuse            └──────────────────── Complete ─────────────────────────────────────────▲
-        └──▶ FAILED ◀── Cancel, Failed, broken protocol, silence, no channel left (from any but DONE)
+    WAITING ──Ready──▶ READY ──offer()──▶ OFFERING ──Accept──▶ SENDING ──all acknowledged, all settled──▶ COMPLETING
+                                             │ Refuse             └───────── Complete ──────▶ DONE ◀── Complete ┘
+                                             └──▶ FAILED ◀── Cancel, Failed, broken protocol, silence, no channel left
+
+A file that cannot be read to its end is withdrawn in place of its digest: the rest of the stream goes on.
 
 A Complete may overtake the last ACKs; it is true once every byte was sent and every digest with it.
 """
@@ -20,15 +22,16 @@ from tallow_cli.core.driving import (
     ChunkSizer,
     Finished,
     OutgoingPacket,
+    PeerReady,
     ReadRequest,
     SendFigures,
 )
 from tallow_cli.core.endpoint import PACKETS_BUDGET_BYTES, TransferEndpoint
 from tallow_cli.core.frames import Ack, Credit, Frame
+from tallow_cli.core.manifest import MAX_MANIFEST_BYTES
 from tallow_cli.core.messages import (
     MAX_ANSWER_BYTES,
     MAX_DIGESTS,
-    MAX_MANIFEST_BYTES,
     PROTOCOL_VERSION,
     Accept,
     Bye,
@@ -37,8 +40,11 @@ from tallow_cli.core.messages import (
     Digests,
     Offer,
     PathReport,
+    Ready,
     Refuse,
     StreamEnd,
+    Why,
+    Withdraw,
 )
 from tallow_cli.core.sendbuffer import SendBuffer
 from tallow_cli.core.transmission import Transmission
@@ -56,6 +62,8 @@ MIN_READ_AHEAD_CHUNKS = 2  # one to send, one being read
 
 
 class SendState(Enum):
+    WAITING = "waiting"
+    READY = "ready"  # the receiver is; the shell shall offer
     OFFERING = "offering"
     SENDING = "sending"
     COMPLETING = "completing"
@@ -65,6 +73,7 @@ class SendState(Enum):
 
 # What the receiver may say in which state; everything else breaks the protocol.
 _EXPECTED: dict[SendState, tuple[type, ...]] = {
+    SendState.WAITING: (Ready,),
     SendState.OFFERING: (Accept, Refuse),
     SendState.SENDING: (Complete,),
     SendState.COMPLETING: (Complete,),
@@ -85,27 +94,21 @@ class SendOptions:
     idle_timeout_s: float = 60.0  # silence of the peer after which it is gone
 
 
-class SendMachine(TransferEndpoint[Accepted | Finished]):
+class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
     """Sends one manifest and one byte stream over `channels` data channels and a control channel.
 
-    `manifest` is opaque; `total_bytes` is None for a stream of unknown length; `file_count` digests will be
-    given by `digests`, in order. `chunk_sizer` is asked for the size of each next chunk.
+    `chunk_sizer` is asked for the size of each next chunk.
     """
 
     def __init__(
         self,
-        manifest: bytes,
         *,
-        total_bytes: int | None,
-        file_count: int,
         channels: int,
         chunk_sizer: ChunkSizer,
         now: float,
         options: SendOptions | None = None,
     ) -> None:
         self._options = options = options or SendOptions()
-        if len(manifest) > MAX_MANIFEST_BYTES:
-            raise ValueError(f"a manifest of {len(manifest)} bytes")
         super().__init__(
             channels=channels,
             now=now,
@@ -114,12 +117,13 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
             idle_timeout_s=options.idle_timeout_s,
             assembly_limit_bytes=MAX_ANSWER_BYTES,
         )
-        self._state = SendState.OFFERING
-        self._file_count = file_count
-        self._held_bytes = 0  # what the receiver had beforehand
-        self._digests_sent = 0
+        self._state = SendState.WAITING
+        self._file_count = 0
+        self._held_bytes = 0  # what the receiver had beforehand, or will never get
+        self._settled = 0  # files whose digest was sent or that were withdrawn, from the first
+        self._withdrawn = 0
         self._chunk_sizer = chunk_sizer
-        self._buffer = SendBuffer(total_bytes, options.memory_bytes)
+        self._buffer = SendBuffer(None, options.memory_bytes)
         self._way = Transmission(
             self._buffer,
             channels=channels,
@@ -132,7 +136,6 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
             memory_bytes=options.memory_bytes,
             limit_bytes_per_s=options.limit_bytes_per_s,
         )
-        self._control.send(Offer(PROTOCOL_VERSION, manifest))
 
     # For people -----------------------------------------------------------------------------------------------
 
@@ -176,6 +179,25 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
             return self._buffer.total_bytes or 0
         return min(acked_bytes, self._held_bytes + self._way.credit.regained)
 
+    # The offer ------------------------------------------------------------------------------------------------
+
+    def offer(self, now: float, manifest: bytes, *, total_bytes: int | None, file_count: int) -> None:
+        """Answer `PeerReady`. After a `Failed` it does nothing.
+
+        `manifest` is opaque; `total_bytes` is None for a stream of unknown length; `file_count` files will be settled
+        by `digests` and `withdraw`, in order. Raises ValueError in any state but READY.
+        """
+        if self._over:
+            return
+        if self._state is not SendState.READY:
+            raise ValueError("nobody is ready for an offer, or it was made")
+        if len(manifest) > MAX_MANIFEST_BYTES:
+            raise ValueError(f"a manifest of {len(manifest)} bytes")
+        self._state = SendState.OFFERING
+        self._file_count = file_count
+        self._buffer.total_bytes = total_bytes
+        self._control.send(Offer(PROTOCOL_VERSION, manifest))
+
     # Reading and digests --------------------------------------------------------------------------------------
 
     def next_read(self, now: float) -> ReadRequest | None:
@@ -208,14 +230,34 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
         """BLAKE3 digests (32 bytes each) of the files `first`, `first + 1`, …; in order, each file once."""
         if self._over:
             return
-        if first != self._digests_sent or first + len(digests) > self._file_count:
-            raise ValueError(f"digests of the files from {first}, after {self._digests_sent} were given")
-        if self._state is SendState.OFFERING:
-            raise ValueError("digests before the offer was accepted")
+        self._check_settling(first, len(digests))
         for start in range(0, len(digests), MAX_DIGESTS):
             self._control.send(Digests(first + start, tuple(digests[start : start + MAX_DIGESTS])))
-        self._digests_sent += len(digests)
+        self._settled += len(digests)
         self._consider_completing()
+
+    def withdraw(self, now: float, index: int, start: int, end: int, why: Why) -> None:
+        """The file `index`, which is [start, end) of the stream, will not come: the receiver shall drop it.
+
+        Takes its digest's place in the order. Of its range nothing more is asked for; what `next_read` has given
+        already the shell answers as ever, with whatever bytes it likes.
+        """
+        if self._over:
+            return
+        self._check_settling(index, 1)
+        sent_bytes = self._buffer.give_up(start, end)
+        self._held_bytes += end - start - sent_bytes
+        self._control.send(Withdraw(index, sent_bytes, why))
+        self._settled += 1
+        self._withdrawn += 1
+        self._consider_completing()
+
+    def _check_settling(self, first: int, count: int) -> None:
+        """Raises ValueError unless these files are the next ones."""
+        if first != self._settled or first + count > self._file_count:
+            raise ValueError(f"files from {first} are settled, after {self._settled} were")
+        if self._state not in (SendState.SENDING, SendState.COMPLETING):
+            raise ValueError("a file is settled before the offer was accepted")
 
     # The network ----------------------------------------------------------------------------------------------
 
@@ -288,7 +330,12 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
     def _on_message(self, now: float, message: ControlMessage) -> None:
         if not isinstance(message, _EXPECTED.get(self._state, ())):
             raise PeerProtocolError(f"{type(message).__name__} while {self._state.value}")
-        if isinstance(message, Accept):
+        if isinstance(message, Ready):
+            if message.version != PROTOCOL_VERSION:
+                raise PeerProtocolError(f"transfer protocol version {message.version}")
+            self._state = SendState.READY
+            self._events.append(PeerReady(message.names))
+        elif isinstance(message, Accept):
             self._buffer.hold_untrusted(message.held)
             self._held_bytes = self._buffer.acked_bytes
             self._way.credit.granted(message.credit)
@@ -301,9 +348,9 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
             self._on_complete(message)
 
     def _on_complete(self, message: Complete) -> None:
-        if not self._buffer.all_sent_once or self._digests_sent < self._file_count:
+        if not self._buffer.all_sent_once or self._settled < self._file_count:
             raise PeerProtocolError("a report of completion before everything was sent")
-        if message.total != self._buffer.total_bytes or message.files != self._file_count:
+        if message.total != self._buffer.total_bytes or message.files != self._file_count - self._withdrawn:
             raise PeerProtocolError("a report of completion with other totals")
         self._way.settle()
         self._state = SendState.DONE
@@ -311,7 +358,7 @@ class SendMachine(TransferEndpoint[Accepted | Finished]):
         self._events.append(Finished())
 
     def _consider_completing(self) -> None:
-        done = self._buffer.all_acked and self._digests_sent == self._file_count
+        done = self._buffer.all_acked and self._settled == self._file_count
         if self._state is SendState.SENDING and done:
             self._state = SendState.COMPLETING
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from tallow_cli.core.benchmark import BenchmarkSnapshot
+from tallow_cli.core.manifest import WhyLeftOut
+from tallow_cli.core.messages import Why
 from tallow_cli.errors import TallowError
 from tallow_cli.net.channels import ChannelStats
 
@@ -60,6 +62,29 @@ class Connected:
     notes: tuple[str, ...] = ()  # fall-backs taken, for --verbose
 
 
+# What of `LeftOutItem.why` a user may miss.
+MISSED: Final = frozenset({why.value for why in WhyLeftOut if why.is_missed} | {why.value for why in Why})
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOutItem:
+    """`why` is a name for scripts: excluded, special, link, unreadable, name, vanished, changed."""
+
+    path: str
+    why: str
+    reason: str  # in words, to stand behind "because"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Things that do not arrive. On the sender, all that was named and is not offered (before the code and, what is
+    new, when the receiver is there); on both sides, files that were offered and are withdrawn. Those that are
+    not left out by intention are missed: see `Done.missed`."""
+
+    event: ClassVar[str] = "left-out"
+    items: tuple[LeftOutItem, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class OfferedEntry:
     path: str
@@ -75,6 +100,9 @@ class Offered:
     kind: Literal["files", "text", "stream"]
     entries: tuple[OfferedEntry, ...]
     total_bytes: int | None  # None: a stream of unknown length
+    left_out: dict[str, int] = field(
+        default_factory=dict
+    )  # how many the sender left out, by `LeftOutItem.why`
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +168,8 @@ class Done:
     seconds: float  # from the first byte of the payload to the receiver's confirmation
     mbps: float
     benchmark: BenchmarkSnapshot | None = field(default=None)
+    left_out: int = 0  # things that were named and were not sent, for whatever reason
+    missed: int = 0  # of these, those that nobody left out by intention; if any, the exit code is 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +196,7 @@ SessionEvent = (
     | Waiting
     | PeerAuthenticated
     | Connected
+    | LeftOut
     | Offered
     | Progress
     | Stats

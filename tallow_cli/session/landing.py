@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
-from tallow_cli.core.driving import FileReady
+from tallow_cli.core.driving import FileReady, FileWithdrawn
 from tallow_cli.store.sink import Published, Sink
 
 # What a job has done is told while it goes on: a slow disk is credited, shown and interrupted in small steps.
@@ -23,7 +23,8 @@ class Batch:
 
     writes: list[tuple[int, memoryview]]
     files: list[FileReady]  # to be verified, after the writes
-    complete: bool  # whether they are the last
+    complete: bool  # whether they are the last, those of `withdrawn` included
+    withdrawn: list[FileWithdrawn] = field(default_factory=list)  # to be dropped, after the writes
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class Report:
     written: list[tuple[int, int]] = field(default_factory=list)  # (offset, size), as they were given
     verified: int = 0  # files
     published: list[Published] = field(default_factory=list)
+    dropped: list[FileWithdrawn] = field(default_factory=list)
 
 
 class Landing:
@@ -57,6 +59,9 @@ class Landing:
             self._tell_in_time(len(data))
             if self._stopping.is_set():
                 break
+        for gone in batch.withdrawn:
+            self._passed_over(self._sink.skip(gone.index))
+            self._report.dropped.append(gone)
         for file in batch.files:  # they are whole: to stop before they are verified would throw them away
             self._report.published.extend(self._sink.finish(file.index, file.digest))
             self._report.verified += 1
@@ -78,7 +83,11 @@ class Landing:
             self._report.written.append((offset, size))
             return
         heapq.heappush(self._held_back, (offset, size))
-        self._passed_on += passed_on
+        self._passed_over(passed_on)
+
+    def _passed_over(self, size: int) -> None:
+        """An in-order sink stands `size` bytes further on in the stream."""
+        self._passed_on += size
         while self._held_back and sum(self._held_back[0]) <= self._passed_on:
             self._report.written.append(heapq.heappop(self._held_back))
 

@@ -82,7 +82,7 @@ class Meter:
             )
         )
 
-    def finish(self, now: float, sample: Sample) -> Done:
+    def finish(self, now: float, sample: Sample, *, left_out: int = 0, missed: int = 0) -> Done:
         """The last sample: emit the full progress and return what `Done` says."""
         self._benchmark.finish(now, sample.bytes_done)
         self._progress(sample, sample.bytes_done)
@@ -92,6 +92,8 @@ class Meter:
             files=sample.files_done,
             seconds=seconds,
             mbps=mbps(sample.bytes_done - self._held_bytes, seconds),
+            left_out=left_out,
+            missed=missed,
             benchmark=self._benchmark.snapshot(),
         )
         self._emit(done)

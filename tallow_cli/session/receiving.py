@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from time import monotonic
 
-from tallow_cli.core.driving import Failed, FileReady, Finished, OfferArrived, Reported
+from tallow_cli.core.driving import Failed, FileReady, FileWithdrawn, Finished, OfferArrived, Reported
 from tallow_cli.core.manifest import Manifest, decode_manifest_untrusted
 from tallow_cli.core.receiving import ReceiveMachine, ReceiveOptions
 from tallow_cli.errors import SLIPS, TallowError, TransferStalled
@@ -17,14 +17,14 @@ from tallow_cli.session.events import (
     Done,
     FileFinished,
     LastWords,
+    LeftOut,
     Notice,
-    Offered,
-    OfferedEntry,
     SessionEvent,
     TextReceived,
 )
 from tallow_cli.session.landing import Batch, Landing, Report
 from tallow_cli.session.measure import TICK_S, Meter, Sample
+from tallow_cli.session.offer_events import describe, withdrawn_item
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.pump import Pump
 from tallow_cli.session.settings import ReceiveSettings
@@ -71,7 +71,9 @@ class Receiving:
         self._ticker: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None  # that everything arrived and is verified
         self._done: Done | None = None
+        self._manifest = Manifest("files", ())
         self._file_count = 0
+        self._withdrawn = 0
         self._files_given = 0  # to the disk, to be verified
         self._files_verified = 0
         self._files_published = 0
@@ -80,6 +82,7 @@ class Receiving:
         self._gathering: asyncio.TimerHandle | None = None
         self._gathered = False  # long enough: what there is goes to the disk
         self._ready: list[FileReady] = []  # not yet given to the disk
+        self._gone: list[FileWithdrawn] = []  # withdrawn by the sender
         self._landing: Landing | None = None  # once the sink is open
         self._machine = ReceiveMachine(
             channels=len(connection.data.indexes),
@@ -88,6 +91,7 @@ class Receiving:
                 sealed=connection.sealed,
                 max_message_bytes=connection.max_message_bytes,
                 idle_timeout_s=settings.waits.idle_s,
+                names=settings.names,
             ),
         )
         self._pump = Pump(self._machine, connection, self._on_turn)
@@ -163,6 +167,8 @@ class Receiving:
                     self._deciding = self._loop.create_task(self._consider(encoded))
                 case FileReady():
                     self._ready.append(event)
+                case FileWithdrawn():
+                    self._gone.append(event)
                 case Reported():
                     self._succeeded()
                 case Finished():
@@ -187,8 +193,8 @@ class Receiving:
     async def _consider(self, encoded: bytes) -> None:
         """Judge the offer, ask whoever decides, make ready, accept; or refuse."""
         try:
-            manifest = await self._worker.run(decode_manifest_untrusted, encoded)
-            self._emit(describe(manifest))
+            manifest = await self._worker.run(decode_manifest_untrusted, encoded, self._settings.names)
+            self._emit(await self._worker.run(describe, manifest))
             sink = self._sink = await self._decide(manifest)
             await self._worker.run(sink.open, manifest)
             self._show_notices(sink)
@@ -206,6 +212,7 @@ class Receiving:
             self._pump.fail(error)
             return
         now = monotonic()
+        self._manifest = manifest
         self._file_count = len(manifest.file_spans)
         self._meter = Meter(
             self._emit,
@@ -226,16 +233,17 @@ class Receiving:
         Until then data waits in the machine, which joins small pieces.
         """
         landing, waiting = self._landing, self._machine.waiting_bytes
-        if self._busy or landing is None or not (waiting or self._ready):
+        if self._busy or landing is None or not (waiting or self._ready or self._gone):
             return
-        if not self._ready and waiting < _BATCH_BYTES and not self._gathered:
+        if not (self._ready or self._gone) and waiting < _BATCH_BYTES and not self._gathered:
             if self._gathering is None:
                 self._gathering = self._loop.call_later(_GATHER_S, self._gather_no_more)
             return
         self._gathered = False
         files, self._ready = self._ready, []
-        self._files_given += len(files)
-        batch = Batch(self._machine.writes(), files, self._files_given == self._file_count)
+        gone, self._gone = self._gone, []
+        self._files_given += len(files) + len(gone)
+        batch = Batch(self._machine.writes(), files, self._files_given == self._file_count, gone)
         self._give(lambda: landing.work(batch))
 
     def _gather_no_more(self) -> None:
@@ -266,6 +274,8 @@ class Receiving:
         for offset, size in report.written:
             self._machine.written(now, offset, size)
         self._files_verified += report.verified
+        if report.dropped:
+            self._drop(now, report.dropped)
         self._tell_published(report.published)
         self._pump.wake()
 
@@ -276,6 +286,15 @@ class Receiving:
             if not isinstance(self._sink, TextSink):
                 self._emit(FileFinished(path=file.path, size=file.size, saved_as=file.saved_as))
             self._machine.file_verified(now, file.file_index)
+
+    def _drop(self, now: float, withdrawn: list[FileWithdrawn]) -> None:
+        self._withdrawn += len(withdrawn)
+        spans = self._manifest.file_spans
+        self._emit(
+            LeftOut(tuple(withdrawn_item(spans[gone.index].entry.path, gone.why) for gone in withdrawn))
+        )
+        for gone in withdrawn:
+            self._machine.file_dropped(now, gone.index)
 
     # What people see
 
@@ -307,7 +326,12 @@ class Receiving:
         self._show_notices(self._sink)
         if isinstance(self._sink, TextSink):
             self._emit(TextReceived(self._sink.text))
-        return self._meter.finish(monotonic(), self._sample())
+        return self._meter.finish(
+            monotonic(),
+            self._sample(),
+            left_out=sum(group.count for group in self._manifest.left_out) + self._withdrawn,
+            missed=self._manifest.missed + self._withdrawn,
+        )
 
 
 def _stay_uncancelled() -> None:
@@ -315,15 +339,3 @@ def _stay_uncancelled() -> None:
     task = asyncio.current_task()
     if task is not None:
         task.uncancel()
-
-
-def describe(manifest: Manifest) -> Offered:
-    """The offer as an event. Its texts are the peer's."""
-    return Offered(
-        kind=manifest.kind,
-        entries=tuple(
-            OfferedEntry(path=entry.path, kind=entry.kind.value, size=entry.size)
-            for entry in manifest.entries
-        ),
-        total_bytes=manifest.total_bytes,
-    )

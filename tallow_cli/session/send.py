@@ -14,7 +14,7 @@ from tallow_cli.errors import PeerRefused
 from tallow_cli.session.connection import connect
 from tallow_cli.session.events import Done, Notice, SessionEvent
 from tallow_cli.session.hosting import hosting
-from tallow_cli.session.receiving import describe
+from tallow_cli.session.offer_events import left_out
 from tallow_cli.session.sending import Sending
 from tallow_cli.session.settings import SendSettings
 from tallow_cli.store.source import Source
@@ -30,6 +30,8 @@ async def send(source: Source, settings: SendSettings, emit: Callable[[SessionEv
     """
     for notice in source.notices:
         emit(Notice(notice))
+    if source.left_out:
+        emit(left_out(source.left_out))
     async with hosting(settings, emit) as host:
         while True:
             async with host.meeting() as meeting:
@@ -43,7 +45,6 @@ async def send(source: Source, settings: SendSettings, emit: Callable[[SessionEv
                     meeting.parting,
                 )
                 await meeting.leave()
-                emit(describe(source.manifest))
                 try:
                     return await Sending(source, connection, settings, emit).run()
                 except PeerRefused as refusal:

@@ -10,19 +10,22 @@ from itertools import count
 from time import monotonic
 
 from tallow_cli.core.chunking import AdaptiveBitrateController, ChunkMode
-from tallow_cli.core.driving import Accepted, Failed, Finished, ReadRequest
+from tallow_cli.core.driving import Accepted, Failed, Finished, PeerReady, ReadRequest
 from tallow_cli.core.manifest import encode_manifest
+from tallow_cli.core.name_rules import NameRules
 from tallow_cli.core.quality import LimitedBy
 from tallow_cli.core.sending import SendMachine, SendOptions
 from tallow_cli.errors import TransferStalled
 from tallow_cli.session.connection import Connection
-from tallow_cli.session.events import Done, FileFinished, LastWords, SessionEvent
+from tallow_cli.session.events import Done, FileFinished, LastWords, LeftOut, Notice, SessionEvent
 from tallow_cli.session.measure import TICK_S, Meter, Sample
+from tallow_cli.session.offer_events import describe, left_out, withdrawn_item
 from tallow_cli.session.path_view import PathView
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.pump import Pump
 from tallow_cli.session.settings import SendSettings
 from tallow_cli.session.worker import Worker
+from tallow_cli.store.failures import displayable
 from tallow_cli.store.source import Source
 
 _REPORT_TICKS = 5  # the receiver's user is told the sender's measurements once a second
@@ -51,16 +54,14 @@ class Sending:
         self._chunks = AdaptiveBitrateController(connection.is_lan, ChunkMode(settings.link.mode))
         self._wanted: list[ReadRequest] = []
         self._reading = False
-        self._digests_sent = 0
+        self._settled = 0  # files whose digest was given to the machine, or that were withdrawn
+        self._offering: asyncio.Task[None] | None = None
+        self._file_ends: list[int] = []
+        self._file_count = 0
+        self._notices_told = len(source.notices)
         self._meter: Meter | None = None
         self._patience: Patience | None = None
-        manifest = source.manifest
-        self._file_ends = [span.end for span in manifest.file_spans]
-        self._file_count = len(self._file_ends)
         self._machine = SendMachine(
-            encode_manifest(manifest),
-            total_bytes=manifest.total_bytes,
-            file_count=self._file_count,
             channels=len(connection.data.indexes),
             chunk_sizer=self._chunks,
             now=monotonic(),
@@ -93,6 +94,9 @@ class Sending:
             self._patience.end()
             ticker.cancel()
             self._pump.stop()
+            if self._offering is not None:
+                self._offering.cancel()
+                await asyncio.wait([self._offering])
             if self._reading:
                 self._source.close()  # wakes a read that waits for standard input
             await self._worker.close()
@@ -107,6 +111,8 @@ class Sending:
             self._machine.buffered(now, channel, self._connection.data.buffered_amount(channel))
         for event in self._machine.events():
             match event:
+                case PeerReady(names=names):
+                    self._offering = self._loop.create_task(self._offer(names))
                 case Accepted(held_bytes=held):
                     self._begin(now, held)
                 case Finished():
@@ -117,6 +123,35 @@ class Sending:
             while (request := self._machine.next_read(now)) is not None:
                 self._wanted.append(request)
             self._read_next()
+
+    async def _offer(self, names: NameRules) -> None:
+        """Look again at what is to be sent, and offer it."""
+        source = self._source
+        known = frozenset(source.left_out)
+        try:
+            await self._worker.run(source.prepare, names)
+            manifest = source.manifest
+            encoded = await self._worker.run(encode_manifest, manifest)
+            self._file_ends = await self._worker.run(lambda: [span.end for span in manifest.file_spans])
+            self._file_count = len(self._file_ends)
+            news = [item for item in source.left_out if item not in known]
+            if news:
+                self._emit(left_out(news))
+            self._tell_notices()
+            self._emit(await self._worker.run(describe, manifest))
+        except Exception as error:  # noqa: BLE001 - a task nobody awaits hands every error on
+            self._pump.fail(error)
+            return
+        self._machine.offer(
+            monotonic(), encoded, total_bytes=manifest.total_bytes, file_count=self._file_count
+        )
+        self._pump.wake()
+
+    def _tell_notices(self) -> None:
+        notices = self._source.notices
+        for notice in notices[self._notices_told :]:
+            self._emit(Notice(notice))
+        self._notices_told = len(notices)
 
     def _begin(self, now: float, held_bytes: int) -> None:
         if self._patience is not None:
@@ -129,7 +164,8 @@ class Sending:
             files_total=self._file_count,
             now=now,
         )
-        self._send_digests(now)
+        # Files without data are read by nobody's wish: the first of them now, the others behind the ones before them.
+        self._worker.submit(lambda: self._source.read(0, 0), lambda _: self._settle(), self._pump.fail)
 
     def _read_next(self) -> None:
         """Give the worker every range that is wanted by now, as one job: each hop between threads costs as much
@@ -147,18 +183,34 @@ class Sending:
             now = monotonic()
             for request, data in zip(requests, chunks, strict=True):
                 self._machine.chunk_read(now, request.offset, data)
-            self._send_digests(now)
-            self._pump.wake()
+            self._settle()
 
         self._worker.submit(read, on_result, self._pump.fail)
 
-    def _send_digests(self, now: float) -> None:
-        """Tell the receiver the digest of each file that has been read to its end since the last call."""
-        ready = self._source.files_read
-        if ready > self._digests_sent:
-            digests = [self._source.digest(index) for index in range(self._digests_sent, ready)]
-            self._machine.digests(now, self._digests_sent, digests)
-            self._digests_sent = ready
+    def _settle(self) -> None:
+        """Tell the receiver the digest of each file that was read to its end since the last call, and which will not
+        come."""
+        now, source = monotonic(), self._source
+        ready, withdrawn = source.files_read, source.withdrawn
+        if withdrawn and len(withdrawn) == self._file_count:
+            self._pump.fail(withdrawn[0].error)  # nothing is left of it: that is no success
+            return
+        spans = source.manifest.file_spans
+        gone = []
+        while self._settled < ready:
+            index = self._settled
+            if index in withdrawn:
+                self._machine.withdraw(now, index, spans[index].start, spans[index].end, withdrawn[index].why)
+                gone.append(withdrawn_item(spans[index].entry.path, withdrawn[index].why))
+                self._settled += 1
+                continue
+            while self._settled < ready and self._settled not in withdrawn:
+                self._settled += 1
+            self._machine.digests(now, index, [source.digest(i) for i in range(index, self._settled)])
+        if gone:
+            self._emit(LeftOut(tuple(gone)))
+        self._tell_notices()
+        self._pump.wake()
 
     # What people see
 
@@ -207,8 +259,14 @@ class Sending:
     def _finish(self) -> Done:
         if self._meter is None:
             raise RuntimeError("the transfer finished before it was accepted")
-        manifest = self._source.manifest
+        manifest, withdrawn = self._source.manifest, self._source.withdrawn
         for span in () if manifest.kind == "text" else manifest.file_spans:
-            size = self._machine.figures.bytes_written if manifest.kind == "stream" else span.entry.size
-            self._emit(FileFinished(path=span.entry.path, size=size))
-        return self._meter.finish(monotonic(), replace(self._sample(), files_done=self._file_count))
+            if span.index not in withdrawn:
+                size = self._machine.figures.bytes_written if manifest.kind == "stream" else span.entry.size
+                self._emit(FileFinished(path=displayable(span.entry.path), size=size))
+        return self._meter.finish(
+            monotonic(),
+            replace(self._sample(), files_done=self._file_count - len(withdrawn)),
+            left_out=len(self._source.left_out) + len(withdrawn),
+            missed=manifest.missed + len(withdrawn),
+        )

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tallow_cli.core.name_rules import POSIX, NameRules
 from tallow_cli.crypto.codes import Code
 from tallow_cli.errors import BadOption
 from tallow_cli.net.channels import (
@@ -91,3 +92,4 @@ class ReceiveSettings:
     server: str | None = None
     link: LinkSettings = field(default_factory=LinkSettings)
     waits: Waits = field(default_factory=Waits)
+    names: NameRules = POSIX  # what names have to keep where it goes; store.name_probe finds out

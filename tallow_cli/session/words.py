@@ -15,6 +15,7 @@ from tallow_cli.errors import (
     TallowError,
     TargetExists,
     TransferStalled,
+    Unsendable,
     UsageError,
 )
 
@@ -25,6 +26,7 @@ _SENTENCES: tuple[tuple[type[TallowError], str], ...] = (
     (SourceMissing, "a file it was sending disappeared."),
     (SourceChanged, "a file it was sending was changed meanwhile."),
     (SourceUnreadable, "a file it was sending could not be read."),
+    (Unsendable, "it will not leave out what cannot have its name here."),
     (DiskFull, "its disk is full."),
     (TargetExists, "it has a file of that name already."),
     (LocalFileError, "it could not use one of its files."),

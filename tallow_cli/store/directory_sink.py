@@ -26,6 +26,7 @@ from tallow_cli.store.placement import check_agreed, disk_bytes, find_conflicts,
 from tallow_cli.store.publishing import Publisher, blaming
 from tallow_cli.store.receive_root import ReceiveRoot, Standing
 from tallow_cli.store.sink import Conflict, OnConflict, Published
+from tallow_cli.store.sparse import layout_of
 from tallow_cli.store.tree import ReceivedTree
 
 MAX_OPEN_FILES: Final = 64
@@ -65,7 +66,7 @@ class DirectorySink:
         self._partials: dict[int, PartialFile] = {}  # by file index, until published
         self._open_files: OrderedDict[int, PartialFile] = OrderedDict()
         self._last: FileSpan | None = None
-        self._finished: set[int] = set()
+        self._finished: set[int] = set()  # or skipped
         self._stream_unchecked = 0  # bytes of a stream written since the disk's room was looked at
         self._made_roots: list[str] = []  # the directory itself last
         self._completed = False
@@ -139,6 +140,14 @@ class DirectorySink:
         self._finished.add(file_index)
         self._opened_publisher().add(span, partial)
         return self.publish_due()
+
+    def skip(self, file_index: int) -> int:
+        if file_index in self._finished:
+            raise ValueError(f"file {file_index} is finished already")
+        self._finished.add(file_index)
+        if file_index in self._partials:
+            self._drop(file_index)
+        return 0
 
     def publish_due(self) -> tuple[Published, ...]:
         publisher = self._opened_publisher()
@@ -243,7 +252,9 @@ class DirectorySink:
             if span.index in self._finished:
                 raise ValueError(f"file {span.index} is finished already")
             size = None if self._manifest.kind == "stream" else span.size
-            partial = PartialFile(self._opened_root(), self._paths[span.entry_index], size)
+            partial = PartialFile(
+                self._opened_root(), self._paths[span.entry_index], size, layout_of(span.entry)
+            )
             self._partials[span.index] = partial
         return partial
 

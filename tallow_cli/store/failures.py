@@ -35,8 +35,12 @@ def reason(problem: OSError) -> str:
 
 
 def displayable(path: str | os.PathLike[str]) -> str:
-    """A local path as text that can be encoded: bytes that are no UTF-8 become escapes."""
-    return os.fspath(path).encode("utf-8", "backslashreplace").decode()
+    """A local path as text that can be encoded: bytes that are no UTF-8 become escapes, like \\xff."""
+    text = os.fspath(path)
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # surrogates that stand for no byte: Windows has such names
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def target_error(problem: OSError, path: str, needed: int | None = None) -> LocalFileError:
@@ -48,6 +52,11 @@ def target_error(problem: OSError, path: str, needed: int | None = None) -> Loca
     if problem.errno in _IN_THE_WAY:
         return TargetUnwritable(path, "a symbolic link or a file stands where a directory is needed")
     return TargetUnwritable(path, reason(problem))
+
+
+def is_gone(problem: OSError) -> bool:
+    """Whether what was looked at before is there no more, or something else stands in its place."""
+    return problem.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
 
 
 def source_error(problem: OSError, path: str) -> LocalFileError:

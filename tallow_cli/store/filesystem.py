@@ -150,6 +150,10 @@ class Filesystem:
                 raise OSError(code, os.strerror(code))
             return
 
+    def set_length(self, fd: int, size: int) -> None:
+        """Give a new file its length without writing it: it is one hole, where the file system has such."""
+        os.ftruncate(fd, size)
+
     def set_file_attributes(self, directory: Directory, name: str, fd: int, mode: int, mtime_ns: int) -> None:
         """EPERM and its like (see NOT_SUPPORTED) where the file system keeps no such thing."""
         if _HAS_FD_ATTRIBUTES:

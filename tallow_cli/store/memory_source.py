@@ -9,14 +9,15 @@ from typing import Final
 from blake3 import blake3
 
 from tallow_cli.core.manifest import MAX_TEXT_BYTES, Entry, EntryKind, Manifest
+from tallow_cli.core.name_rules import NameRules
 from tallow_cli.errors import BadOption
-from tallow_cli.store.source import EMPTY_DIGEST
+from tallow_cli.store.source import EMPTY_DIGEST, SingleSource
 
 _BLOCK_BYTES: Final = 4 * 1024 * 1024  # longer than the window of zstd's usual levels: it finds nothing
 _COUNTER_BYTES: Final = 8
 
 
-class TextSource:
+class TextSource(SingleSource):
     """A Source of one text (`--text`)."""
 
     def __init__(self, text: str) -> None:
@@ -32,9 +33,8 @@ class TextSource:
     def manifest(self) -> Manifest:
         return self._manifest
 
-    @property
-    def notices(self) -> tuple[str, ...]:
-        return ()
+    def prepare(self, names: NameRules) -> None:
+        pass  # a name of ours, which every receiver can hold
 
     @property
     def files_read(self) -> int:
@@ -56,7 +56,7 @@ class TextSource:
         pass
 
 
-class RandomSource:
+class RandomSource(SingleSource):
     """A Source of `size` bytes that cannot be compressed, made as fast as memory is copied.
 
     One random block of 4 MiB comes again and again with a counter at its head, so that no two blocks are
@@ -87,9 +87,8 @@ class RandomSource:
     def manifest(self) -> Manifest:
         return self._manifest
 
-    @property
-    def notices(self) -> tuple[str, ...]:
-        return ()
+    def prepare(self, names: NameRules) -> None:
+        pass  # a name of ours, which every receiver can hold
 
     @property
     def files_read(self) -> int:

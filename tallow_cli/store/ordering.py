@@ -28,6 +28,14 @@ class InOrder:
             return
         self.position += len(data)
         yield data
+        yield from self._due()
+
+    def jump(self, position: int) -> Iterator[Data]:
+        """What lies before `position` will never come; gives out all whose turn has come. Consume it whole."""
+        self.position = position
+        yield from self._due()
+
+    def _due(self) -> Iterator[Data]:
         while (waiting := self._waiting.pop(self.position, None)) is not None:
             self.held -= len(waiting)
             self.position += len(waiting)

@@ -17,6 +17,7 @@ from tallow_cli.store import unfinished
 from tallow_cli.store.filesystem import NOT_SUPPORTED, Data
 from tallow_cli.store.page_cache import LARGE_FILE_BYTES
 from tallow_cli.store.receive_root import ReceiveRoot, Standing, temporary_name
+from tallow_cli.store.sparse import SparseLayout
 
 ALLOCATE_FROM: Final = 256 * 1024  # below, reserving costs a call and saves nothing
 # Without the hint the kernel gathers for up to 30 s, and the fsync at the end waits for all of it: 384 MiB at
@@ -28,7 +29,8 @@ REREAD_BYTES: Final = 1024 * 1024
 class PartialFile:
     """Bytes in, digest out. All methods raise OSError; `size` is None for a stream of unknown length.
 
-    The digest covers what was written, from memory where it came in order, read back where it did not.
+    Offsets and sizes count data: what a file has of holes is neither sent nor written, nor in the digest. That covers
+    what was written, from memory where it came in order, read back where it did not.
     """
 
     __slots__ = (
@@ -39,6 +41,7 @@ class PartialFile:
         "_hasher",
         "_identity",
         "_later",
+        "_layout",
         "_root",
         "path",
         "size",
@@ -46,12 +49,16 @@ class PartialFile:
         "written",
     )
 
-    def __init__(self, root: ReceiveRoot, path: SafePath, size: int | None) -> None:
+    def __init__(
+        self, root: ReceiveRoot, path: SafePath, size: int | None, layout: SparseLayout | None = None
+    ) -> None:
+        """`layout`: where the data of a file with holes lies."""
         self.path = path
         self.size = size
         self.temporary: str | None = None  # once it is on the disk
         self.written = 0  # bytes
         self._root = root
+        self._layout = layout
         self._dirty = 0  # written since the kernel was last told to begin
         self._fd = -1
         self._identity = (0, 0)
@@ -77,7 +84,9 @@ class PartialFile:
         self.temporary = name
         unfinished.note(self._absolute(name))
         self._identity = filesystem.identity(self._fd)
-        if self.size is not None and self.size >= ALLOCATE_FROM:
+        if self._layout is not None:
+            filesystem.set_length(self._fd, self._layout.length)
+        elif self.size is not None and self.size >= ALLOCATE_FROM:
             filesystem.allocate(self._fd, self.size)
 
     def open(self) -> None:
@@ -136,6 +145,15 @@ class PartialFile:
         self._hashed += len(data)
 
     def _write_all(self, offset: int, data: memoryview) -> None:
+        if self._layout is None:
+            self._write_at(offset, data)
+            return
+        done = 0
+        for place, size in self._layout.places(offset, len(data)):
+            self._write_at(place, data[done : done + size])
+            done += size
+
+    def _write_at(self, offset: int, data: memoryview) -> None:
         write = self._root.filesystem.write
         done = write(self._fd, offset, data)
         while done < len(data):  # a signal, a quota, a full disk: the next call says which
@@ -148,7 +166,10 @@ class PartialFile:
         """Hash what lies on the disk directly behind the prefix."""
         stop = later.covered_until(self._hashed)
         while self._hashed < stop:
-            data = self._root.filesystem.read(self._fd, self._hashed, min(stop - self._hashed, REREAD_BYTES))
+            place, size = self._hashed, min(stop - self._hashed, REREAD_BYTES)
+            if self._layout is not None:
+                place, size = self._layout.places(place, size)[0]
+            data = self._root.filesystem.read(self._fd, place, size)
             if not data:
                 raise OSError(errno.ESTALE, "the unfinished file was cut short")
             self._hash(data)

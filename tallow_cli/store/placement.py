@@ -39,8 +39,8 @@ class _Top:
 
 
 def disk_bytes(manifest: Manifest) -> int:
-    """What the files will take on the disk, in whole blocks; 0 for a stream of unknown length."""
-    return sum(-(-entry.size // _BLOCK_BYTES) * _BLOCK_BYTES for entry in manifest.entries)
+    """What the files will take on the disk, in whole blocks, without their holes; 0 for a stream of unknown length."""
+    return sum(-(-entry.data_bytes // _BLOCK_BYTES) * _BLOCK_BYTES for entry in manifest.entries)
 
 
 def find_conflicts(

@@ -118,9 +118,8 @@ class Publisher:
                     path = next_free(partial.path, False, lambda name: self._root.standing(name) is None)
             else:
                 raise TargetExists(self._root.shown(path))
-        self._published.append(
-            Published(span.index, span.entry.path, partial.written, self._root.shown(path))
-        )
+        size = partial.written if partial.size is None else span.entry.size
+        self._published.append(Published(span.index, span.entry.path, size, self._root.shown(path)))
 
 
 @contextlib.contextmanager

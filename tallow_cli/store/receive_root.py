@@ -98,13 +98,19 @@ class ReceiveRoot:
         return self._walk(path.components)
 
     def _walk(self, components: tuple[str, ...]) -> Directory:
-        if not components:
-            return self._root
-        found = self._open.get(components)
-        if found is not None:
-            self._open.move_to_end(components)
-            return found
-        parent = self._walk(components[:-1])
+        depth = len(components)
+        while depth and components[:depth] not in self._open:
+            depth -= 1
+        directory = self._root
+        if depth:
+            directory = self._open[components[:depth]]
+            self._open.move_to_end(components[:depth])
+        for depth in range(depth + 1, len(components) + 1):  # noqa: B020 - on from where it was found
+            directory = self._enter(directory, components[:depth])
+        return directory
+
+    def _enter(self, parent: Directory, components: tuple[str, ...]) -> Directory:
+        """Open the last of `components` in `parent`, and keep it open for a while."""
         opened = self.filesystem.open_directory(parent, components[-1])
         known = self._known.setdefault(components, opened.identity)
         if known != opened.identity:

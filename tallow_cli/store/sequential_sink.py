@@ -12,6 +12,8 @@ import select
 import stat
 import sys
 import threading
+from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 from blake3 import blake3
@@ -25,6 +27,7 @@ from tallow_cli.store.ordering import InOrder
 from tallow_cli.store.partial import as_view
 from tallow_cli.store.sink import Conflict, Published
 
+_ZEROS: Final = memoryview(bytes(1024 * 1024))
 PIPE_STEP: Final = (
     4096  # what a pipe that polls writable takes without blocking (POSIX: PIPE_BUF, at least 512)
 )
@@ -38,6 +41,7 @@ class SequentialSink:
     def __init__(self) -> None:
         self.bytes_received = 0  # in order
         self.files_verified = 0
+        self._skipped: set[int] = set()
         self._manifest = Manifest("files", ())
         self._order = InOrder()
         self._hasher = blake3()
@@ -56,7 +60,21 @@ class SequentialSink:
 
     def write(self, offset: int, data: Data) -> int:
         before = self.bytes_received
-        for piece in self._order.push(offset, data):
+        self._take_pieces(self._order.push(offset, data))
+        return self.bytes_received - before
+
+    def skip(self, file_index: int) -> int:
+        span = self._manifest.file_spans[file_index]
+        before = self.bytes_received
+        self._skipped.add(file_index)
+        if self.bytes_received < span.end:
+            self._end_files(file_index)
+            self.bytes_received = span.end
+            self._take_pieces(self._order.jump(span.end))
+        return self.bytes_received - before
+
+    def _take_pieces(self, pieces: Iterable[Data]) -> None:
+        for piece in pieces:
             view = as_view(piece)
             done = 0
             for span, _, size in self._manifest.slices(self.bytes_received, len(view)):
@@ -67,8 +85,7 @@ class SequentialSink:
                 done += size
                 self.bytes_received += size
             if done != len(view):
-                raise ValueError(f"bytes at {offset} reach beyond the end of the stream")
-        return self.bytes_received - before
+                raise ValueError("bytes reach beyond the end of the stream")
 
     def finish(self, file_index: int, digest: bytes) -> tuple[Published, ...]:
         span = self._manifest.file_spans[file_index]
@@ -83,12 +100,15 @@ class SequentialSink:
 
     def complete(self) -> tuple[Published, ...]:
         spans = self._manifest.file_spans
-        if self.files_verified != len(spans):
+        if self.files_verified + len(self._skipped) != len(spans):
             raise ValueError(f"{len(spans) - self.files_verified} files are not finished")
         is_stream = self._manifest.kind == "stream"
         return tuple(
-            Published(span.index, span.entry.path, self.bytes_received if is_stream else span.size, None)
+            Published(
+                span.index, span.entry.path, self.bytes_received if is_stream else span.entry.size, None
+            )
             for span in spans
+            if span.index not in self._skipped
         )
 
     def publish_due(self) -> tuple[Published, ...]:
@@ -159,6 +179,8 @@ class StdoutSink(SequentialSink):
         super().__init__()
         self._fd = fd
         use_bytes(fd)
+        self._holes: deque[tuple[int, int]] = deque()  # of the file, those that are still to come
+        self._written = 0  # bytes of the file, holes among them
         self._closed = False
         self._writing = threading.Lock()
         self._wake_read, self._wake_write = os.pipe()
@@ -171,8 +193,30 @@ class StdoutSink(SequentialSink):
                 "--output -", "standard output takes one file, and more is offered; name a directory"
             )
         super().open(manifest)
+        self._holes.extend(manifest.entries[0].holes)
+
+    def finish(self, file_index: int, digest: bytes) -> tuple[Published, ...]:
+        published = super().finish(file_index, digest)
+        self._fill_holes()
+        return published
 
     def take(self, data: memoryview) -> None:
+        while len(data):
+            self._fill_holes()
+            until = self._holes[0][0] if self._holes else self._written + len(data)
+            part = data[: until - self._written]
+            self._pass_on(part)
+            data = data[len(part) :]
+
+    def _fill_holes(self) -> None:
+        """Whoever reads a file from a pipe gets its holes as zeros."""
+        while self._holes and self._holes[0][0] == self._written:
+            _, end = self._holes.popleft()
+            while self._written < end:
+                self._pass_on(_ZEROS[: end - self._written])
+
+    def _pass_on(self, data: memoryview) -> None:
+        self._written += len(data)
         try:
             with self._writing:
                 self._write_all(data)

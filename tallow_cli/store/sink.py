@@ -89,6 +89,13 @@ class Sink(Protocol):
         bytes are missing.
         """
 
+    def skip(self, file_index: int) -> int:
+        """The sender has withdrawn this file, and all is written that will ever come of it: drop it.
+
+        Returns by how many bytes of the stream a sink that keeps order stands further on, as `write` does; else 0.
+        Raises as `write`; ValueError if the file is finished already.
+        """
+
     def publish_due(self) -> tuple[Published, ...]:
         """Publish what is verified and has waited for others long enough; to be called every second or so.
 
@@ -96,7 +103,7 @@ class Sink(Protocol):
         """
 
     def complete(self) -> tuple[Published, ...]:
-        """Every file is finished: publish what is left, make links, set directories' modes and times, sync
+        """Every file is finished or skipped: publish what is left, make links, set directories' modes and times, sync
         all.
 
         After it returns, everything is durable and the receiver may report completion. Returns the remaining

@@ -13,15 +13,18 @@ from typing import Final
 from blake3 import blake3
 
 from tallow_cli.core.manifest import Entry, EntryKind, Manifest
-from tallow_cli.errors import SourceUnreadable
-from tallow_cli.store.failures import reason
+from tallow_cli.core.name_rules import NameRules
+from tallow_cli.core.names import ForbiddenName, check_component
+from tallow_cli.errors import SourceUnreadable, Unsendable
+from tallow_cli.store.failures import displayable, reason
 from tallow_cli.store.filesystem import use_bytes
+from tallow_cli.store.source import SingleSource
 
 PIPE_BYTES: Final = 1024 * 1024  # the most an unprivileged process may ask for (fs.pipe-max-size)
 CLOSE_WAIT_S: Final = 1.0
 
 
-class StreamSource:
+class StreamSource(SingleSource):
     """A Source of what comes from `fd` until it ends. The descriptor is not closed: it is the caller's.
 
     `read` takes all that is there, up to its size, and waits only for the first byte, so that `tail -f` flows
@@ -46,9 +49,11 @@ class StreamSource:
     def manifest(self) -> Manifest:
         return self._manifest
 
-    @property
-    def notices(self) -> tuple[str, ...]:
-        return ()
+    def prepare(self, names: NameRules) -> None:
+        try:
+            check_component(self._name, names)
+        except ForbiddenName as broken:
+            raise Unsendable([(displayable(self._name), broken.rule.explanation)]) from None
 
     @property
     def files_read(self) -> int:

@@ -18,6 +18,16 @@ from tallow_cli.store.syncing import sync_directories
 OWNER_BITS: Final = 0o700  # whatever the peer says, the owner can look into a directory and clear it away
 
 
+def _need_parents(path: SafePath, needed: dict[SafePath, None]) -> None:
+    """The directories that `path` lies in, from the top down; those above one that is known are known."""
+    missing = []
+    above = path.directory
+    while above is not None and above not in needed:
+        missing.append(above)
+        above = above.directory
+    needed.update(dict.fromkeys(reversed(missing)))
+
+
 class ReceivedTree:
     """What of the offer is not a file. All methods raise OSError unless they say otherwise."""
 
@@ -35,7 +45,7 @@ class ReceivedTree:
         ]
         needed: dict[SafePath, None] = {}
         for entry, path in zip(entries, paths, strict=True):
-            needed.update(dict.fromkeys(path.ancestors()))
+            _need_parents(path, needed)
             if entry.kind is EntryKind.DIRECTORY:
                 needed[path] = None
         self._needed = list(needed)  # parents before children

@@ -16,6 +16,7 @@ from tallow_cli.session.events import (
     Done,
     Failed,
     FileFinished,
+    LeftOut,
     Notice,
     Offered,
     PeerAuthenticated,
@@ -100,6 +101,9 @@ class LiveRenderer:
                 few = not self._view.sending and self._files <= MOST_FILES_LISTED
                 if self._verbose or few or wording.is_renamed(event):
                     self._say(wording.file_finished(event))
+            case LeftOut():
+                for line in wording.left_out(event, most=None if self._verbose else wording.MOST_LEFT_OUT):
+                    self._say(line, style="yellow")
             case Notice() if self._verbose or not event.detail:
                 self._say(one_line(event.message), style="yellow")
             case Done():

@@ -13,6 +13,7 @@ from tallow_cli.session.events import (
     Done,
     Failed,
     FileFinished,
+    LeftOut,
     Notice,
     Offered,
     PeerAuthenticated,
@@ -87,6 +88,9 @@ class PlainRenderer:
                 few = not self._sending and self._files <= MOST_FILES_LISTED
                 if self._verbose or few or wording.is_renamed(event):
                     self._output.line(wording.file_finished(event))
+            case LeftOut():
+                for line in wording.left_out(event, most=None if self._verbose else wording.MOST_LEFT_OUT):
+                    self._output.line(line)
             case Notice():
                 if self._verbose or not event.detail:
                     self._output.line(one_line(event.message))

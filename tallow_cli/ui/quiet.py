@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tallow_cli.session.events import CodeReady, Failed, Offered, SessionEvent
+from tallow_cli.session.events import MISSED, CodeReady, Done, Failed, LeftOut, Offered, SessionEvent
 from tallow_cli.ui import wording
 from tallow_cli.ui.output import Output
 
@@ -23,6 +23,11 @@ class QuietRenderer:
     def handle(self, event: SessionEvent) -> None:
         if isinstance(event, Failed):
             self._output.line(wording.failure(event))
+        elif isinstance(event, Done) and event.missed:
+            self._output.line(f"tallow: {wording.missed(event)}")
+        elif isinstance(event, LeftOut) and any(item.why in MISSED for item in event.items):
+            for line in wording.left_out(event):
+                self._output.line(line)
         elif isinstance(event, CodeReady):
             self._sending = True
         elif isinstance(event, Offered) and self._output.is_terminal and not self._sending:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import Final
 
 from tallow_cli.core.benchmark import Bottleneck
 from tallow_cli.session.events import (
@@ -12,6 +13,7 @@ from tallow_cli.session.events import (
     Failed,
     FileFinished,
     Kept,
+    LeftOut,
     Offered,
     OfferedEntry,
     Waiting,
@@ -26,6 +28,16 @@ from tallow_cli.ui.format import (
     format_throughput,
 )
 from tallow_cli.ui.sanitize import name, one_line
+
+MOST_LEFT_OUT: Final = 5  # shown; the rest is counted, and all of it is in the JSON output
+_LEFT_OUT: Final = {
+    "excluded": "by its user's wish",
+    "special": "that are devices, pipes or sockets",
+    "link": "that are links leading out of what is sent",
+    "unreadable": "that cannot be read",
+    "name": "that cannot have their names here",
+    "vanished": "that vanished meanwhile",
+}
 
 
 def receive_command(event: CodeReady) -> str:
@@ -119,7 +131,24 @@ def offer(event: Offered, *, sending: bool, most: int | None = None) -> list[str
         if len(shown) < len(event.entries):
             lines.append(f"{'…':>10}  and {len(event.entries) - len(shown):,} more")
     lines.append(f"{'Sending' if sending else 'Offered'}: {offer_summary(event)}.")
+    return lines if sending else lines + _not_offered(event)
+
+
+def left_out(event: LeftOut, *, most: int | None = MOST_LEFT_OUT) -> list[str]:
+    """What does not arrive, and why: the first `most` of it."""
+    shown = event.items[:most]
+    lines = [f"Left out: {name(item.path)} ({one_line(item.reason)})" for item in shown]
+    if len(shown) < len(event.items):
+        lines.append(f"Left out: {len(event.items) - len(shown):,} more")
     return lines
+
+
+def _not_offered(event: Offered) -> list[str]:
+    """What the sender says it left out, in one sentence."""
+    if not event.left_out:
+        return []
+    parts = [f"{count:,} {_LEFT_OUT.get(why, 'for another reason')}" for why, count in event.left_out.items()]
+    return [f"The sender left out {', '.join(parts)}."]
 
 
 def file_finished(event: FileFinished) -> str:
@@ -138,7 +167,14 @@ def done(event: Done, *, sending: bool) -> str:
         what = f"{format_count(event.files, 'file')}, {what},"
     verb = "Sent" if sending else "Received"
     proof = "The receiver has verified it." if sending else "Verified."
-    return f"{verb} {what} in {format_duration(event.seconds)}: {format_throughput(event.mbps)}. {proof}"
+    line = f"{verb} {what} in {format_duration(event.seconds)}: {format_throughput(event.mbps)}. {proof}"
+    return f"{line} {missed(event)}" if event.missed else line
+
+
+def missed(event: Done) -> str:
+    """What is said last of a transfer that is not whole, and why its exit code is not 0."""
+    were = "1 thing was" if event.missed == 1 else f"{event.missed:,} things were"
+    return f"But it is not whole: {were} left out."
 
 
 def done_details(event: Done) -> list[str]:

@@ -8,11 +8,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tallow_cli.core.manifest import Entry, EntryKind, Manifest, decode_manifest_untrusted, encode_manifest
+from tallow_cli.core.name_rules import MACOS
 from tallow_cli.core.names import (
-    MAX_DEPTH,
     MAX_NAME_BYTES,
     ForbiddenName,
     NameChecker,
+    SafePath,
     check_manifest_names,
     fold,
     numbered,
@@ -32,7 +33,7 @@ ENTRIES = st.builds(
 )
 
 
-@given(PATHS)
+@given(PATHS | st.binary(max_size=12).map(os.fsdecode))
 @example("a/../b")
 @settings(max_examples=400, deadline=None)
 def test_a_path_that_is_accepted_stays_below_its_directory(path: str) -> None:
@@ -42,28 +43,36 @@ def test_a_path_that_is_accepted_stays_below_its_directory(path: str) -> None:
         return
     joined = os.path.normpath(os.path.join("/root/of/all", *safe.components))
     assert joined == "/root/of/all/" + "/".join(safe.components)
-    assert len(safe.components) <= MAX_DEPTH
     for name in safe.components:
-        assert 0 < len(name.encode()) <= MAX_NAME_BYTES
-        assert not set(name) & set("/\\:\0")
-        assert all(unicodedata.category(c) not in ("Cc", "Zl", "Zp", "Cs") for c in name)
+        assert 0 < len(os.fsencode(name)) <= MAX_NAME_BYTES
+        assert not set(name) & set("/\0")
+        assert all(unicodedata.category(c) not in ("Cc", "Zl", "Zp") for c in name)
+
+
+def ancestors(path: SafePath) -> list[SafePath]:
+    found = []
+    above = path.directory
+    while above is not None:
+        found.append(above)
+        above = above.directory
+    return found
 
 
 @given(st.lists(ENTRIES, min_size=1, max_size=8))
 @settings(max_examples=200, deadline=None)
 def test_a_tree_that_is_accepted_has_no_two_paths_of_one_folded_form(entries: list[Entry]) -> None:
     try:
-        paths = check_manifest_names(Manifest("files", tuple(entries)))
+        paths = check_manifest_names(Manifest("files", tuple(entries)), MACOS)
     except PeerProtocolError:
         return
     everything = {path.components: path for path in paths}
     for path in paths:
-        everything.update((above.components, above) for above in path.ancestors())
+        everything.update((above.components, above) for above in ancestors(path))
     folded = {tuple(fold(name) for name in components) for components in everything}
     assert len(folded) == len(everything)
     kinds = {path.components: entry.kind for path, entry in zip(paths, entries, strict=True)}
     for path in paths:
-        for above in path.ancestors():
+        for above in ancestors(path):
             assert kinds.get(above.components, EntryKind.DIRECTORY) is EntryKind.DIRECTORY
 
 
@@ -118,3 +127,14 @@ def test_slices_cover_a_range_exactly(sizes: list[int], offset: int, size: int) 
         for k in range(piece.size)
     ]
     assert covered == owner[offset : offset + size]
+
+
+@given(st.lists(st.binary(min_size=1, max_size=12).map(os.fsdecode), min_size=1, max_size=5))
+@settings(max_examples=200, deadline=None)
+def test_names_of_any_bytes_travel_as_they_are(paths: list[str]) -> None:
+    manifest = Manifest("files", tuple(map(file_entry, paths)))
+    try:
+        decoded = decode_manifest_untrusted(encode_manifest(manifest))
+    except PeerProtocolError:
+        return
+    assert [os.fsencode(entry.path) for entry in decoded.entries] == [os.fsencode(path) for path in paths]

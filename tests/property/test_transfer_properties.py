@@ -27,10 +27,12 @@ from tallow_cli.core.messages import (
     Accept,
     ControlAssembler,
     Offer,
+    Ready,
     decode_message_untrusted,
     encode_message,
 )
 from tallow_cli.core.messagesize import even_split
+from tallow_cli.core.name_rules import POSIX
 from tallow_cli.core.ranges import RangeSet
 from tallow_cli.core.receiving import ReceiveMachine, ReceiveState
 from tallow_cli.core.sending import SendMachine
@@ -182,8 +184,10 @@ def test_no_packets_make_the_receiver_raise_write_twice_or_leave_its_bounds(pack
 @settings(max_examples=200)
 @given(hostile_packets)
 def test_no_packets_make_the_sender_raise_or_leave_its_bounds(packets):
-    machine = SendMachine(b"m", total_bytes=20_000, file_count=1, channels=2, chunk_sizer=Chunks(), now=0.0)
+    machine = SendMachine(channels=2, chunk_sizer=Chunks(), now=0.0)
     peer = HandPeer(machine)
+    peer.say(Ready(1, POSIX))
+    machine.offer(0.0, b"m", total_bytes=20_000, file_count=1)
     peer.say(Accept(1 << 20))
     sent = 0
     for now, (channel, number, payload) in enumerate(packets):

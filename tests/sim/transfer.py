@@ -21,6 +21,7 @@ from tallow_cli.core.driving import (
     Finished,
     OfferArrived,
     OutgoingPacket,
+    PeerReady,
 )
 from tallow_cli.core.frames import HEADER_BYTES, parse_header_untrusted
 from tallow_cli.core.ranges import RangeSet
@@ -87,9 +88,6 @@ class Simulation:
         self.there = Wire(s.there, Random(rng.random()))
         self.back = Wire(s.back, Random(rng.random()))
         self.sender = SendMachine(
-            b"manifest",
-            total_bytes=None if s.unknown_length else len(self.content),
-            file_count=len(s.files),
             channels=s.channels,
             chunk_sizer=FixedChunks(s.chunk_bytes),
             now=0.0,
@@ -223,6 +221,10 @@ class Simulation:
                     self.errors["sender"] = error
                 case Finished():
                     self.finished["sender"] = self.now
+                case PeerReady():
+                    total = None if self.scenario.unknown_length else len(self.content)
+                    files = len(self.scenario.files)
+                    self.sender.offer(self.now, b"manifest", total_bytes=total, file_count=files)
                 case Accepted():
                     self._give_digests()
         while (request := self.sender.next_read(self.now)) is not None:

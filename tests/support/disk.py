@@ -70,6 +70,19 @@ def _write(
     return source.files_read
 
 
+def read_all(source: Source, chunk: int = 7) -> bytes:
+    """Every byte of a source, `chunk` at a time."""
+    data = bytearray()
+    while piece := source.read(len(data), chunk):
+        data += piece
+    return bytes(data)
+
+
+def open_descriptors() -> int:
+    """How many this process has."""
+    return len(os.listdir("/proc/self/fd"))
+
+
 def tree(root: Path) -> dict[str, bytes | str | None]:
     """Everything below `root`: contents of files, targets of links, None for directories."""
     found: dict[str, bytes | str | None] = {}

@@ -11,6 +11,8 @@ from tallow_cli.session.events import (
     Done,
     Failed,
     FileFinished,
+    LeftOut,
+    LeftOutItem,
     Notice,
     Offered,
     OfferedEntry,
@@ -86,6 +88,12 @@ DONE = Done(1_258_242_880, 2, 50.3, 200.1, SNAPSHOT)
 FAILED = Failed(PeerFailed(HOSTILE, "broken-off"))
 
 EVERY_EVENT: tuple[SessionEvent, ...] = (
+    LeftOut(
+        (
+            LeftOutItem(HOSTILE, "special", "it is a pipe"),
+            LeftOutItem("a.o", "excluded", "--exclude names it"),
+        )
+    ),
     CODE_READY,
     WAITING,
     PEER,

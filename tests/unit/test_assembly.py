@@ -189,7 +189,7 @@ def test_a_file_is_ready_when_whole_and_its_digest_known():
     assert ledger.all_written
     for index in range(3):
         ledger.file_verified(index)
-    assert ledger.all_verified
+    assert ledger.all_settled
 
 
 def test_an_empty_file_needs_only_its_digest():

@@ -6,15 +6,20 @@ import pytest
 from tallow_cli.core.manifest import (
     MAX_ABS_MTIME_NS,
     MAX_ENTRIES,
+    MAX_HOLES,
     MAX_MANIFEST_BYTES,
     MAX_TEXT_BYTES,
     MAX_TOTAL_BYTES,
     Entry,
     EntryKind,
+    LeftOut,
     Manifest,
+    WhyLeftOut,
     decode_manifest_untrusted,
     encode_manifest,
+    encoded_entry_bytes,
 )
+from tallow_cli.core.name_rules import WINDOWS
 from tallow_cli.errors import PeerProtocolError
 from tests.support.disk import directory_entry, file_entry, files, link_entry
 
@@ -41,8 +46,66 @@ def test_what_is_encoded_is_decoded() -> None:
 def test_the_wire_form_is_the_one_of_the_specification() -> None:
     wire = msgspec.msgpack.decode(encode_manifest(TREE))
     assert wire[0] == "files"
-    assert wire[1][1] == ["d/a", "file", 10, 0o644, 1_700_000_000_123_456_789, None]
-    assert wire[1][2] == ["d/l", "symlink", 0, 0o777, 0, "a"]
+    assert wire[1][1] == ["d/a", "file", 10, 0o644, 1_700_000_000_123_456_789, None, []]
+    assert wire[1][2] == ["d/l", "symlink", 0, 0o777, 0, "a", []]
+    assert wire[2] == []
+    shortest = ["files", [["d/a", "file", 10]]]
+    (entry,) = decode_manifest_untrusted(msgspec.msgpack.encode(shortest)).entries
+    assert entry == Entry("d/a", EntryKind.FILE, 10)
+
+
+def test_a_name_that_is_no_utf_8_travels_as_bytes() -> None:
+    latin = files(directory_entry("caf\udce9"), link_entry("caf\udce9/l", "\udcff"))
+    wire = msgspec.msgpack.decode(encode_manifest(latin))
+    assert [entry[0] for entry in wire[1]] == [b"caf\xe9", b"caf\xe9/l"]
+    assert wire[1][1][5] == b"\xff"
+    assert decode_manifest_untrusted(encode_manifest(latin)) == latin
+    with pytest.raises(PeerProtocolError, match="not-utf-8"):
+        decode_manifest_untrusted(encode_manifest(latin), WINDOWS)
+
+
+def test_the_offer_says_what_is_left_out() -> None:
+    left_out = (LeftOut(WhyLeftOut.EXCLUDED, 3), LeftOut(WhyLeftOut.UNREADABLE, 2))
+    manifest = Manifest("files", (file_entry("a"),), left_out)
+    decoded = decode_manifest_untrusted(encode_manifest(manifest))
+    assert decoded.left_out == left_out
+    assert decoded.missed == 2
+    twice = Manifest("files", (file_entry("a"),), (left_out[0], left_out[0]))
+    assert "given twice" in refused(twice)
+    assert "malformed" in refused(msgspec.msgpack.encode(["files", [["a", "file"]], [["excluded", 0]]]))
+
+
+def with_holes(size: int, *holes: tuple[int, int]) -> Manifest:
+    return files(Entry("s", EntryKind.FILE, size, holes=holes), file_entry("z", 5))
+
+
+def test_holes_are_not_in_the_stream() -> None:
+    manifest = with_holes(1000, (0, 100), (200, 1000))
+    assert decode_manifest_untrusted(encode_manifest(manifest)) == manifest
+    assert manifest.total_bytes == 105
+    assert [(span.start, span.size) for span in manifest.file_spans] == [(0, 100), (100, 5)]
+
+
+@pytest.mark.parametrize("holes", [[(5, 5)], [(0, 5), (5, 6)], [(4, 6), (1, 2)], [(0, 1001)]])
+def test_holes_are_in_order_apart_and_within_the_file(holes: list[tuple[int, int]]) -> None:
+    assert "holes out of order" in refused(with_holes(1000, *holes))
+
+
+def test_only_files_have_holes_and_not_too_many() -> None:
+    assert "with a size" in refused(files(Entry("d", EntryKind.DIRECTORY, holes=((0, 1),))))
+    many = tuple((2 * n, 2 * n + 1) for n in range(MAX_HOLES + 1))
+    assert "holes in its files" in refused(with_holes(10**6, *many))
+
+
+def test_what_an_entry_adds_to_an_offer_is_not_underestimated() -> None:
+    largest = Entry(
+        "n" * 3000, EntryKind.DIRECTORY, 2**62, 0o7777, -(2**62), "t" * 300, ((2**61, 2**62 - 1),) * 3
+    )
+    for entry in (largest, file_entry("a"), link_entry("d/l", "x"), file_entry("\udcff" * 300)):
+        alone = len(encode_manifest(files(file_entry("f"), entry))) - len(
+            encode_manifest(files(file_entry("f")))
+        )
+        assert alone <= encoded_entry_bytes(entry)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +116,7 @@ def test_the_wire_form_is_the_one_of_the_specification() -> None:
         b"\x00" * 20,
         b"\x92\xa5files",
         b"\x92\xa5files\xdd\xff\xff\xff\xff",  # 4 billion entries announced
-        b"\x92\xa5files\xdd\x00\x01\x86\xa1",  # 100,001 announced
+        b"\x92\xa5files\xdd\x00\x0f\x42\x41",  # 1,000,001 announced
         b"\x91" * 10_000,  # nesting
         encode_manifest(TREE)[:-1],
         encode_manifest(TREE) + b"\0",
@@ -76,7 +139,11 @@ def test_bytes_that_are_no_manifest_are_refused(data: bytes) -> None:
         ["a", "file", 0, -1, 0, None],
         ["a", "file", 0, 0, MAX_ABS_MTIME_NS + 1, None],
         ["a", "file", 0, 0, -MAX_ABS_MTIME_NS - 1, None],
-        ["a", "file", 0, 0, 0, None, "more"],
+        ["a", "file", 0, 0, 0, None, "holes"],
+        ["a", "file", 0, 0, 0, None, [[1]]],
+        ["a", "file", 0, 0, 0, None, [], "more"],
+        [7, "file", 0, 0, 0, None],
+        [b"", "file", 0, 0, 0, None],
         ["a", "file", 0, 0, 0, b"x"],
         [b"a", "file", 0, 0, 0, None],
         ["", "file", 0, 0, 0, None],
@@ -88,13 +155,14 @@ def test_an_entry_out_of_bounds_is_refused(entry: object) -> None:
     assert "malformed" in refused(msgspec.msgpack.encode(["files", [entry]]))
 
 
-def test_a_name_that_is_no_utf_8_is_refused() -> None:
+def test_text_that_is_no_utf_8_is_refused() -> None:
+    """As text; its bytes would be a name."""
     data = encode_manifest(files(file_entry("aXb"))).replace(b"aXb", b"a\xffb")
     assert "malformed" in refused(data)
 
 
 def test_too_many_bytes_are_refused_before_they_are_looked_at() -> None:
-    assert "33,554,433 bytes" in refused(b"\0" * (MAX_MANIFEST_BYTES + 1))
+    assert "134,217,729 bytes" in refused(b"\0" * (MAX_MANIFEST_BYTES + 1))
 
 
 def test_no_entries_and_too_many_entries_are_refused() -> None:

@@ -8,9 +8,11 @@ import pytest
 
 from tallow_cli.core import names
 from tallow_cli.core.manifest import Entry, EntryKind, Manifest
+from tallow_cli.core.name_rules import MACOS, POSIX, WINDOWS, NameRules
 from tallow_cli.core.names import (
     MAX_NAME_BYTES,
     ForbiddenName,
+    NameChecker,
     NameRule,
     SafePath,
     check_component,
@@ -25,6 +27,7 @@ from tests.support.disk import directory_entry, file_entry, files, link_entry
 VECTORS = Path(__file__).parent.parent / "vectors" / "names"
 REFUSED = json.loads((VECTORS / "refused.json").read_text())["cases"]
 ACCEPTED = json.loads((VECTORS / "accepted.json").read_text())
+PLACES = {"windows": WINDOWS, "macos": MACOS}
 
 
 def entries_of(case: dict[str, Any]) -> list[Entry]:
@@ -38,9 +41,56 @@ def entries_of(case: dict[str, Any]) -> list[Entry]:
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: f"{case['rule']}: {case['why']}")
 def test_a_hostile_name_is_refused_by_its_rule(case: dict[str, Any]) -> None:
-    with pytest.raises(PeerProtocolError) as raised:
-        check_manifest_names(files(*entries_of(case)))
-    assert f", {case['rule']}: " in raised.value.detail
+    for rules in (PLACES[case["at"]],) if "at" in case else (POSIX, MACOS, WINDOWS):
+        with pytest.raises(PeerProtocolError) as raised:
+            check_manifest_names(files(*entries_of(case)), rules)
+        assert f", {case['rule']}: " in raised.value.detail
+
+
+@pytest.mark.parametrize("path", ACCEPTED["posix_only"], ids=ascii)
+def test_what_windows_alone_refuses_travels_between_others(path: str) -> None:
+    (safe,) = check_manifest_names(files(file_entry(path)), POSIX)
+    assert str(safe) == path
+    with pytest.raises(PeerProtocolError):
+        check_manifest_names(files(file_entry(path)), WINDOWS)
+
+
+@pytest.mark.parametrize("paths", ACCEPTED["posix_only_together"], ids=ascii)
+def test_names_that_differ_in_case_or_form_travel_to_where_they_are_two(paths: list[str]) -> None:
+    assert len(check_manifest_names(files(*map(file_entry, paths)), POSIX)) == len(paths)
+
+
+@pytest.mark.parametrize("rules", [WINDOWS, MACOS, NameRules(text_only=True)])
+def test_bytes_that_are_no_text_go_only_where_names_are_bytes(rules: NameRules) -> None:
+    (safe,) = check_manifest_names(files(file_entry("a\udcff")), POSIX)
+    assert safe.components == ("a\udcff",)
+    with pytest.raises(PeerProtocolError, match="not-utf-8"):
+        check_manifest_names(files(file_entry("a\udcff")), rules)
+
+
+def test_names_are_no_longer_than_the_place_takes() -> None:
+    rules = NameRules(longest=8)
+    assert check_manifest_names(files(file_entry("éééé")), rules)
+    with pytest.raises(PeerProtocolError, match="too-long"):
+        check_manifest_names(files(file_entry("ééééé")), rules)
+
+
+def test_a_tree_as_deep_as_a_path_is_long_needs_no_recursion() -> None:
+    path = "/".join(["d"] * 1536)
+    for rules in (POSIX, WINDOWS):
+        (safe,) = check_manifest_names(files(file_entry(path)), rules)
+        assert len(safe.components) == 1536
+
+
+def test_a_name_that_was_refused_stands_in_nobodys_way() -> None:
+    checker = NameChecker(WINDOWS)
+    for bad in ("a:b", "aux", "x."):
+        with pytest.raises(ForbiddenName):
+            checker.check(file_entry(bad))
+    checker.check(file_entry("x"))
+    with pytest.raises(ForbiddenName) as raised:
+        checker.check(file_entry("X"))
+    assert raised.value.other == "x"
 
 
 def test_there_are_at_least_sixty_hostile_names_and_every_rule_but_encoding_has_one() -> None:
@@ -51,9 +101,9 @@ def test_there_are_at_least_sixty_hostile_names_and_every_rule_but_encoding_has_
     }
 
 
-def test_a_lone_surrogate_is_not_utf_8() -> None:
+def test_a_surrogate_that_stands_for_no_byte_is_refused_everywhere() -> None:
     with pytest.raises(PeerProtocolError, match="not-utf-8"):
-        check_manifest_names(files(file_entry("a\udcffb")))
+        check_manifest_names(files(file_entry("a\ud800b")))
 
 
 @pytest.mark.parametrize("path", ACCEPTED["paths"], ids=ascii)
@@ -108,7 +158,8 @@ def test_a_component_is_no_path() -> None:
 def test_a_safe_path_knows_its_parts() -> None:
     (safe,) = check_manifest_names(files(file_entry("a/b/c")))
     assert (safe.name, safe.parent, str(safe.top)) == ("c", ("a", "b"), "a")
-    assert [str(path) for path in safe.ancestors()] == ["a", "a/b"]
+    assert str(safe.directory) == "a/b"
+    assert safe.top.directory is None
     assert repr(safe) == "SafePath('a/b/c')"
     (same,) = check_manifest_names(files(file_entry("a/b/c")))
     assert safe == same
@@ -164,5 +215,9 @@ def test_folding_is_stable() -> None:
 def test_names_may_not_imply_directories_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names, "MAX_DIRECTORIES", 50)
     entries = tuple(Entry(f"{number}/a/b/c/file", EntryKind.FILE) for number in range(20))
+    with pytest.raises(PeerProtocolError, match="directories"):
+        check_manifest_names(Manifest("files", entries))
+    monkeypatch.setattr(names, "MAX_DIRECTORIES", 1000)
+    monkeypatch.setattr(names, "MAX_DIRECTORIES_BYTES", 100)
     with pytest.raises(PeerProtocolError, match="directories"):
         check_manifest_names(Manifest("files", entries))

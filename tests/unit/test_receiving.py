@@ -2,7 +2,15 @@
 
 import pytest
 
-from tallow_cli.core.driving import ChannelState, Failed, FileReady, Finished, OfferArrived, Reported
+from tallow_cli.core.driving import (
+    ChannelState,
+    Failed,
+    FileReady,
+    FileWithdrawn,
+    Finished,
+    OfferArrived,
+    Reported,
+)
 from tallow_cli.core.frames import Ack, Credit, Data, Floor, Ping
 from tallow_cli.core.messages import (
     Accept,
@@ -12,10 +20,14 @@ from tallow_cli.core.messages import (
     Digests,
     Offer,
     PathReport,
+    Ready,
     Refuse,
     StreamEnd,
+    Why,
+    Withdraw,
 )
 from tallow_cli.core.messages import Failed as FailedMessage
+from tallow_cli.core.name_rules import POSIX, WINDOWS
 from tallow_cli.core.receiving import ReceiveMachine, ReceiveOptions, ReceiveState
 from tallow_cli.errors import PeerCancelled, PeerFailed, PeerProtocolError, PeerVanished
 from tests.support.transfer_peer import HandPeer
@@ -52,7 +64,7 @@ def error_of(machine):
 
 def test_a_whole_transfer_is_reported_only_when_every_file_is_verified():
     machine, peer = start((6_000, 6_000, 10_000))
-    assert peer.messages == [Accept(32 * 1024 * 1024)]
+    assert peer.messages == [Ready(1, POSIX), Accept(32 * 1024 * 1024)]
     peer.send(1, Floor(0), data(0, 7_000, end_of_chunk=True))
     peer.send(2, Floor(0), data(7_000, 3_000))
     peer.say(Digests(0, (DIGEST, DIGEST)))
@@ -470,7 +482,7 @@ def test_a_disk_that_is_full_is_told_to_the_sender():
 
 def test_what_is_held_is_told_and_counts_as_written():
     machine, peer = start((10_000,), held=[(0, 9_000)])
-    assert peer.messages == [Accept(32 * 1024 * 1024, ((0, 9_000),))]
+    assert peer.messages[1:] == [Accept(32 * 1024 * 1024, ((0, 9_000),))]
     peer.send(1, data(8_000, 2_000))
     assert write_all(machine) == [(9_000, 1_000)]
     assert machine.state is ReceiveState.VERIFYING
@@ -525,4 +537,68 @@ def test_the_senders_report_of_the_path_reaches_the_figures_and_nothing_else():
 def test_a_report_of_the_path_before_consent_is_a_protocol_error():
     machine, peer = start(accept=False)
     peer.say(PathReport(1, 1, 1))
+    assert isinstance(error_of(machine), PeerProtocolError)
+
+
+def test_it_says_first_which_names_it_takes():
+    _, peer = start(accept=False, names=WINDOWS)
+    peer.collect()
+    assert peer.messages == [Ready(1, WINDOWS)]
+
+
+def test_a_withdrawn_file_is_dropped_when_all_is_written_that_comes_of_it():
+    machine, peer = start((6_000, 16_000, 20_000))
+    peer.send(1, Floor(0), data(0, 8_000))
+    peer.send(2, Floor(0), data(16_000, 4_000))
+    peer.say(Digests(0, (DIGEST,)))
+    peer.say(Withdraw(1, 3_000, Why.CHANGED))
+    peer.say(Digests(2, (DIGEST,)))
+    assert write_all(machine) == [(0, 8_000), (16_000, 4_000)]
+    assert machine.events() == [FileReady(0, DIGEST), FileReady(2, DIGEST)], (
+        "1,000 of its bytes are on their way"
+    )
+    peer.send(1, Floor(0), data(8_000, 1_000))
+    write_all(machine)
+    assert machine.events() == [FileWithdrawn(1, Why.CHANGED)]
+    assert machine.state is ReceiveState.VERIFYING
+    for index in (0, 2):
+        machine.file_verified(0.0, index)
+    with pytest.raises(ValueError, match="was withdrawn"):
+        machine.file_verified(0.0, 1)
+    machine.file_dropped(0.0, 1)
+    assert machine.state is ReceiveState.REPORTED
+    peer.collect()
+    assert peer.messages[-1] == Complete(20_000, 2)
+
+
+def test_what_a_withdrawn_file_does_not_bring_uses_no_credit():
+    machine, peer = start((10_000, 20_000), window_bytes=12_000)
+    peer.say(Withdraw(0, 0, Why.VANISHED))
+    assert machine.events() == [FileWithdrawn(0, Why.VANISHED)]
+    peer.send(1, Floor(0), data(10_000, 10_000))
+    assert write_all(machine) == [(10_000, 10_000)]
+    machine.file_dropped(0.0, 0)
+    assert machine.figures.bytes_written == 20_000
+
+
+def test_data_of_a_withdrawn_range_that_comes_all_the_same_is_passed_over():
+    machine, peer = start((10_000, 20_000))
+    peer.say(Withdraw(0, 1_000, Why.VANISHED))
+    peer.send(1, Floor(0), data(0, 12_000))
+    assert write_all(machine) == [(0, 1_000), (10_000, 2_000)]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [Withdraw(1, 0, Why.CHANGED), Withdraw(0, 6_001, Why.CHANGED), Withdraw(3, 0, Why.CHANGED)],
+)
+def test_withdrawing_what_cannot_be_breaks_the_protocol(message):
+    machine, peer = start((6_000, 16_000, 20_000))
+    peer.say(message)
+    assert isinstance(error_of(machine), PeerProtocolError)
+
+
+def test_a_stream_of_unknown_length_cannot_be_withdrawn():
+    machine, peer = start(None)
+    peer.say(Withdraw(0, 0, Why.CHANGED))
     assert isinstance(error_of(machine), PeerProtocolError)

@@ -52,10 +52,10 @@ from tallow_cli.session.events import (
 )
 from tallow_cli.session.settings import LinkSettings, Waits
 from tallow_cli.store.directory_sink import DirectorySink
+from tallow_cli.store.file_source import FileSource
 from tallow_cli.store.memory_source import RandomSource, TextSource
 from tallow_cli.store.sequential_sink import NullSink, StdoutSink, TextSink
 from tallow_cli.store.sink import Published, Sink
-from tallow_cli.store.source import FileSource
 from tallow_cli.store.stream_source import StreamSource
 from tests.support.disk import temporaries, tree
 from tests.support.sessions import Decide, Sessions, opened_sessions

@@ -2,8 +2,9 @@
 
 import pytest
 
-from tallow_cli.core.driving import Accepted, ChannelState, Failed, Finished
+from tallow_cli.core.driving import Accepted, ChannelState, Failed, Finished, PeerReady
 from tallow_cli.core.frames import Ack, Credit, Data, Floor, Ping, parse_header_untrusted
+from tallow_cli.core.manifest import MAX_MANIFEST_BYTES
 from tallow_cli.core.messages import (
     Accept,
     Bye,
@@ -11,10 +12,14 @@ from tallow_cli.core.messages import (
     Complete,
     Digests,
     Offer,
+    Ready,
     Refuse,
     StreamEnd,
+    Why,
+    Withdraw,
 )
 from tallow_cli.core.messages import Failed as FailedMessage
+from tallow_cli.core.name_rules import POSIX, WINDOWS
 from tallow_cli.core.sending import SendMachine, SendOptions, SendState
 from tallow_cli.errors import (
     PeerCancelled,
@@ -35,16 +40,11 @@ class Chunks:
 
 
 def start(total=100_000, *, channels=2, accept=True, credit=32 * MiB, files=1, held=(), **options):
-    machine = SendMachine(
-        b"manifest",
-        total_bytes=total,
-        file_count=files,
-        channels=channels,
-        chunk_sizer=Chunks(),
-        now=0.0,
-        options=SendOptions(**options),
-    )
+    machine = SendMachine(channels=channels, chunk_sizer=Chunks(), now=0.0, options=SendOptions(**options))
     peer = HandPeer(machine, channels)
+    peer.say(Ready(1, POSIX))
+    assert machine.events() == [PeerReady(POSIX)]
+    machine.offer(0.0, b"manifest", total_bytes=total, file_count=files)
     if accept:
         peer.collect()
         peer.say(Accept(credit, held))
@@ -533,7 +533,13 @@ def test_misuse_by_the_shell_is_a_value_error():
     with pytest.raises(ValueError):
         start(accept=False)[0].digests(0.0, 0, [bytes(32)])
     with pytest.raises(ValueError):
-        SendMachine(bytes(33 * MiB), total_bytes=0, file_count=0, channels=1, chunk_sizer=Chunks(), now=0.0)
+        machine.offer(0.0, b"again", total_bytes=0, file_count=0)
+    unasked = SendMachine(channels=1, chunk_sizer=Chunks(), now=0.0)
+    with pytest.raises(ValueError, match="nobody is ready"):
+        unasked.offer(0.0, b"manifest", total_bytes=0, file_count=0)
+    HandPeer(unasked, 1).say(Ready(1, POSIX))
+    with pytest.raises(ValueError, match="a manifest of"):
+        unasked.offer(0.0, bytes(MAX_MANIFEST_BYTES + 1), total_bytes=0, file_count=0)
 
 
 def test_after_the_end_the_shells_late_calls_are_harmless():
@@ -547,3 +553,71 @@ def test_after_the_end_the_shells_late_calls_are_harmless():
     machine.channel_state(0.0, 1, ChannelState.CLOSED)
     machine.abort(0.0, "unexpected", "late")
     assert machine.events() == []
+
+
+def test_the_receiver_speaks_first_and_says_which_names_it_takes():
+    machine = SendMachine(channels=1, chunk_sizer=Chunks(), now=0.0)
+    peer = HandPeer(machine, 1)
+    peer.collect()
+    assert peer.messages == [], "nothing is offered before the receiver is ready"
+    peer.say(Ready(1, WINDOWS))
+    assert machine.state is SendState.READY
+    assert machine.events() == [PeerReady(WINDOWS)]
+
+
+@pytest.mark.parametrize("message", [Accept(1000), Ready(2, POSIX), Complete(0, 0), Refuse("usage", "no")])
+def test_anything_else_before_the_offer_breaks_the_protocol(message):
+    machine = SendMachine(channels=1, chunk_sizer=Chunks(), now=0.0)
+    HandPeer(machine, 1).say(message)
+    assert isinstance(error_of(machine), PeerProtocolError)
+
+
+def test_an_answer_to_an_offer_that_was_not_made_breaks_the_protocol():
+    machine = SendMachine(channels=1, chunk_sizer=Chunks(), now=0.0)
+    peer = HandPeer(machine, 1)
+    peer.say(Ready(1, POSIX))
+    machine.events()
+    peer.say(Accept(1000))
+    assert isinstance(error_of(machine), PeerProtocolError)
+    machine.offer(0.0, b"late", total_bytes=0, file_count=0)  # the shell cannot know yet
+    assert machine.state is SendState.FAILED
+
+
+def test_of_a_withdrawn_file_nothing_more_is_read():
+    machine, peer = start(total=1_000_000, files=3)
+    first = machine.next_read(0.0)
+    assert first is not None
+    machine.digests(0.0, 0, [bytes(32)])
+    machine.withdraw(0.0, 1, 10_000, 900_000, Why.VANISHED)
+    machine.chunk_read(0.0, first.offset, content(*first))
+    after = []
+    while (request := machine.next_read(0.0)) is not None:
+        after.append(request)
+        machine.chunk_read(0.0, request.offset, content(*request))
+    peer.collect()
+    withdrawn = next(message for message in peer.messages if isinstance(message, Withdraw))
+    asked_for = withdrawn.size
+    assert withdrawn == Withdraw(1, asked_for, Why.VANISHED)
+    assert min(request.offset for request in after if request.offset >= 10_000 + asked_for) == 900_000
+    while machine.figures.bytes_acked != 1_000_000:
+        read(machine, peer.now)
+        ack_all(peer, peer.collect())
+        peer.now += 0.01
+    machine.digests(peer.now, 2, [bytes(32)])
+    peer.say(Complete(1_000_000, 2))
+    assert machine.events() == [Finished()]
+
+
+def test_a_report_that_counts_a_withdrawn_file_is_a_protocol_error():
+    machine, peer = start(total=0, files=1)
+    machine.withdraw(0.0, 0, 0, 0, Why.CHANGED)
+    peer.say(Complete(0, 1))
+    assert isinstance(error_of(machine), PeerProtocolError)
+
+
+def test_files_are_settled_in_order():
+    machine, _ = start(total=100, files=2)
+    with pytest.raises(ValueError, match="are settled"):
+        machine.withdraw(0.0, 1, 0, 100, Why.CHANGED)
+    with pytest.raises(ValueError, match="of a stream of"):
+        machine.withdraw(0.0, 0, 0, 101, Why.CHANGED)

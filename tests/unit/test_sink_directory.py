@@ -23,10 +23,10 @@ from tallow_cli.errors import (
 )
 from tallow_cli.store import directory_sink, publishing, syncing
 from tallow_cli.store.directory_sink import DirectorySink, FileSink
+from tallow_cli.store.file_source import FileSource
 from tallow_cli.store.filesystem import Directory, DirFdFilesystem, Filesystem, PathFilesystem
 from tallow_cli.store.memory_source import RandomSource
 from tallow_cli.store.sink import OnConflict, Published, Sink
-from tallow_cli.store.source import FileSource
 from tests.support.disk import (
     CHANGING,
     FailingFilesystem,

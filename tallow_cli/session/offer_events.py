@@ -1,0 +1,41 @@
+"""An offer, and what is not in it, as events. Their texts are the peer's, or names from a disk: untrusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from tallow_cli.core.manifest import Manifest
+from tallow_cli.core.messages import Why
+from tallow_cli.session.events import LeftOut, LeftOutItem, Offered, OfferedEntry
+from tallow_cli.store.failures import displayable
+from tallow_cli.store.scan import NotSent
+
+_WITHDRAWN: Final = {
+    Why.VANISHED: "it vanished before it was sent",
+    Why.UNREADABLE: "it could not be read",
+    Why.CHANGED: "it was changed while it was sent",
+}
+
+
+def describe(manifest: Manifest) -> Offered:
+    """The offer. Takes a second for a million entries."""
+    return Offered(
+        kind=manifest.kind,
+        entries=tuple(
+            OfferedEntry(path=displayable(entry.path), kind=entry.kind.value, size=entry.size)
+            for entry in manifest.entries
+        ),
+        total_bytes=manifest.total_bytes,
+        left_out={group.why.value: group.count for group in manifest.left_out},
+    )
+
+
+def left_out(items: Iterable[NotSent]) -> LeftOut:
+    """What the sender does not offer."""
+    return LeftOut(tuple(LeftOutItem(item.path, item.why.value, item.reason) for item in items))
+
+
+def withdrawn_item(path: str, why: Why) -> LeftOutItem:
+    """A file that was offered and does not come."""
+    return LeftOutItem(displayable(path), why.value, _WITHDRAWN[why])
