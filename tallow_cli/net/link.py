@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from tallow_cli.errors import BadOption, NoPathError, PeerProtocolError, PeerVanished
+from tallow_cli.net.awake import awake_timeout
 from tallow_cli.net.channels import DEFAULT_CHANNELS, check_channel_count
 from tallow_cli.net.consent import SILENT
 from tallow_cli.net.description import MAX_CANDIDATES, CandidateInfo, Description, worth_trying
@@ -275,7 +276,7 @@ class PeerLink:
             raise PeerProtocolError(f"both sides take the DTLS role {peer.dtls_role}")
         self._peer = peer
         try:
-            async with asyncio.timeout(timeout_s):
+            async with awake_timeout(timeout_s):
                 await self._find_path(peer)
                 await self._secure(peer)
                 await self._open_channels(peer)

@@ -23,7 +23,6 @@ or in one of these errors, and every wait has a timeout.
 from __future__ import annotations
 
 import asyncio
-import math
 import ssl
 from collections.abc import Sequence
 from types import TracebackType
@@ -60,6 +59,7 @@ from tallow_cli.errors import (
     TallowError,
     UnknownNameplate,
 )
+from tallow_cli.net.awake import awake_timeout
 from tallow_cli.net.server_url import normalize_server_url
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class SignalingClient:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         try:
-            async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s):
+            async with awake_timeout(timeout_s):
                 message = await self._next()
         except TimeoutError:
             raise PeerNeverCame(timeout_s) from None
@@ -200,7 +200,7 @@ class SignalingClient:
         if not self._peer_present:
             raise PeerVanished("the other side is not connected to the signaling server")
         try:
-            async with asyncio.timeout(timeout_s):
+            async with awake_timeout(timeout_s):
                 message = await self._next()
         except TimeoutError:
             raise PeerVanished(f"it said nothing for {timeout_s:g} s") from None
@@ -240,7 +240,7 @@ class SignalingClient:
     async def _request(self, request: Allocate | Join, answer: type[_Answer]) -> _Answer:
         """Send, and wait for the answer. Before it, only the last words of the room before may come."""
         try:
-            async with asyncio.timeout(REPLY_TIMEOUT_S):
+            async with awake_timeout(REPLY_TIMEOUT_S):
                 await self._say(request)
                 while True:
                     message = await self._next()
@@ -271,7 +271,7 @@ class SignalingClient:
 
     async def _say(self, message: ClientMessage) -> None:
         try:
-            async with asyncio.timeout(REPLY_TIMEOUT_S):
+            async with awake_timeout(REPLY_TIMEOUT_S):
                 await self._socket.send(encode(message))
         except TimeoutError:
             raise ServerUnreachable(self.url, f"it took nothing for {REPLY_TIMEOUT_S:g} s") from None

@@ -11,6 +11,7 @@ from tallow_cli.crypto.handshake import HandshakeResult
 from tallow_cli.crypto.keys import Role
 from tallow_cli.crypto.seal import PacketOpen, PacketSeal
 from tallow_cli.errors import NoPathError, PeerVanished, TallowError
+from tallow_cli.net.awake import awake_timeout
 from tallow_cli.net.channels import Channel, ParallelChannelManager
 from tallow_cli.net.description import decode_untrusted
 from tallow_cli.net.link import PeerLink
@@ -123,7 +124,7 @@ async def _confirm(link: PeerLink, role: Role, handshake: HandshakeResult, timeo
     link.control.on_close = closed
     link.control.send(handshake.keys.link_confirmation(role, ours, theirs))
     try:
-        async with asyncio.timeout(timeout_s):
+        async with awake_timeout(timeout_s):
             await arrived
     except TimeoutError:
         raise NoPathError("the connection opened, but nothing came through it") from None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from tallow_cli.net.awake import AwakeTimer
 from tallow_cli.session.events import SessionEvent, Waiting
 
 A_MOMENT_S = 1.0  # what is over sooner is not worth a line
@@ -26,9 +26,11 @@ class Patience:
         on_overdue: Callable[[], None] | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
-        self._timers = [loop.call_later(A_MOMENT_S, emit, Waiting.of(what, timeout_s))]
-        if on_overdue is not None and not math.isinf(timeout_s):
-            self._timers.append(loop.call_later(timeout_s, on_overdue))
+        self._timers: list[asyncio.TimerHandle | AwakeTimer] = [
+            loop.call_later(A_MOMENT_S, emit, Waiting.of(what, timeout_s))
+        ]
+        if on_overdue is not None:
+            self._timers.append(AwakeTimer(timeout_s, on_overdue))
 
     def end(self) -> None:
         """It came, or no longer matters. Harmless when repeated."""
