@@ -13,7 +13,7 @@
     │                              TargetNotDirectory (TargetMissing)  TargetUnwritable  TargetChanged
     │                              DiskFull (DiskNearlyFull)  ReportExists
     ├── BelowThresholdError  11
-    ├── UnsupportedCrypto     1
+    ├── UnsupportedCrypto  UnfitLibrary  1
     └── Stopped                    Interrupted (130)  Terminated (143)
 
 A sentence says what happened, why, and what to do next. It may quote the peer or the server, so it is
@@ -472,6 +472,19 @@ class UnsupportedCrypto(TallowError):
             "Upgrade it: pip install --upgrade cryptography."
         )
         self.algorithm = algorithm
+
+
+class UnfitLibrary(TallowError):
+    """An installed library is of a version Tallow does not know: it lacks the `missing` parts."""
+
+    def __init__(self, library: str, missing: tuple[str, ...]) -> None:
+        super().__init__(
+            f"The installed `{library}` is of a version that Tallow was not made for (it lacks {', '.join(missing[:3])}"
+            f"{' and more' if len(missing) > 3 else ''}). Install Tallow anew, in an environment of its own: "
+            "pipx reinstall tallow-transfer."
+        )
+        self.library = library
+        self.missing = missing
 
 
 class Stopped(TallowError):

@@ -1,9 +1,9 @@
-"""Every private part of aiortc and aioice that Tallow touches, in one place.
+"""aiortc and aioice as Tallow needs them.
 
 aiortc's ORTC classes are public, but they offer no way to choose the ICE role, to gather on a machine that
-has only a loopback interface, or to read the chosen candidate pair. `missing_hooks()` names what a
-different version lacks; tests/unit/test_aiortc_internals.py fails clearly when it names anything. Importing
-this module imports aiortc (a quarter of a second), so import it lazily.
+has only a loopback interface, or to read the chosen candidate pair. The private parts this takes are listed in
+`aiortc_hooks`, which is asked first. Importing this module imports aiortc (a quarter of a second), so import it
+lazily.
 """
 
 from __future__ import annotations
@@ -361,32 +361,3 @@ async def keep_only_stream(sctp: RTCSctpTransport, stream_id: int) -> None:
     await sctp._data_channel_flush()
     if sctp._association_state == sctp.State.ESTABLISHED:
         await sctp._transmit()
-
-
-def missing_hooks() -> tuple[str, ...]:
-    """The private parts Tallow's engine needs and the installed aiortc and aioice lack, by name."""
-    expected: tuple[tuple[object, str], ...] = (
-        (aioice.Connection, "get_component_candidates query_consent build_request close data_received"),
-        (aioice.Connection, "request_received"),
-        (IceConnection(ice_controlling=True), "_nominated _protocols _transport_policy _query_consent_task"),
-        (IceConnection(ice_controlling=True), "_queue _early_checks"),
-        (ice.CandidatePair, "local_candidate remote_addr"),
-        (ice.StunProtocol, "request datagram_received connection_lost send_data send_stun close"),
-        (
-            RTCDtlsTransport,
-            "_set_role _send_data _recv_next _register_data_receiver _unregister_data_receiver",
-        ),
-        (
-            RTCSctpTransport,
-            "_handle_data _receive_chunk _send_chunk _set_state _set_extensions _get_extensions _t1_start _t1_expired",
-        ),
-        (RTCSctpTransport, "_transmit_reconfig _reset_deferred_streams _receive_reconfig_param"),
-        (RTCSctpTransport, "_data_channel_send _data_channel_flush _data_channel_receive State"),
-        (RTCSctpTransport, "_transmit _flight_size_decrease"),
-    )
-    return tuple(
-        f"{getattr(owner, '__name__', type(owner).__name__)}.{name}"
-        for owner, names in expected
-        for name in names.split()
-        if not hasattr(owner, name)
-    )

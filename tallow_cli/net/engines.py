@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from tallow_cli.errors import BadOption
+from tallow_cli.errors import BadOption, UnfitLibrary
 from tallow_cli.net.channels import Channel
 
 if TYPE_CHECKING:
@@ -101,21 +101,29 @@ class EngineOptions:
 
 
 def _aiortc(options: EngineOptions) -> Engine:
+    return _stock()
+
+
+def _stock(*notes: str) -> Engine:
+    from tallow_cli.net.aiortc_hooks import SHARED, missing_hooks
+
+    missing = missing_hooks(SHARED)
+    if missing:
+        raise UnfitLibrary("aiortc", missing)
+
     from tallow_cli.net.stock_engine import StockEngine
 
-    return StockEngine()
+    return StockEngine(notes=notes)
 
 
 def _turbo(options: EngineOptions) -> Engine:
-    from tallow_cli.net.aiortc_internals import missing_hooks
-    from tallow_cli.net.stock_engine import StockEngine
+    from tallow_cli.net.aiortc_hooks import SHARED, TURBO, missing_hooks
 
     if sys.platform == "win32":
-        return StockEngine(notes=("The turbo engine needs POSIX sockets, so aiortc's own engine is used.",))
-    missing = missing_hooks()
-    if missing:
-        names = ", ".join(missing)
-        return StockEngine(notes=(f"The installed aiortc lacks {names}, so its own engine is used.",))
+        return _stock("The turbo engine needs POSIX sockets, so aiortc's own engine is used.")
+    missing = missing_hooks(TURBO)
+    if missing or missing_hooks(SHARED):
+        return _stock(f"The installed aiortc lacks {', '.join(missing)}, so its own engine is used.")
 
     from tallow_cli.net.turbo_engine import TurboEngine
 
@@ -127,7 +135,7 @@ DEFAULT_ENGINE: Final = "turbo"
 
 
 def make_engine(name: str, options: EngineOptions | None = None) -> Engine:
-    """Raises BadOption for a name that is not registered."""
+    """Raises BadOption for a name that is not registered, UnfitLibrary for an aiortc that no engine can use."""
     factory = ENGINES.get(name)
     if factory is None:
         raise BadOption("--engine", f"{name!r} is not one of {', '.join(sorted(ENGINES))}")

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from importlib.metadata import version
 
 import aioice
 import pytest
 from aiortc import RTCDataChannel, RTCSctpTransport
 
-from tallow_cli.net.aiortc_internals import IceConnection, missing_hooks
+from tallow_cli.net.aiortc_internals import IceConnection
 from tallow_cli.net.ice_wall import WalledIceConnection
-
-
-def test_the_installed_aiortc_and_aioice_have_every_hook_tallow_uses() -> None:
-    assert missing_hooks() == (), f"aiortc {version('aiortc')}, aioice {version('aioice')} changed"
 
 
 async def test_loopback_is_gathered_where_there_is_no_other_address(monkeypatch: pytest.MonkeyPatch) -> None:

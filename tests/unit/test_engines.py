@@ -6,7 +6,6 @@ import sys
 import pytest
 
 from tallow_cli.errors import BadOption
-from tallow_cli.net import aiortc_internals
 from tallow_cli.net.engines import DEFAULT_ENGINE, ENGINES, EngineOptions, make_engine
 
 
@@ -27,15 +26,6 @@ def test_the_default_engine_is_registered() -> None:
 def test_an_unknown_engine_is_a_bad_option_that_names_the_known_ones() -> None:
     with pytest.raises(BadOption, match="aiortc, turbo"):
         make_engine("warp")
-
-
-def test_turbo_falls_back_to_stock_and_says_so_where_a_hook_is_missing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(aiortc_internals, "missing_hooks", lambda: ("RTCSctpTransport._send_chunk",))
-    engine = make_engine("turbo")
-    assert engine.name == "aiortc"
-    assert "RTCSctpTransport._send_chunk" in engine.notes[0]
 
 
 def test_turbo_falls_back_to_stock_where_sockets_cannot_be_watched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,108 @@
+"""Every private part of aiortc and aioice that Tallow stands on, by name, and what to do where one is missing.
+
+`SHARED` is what the walls around both engines need (`ice_wall`, `sctp_wall`, `stock_sctp`, `aiortc_internals`): without
+it bytes from outside would reach the libraries unchecked, so there is no connection at all. `TURBO` is what only the
+turbo engine needs: without it aiortc's own engine is used, behind the same walls. This module imports nothing that
+could itself stumble over what is missing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import Final
+
+# (module, or module:Class; names in it)
+Hooks = tuple[tuple[str, str], ...]
+
+SHARED: Final[Hooks] = (
+    ("aioice.candidate", "candidate_foundation candidate_priority"),
+    ("aioice.candidate:Candidate", "_network_host"),
+    (
+        "aioice.ice:Connection",
+        "build_request check_state close data_received get_component_candidates query_consent request_received"
+        " _check_list _closing _early_checks _nominated _pair_remote_candidate _protocols _query_consent_task _queue"
+        " _remote_candidates _transport_policy _valid_username",
+    ),
+    ("aioice.ice", "CandidatePair StunProtocol server_reflexive_candidate"),
+    ("aioice.ice:CandidatePair", "State local_candidate protocol remote_addr remote_candidate"),
+    ("aioice.ice:StunProtocol", "close connection_lost datagram_received id request send_stun transactions"),
+    ("aioice.stun", "Class Message Method"),
+    ("aioice.stun:Message", "add_message_integrity check_message_integrity"),
+    (
+        "aioice.turn",
+        "DEFAULT_ALLOCATION_LIFETIME DEFAULT_CHANNEL_REFRESH_TIME TurnClientTcpProtocol TurnClientUdpProtocol"
+        " TurnTransport UDP_SOCKET_BUFFER_SIZE is_channel_data",
+    ),
+    ("aioice.turn:TurnTransport", "_connect"),
+    ("aiortc.rtcicetransport:RTCIceGatherer", "_connection"),
+    ("aiortc.rtcicetransport:RTCIceTransport", "_connection _recv _send"),
+    ("aiortc.rtcicetransport", "connection_kwargs"),
+    ("aiortc.rtcdtlstransport", "State"),
+    (
+        "aiortc.rtcdtlstransport:RTCDtlsTransport",
+        "_recv_next _send_data _set_role _set_state _ssl _task _validate_peer_identity",
+    ),
+    (
+        "aiortc.rtcsctptransport",
+        "CHUNK_TYPES Chunk DATA_CHANNEL_OPEN DataChunk ForwardTsnChunk InitAckChunk InitChunk SCTP_TSN_MODULO SackChunk"
+        " WEBRTC_BINARY WEBRTC_DCEP WEBRTC_STRING",
+    ),
+    ("aiortc.rtcsctptransport:DataChunk", "_acked"),
+    ("aiortc.rtcsctptransport:InboundStream", "reassembly"),
+    (
+        "aiortc.rtcsctptransport:RTCSctpTransport",
+        "State _advertised_rwnd _association_state _data_channel_closed _data_channel_flush _data_channel_queue"
+        " _data_channel_receive _data_channels _flight_size_decrease _handle_data _inbound_streams _last_received_tsn"
+        " _local_tsn _local_verification_tag _mark_received _outbound_queue _receive_chunk _receive_data_chunk"
+        " _receive_forward_tsn_chunk _receive_sack_chunk _reconfig_response_seq _reset_deferred_streams"
+        " _sack_misordered _sack_needed _send_chunk _send_sack _sent_queue _set_state _transmit",
+    ),
+)
+
+TURBO: Final[Hooks] = (
+    ("aiortc.rtcdtlstransport", "DataReceiver"),
+    ("aiortc.rtcdtlstransport:RTCDtlsTransport", "_register_data_receiver _unregister_data_receiver"),
+    ("aiortc.rtcdatachannel:RTCDataChannel", "_addBufferedAmount _setId"),
+    (
+        "aiortc.rtcsctptransport",
+        "RTCSctpCapabilities StreamResetOutgoingParam StreamResetResponseParam serialize_packet",
+    ),
+    (
+        "aiortc.rtcsctptransport:RTCSctpTransport",
+        "_data_channel_id _data_channel_send _get_extensions _local_port _receive_reconfig_param _reconfig_deferred"
+        " _reconfig_queue _reconfig_request _remote_max_message_size _remote_partial_reliability _remote_port _rto"
+        " _set_extensions _t1_expired _t1_start _transmit_reconfig",
+    ),
+)
+
+
+def missing_hooks(hooks: Hooks) -> tuple[str, ...]:
+    """Those the installed versions lack, as `Owner.name`."""
+    return tuple(
+        f"{owner.replace(':', '.').rpartition('.')[2]}.{name}"
+        for owner, names in hooks
+        for name in names.split()
+        if not has_part(resolve(owner), name)
+    )
+
+
+def resolve(owner: str) -> type | ModuleType | None:
+    """The module, or the class in it; None if it is not there."""
+    module_name, _, class_name = owner.partition(":")
+    try:
+        module = import_module(module_name)
+    except ImportError:
+        return None
+    return getattr(module, class_name, None) if class_name else module
+
+
+def has_part(owner: type | ModuleType | None, name: str) -> bool:
+    """Whether the class or module has it, or the class gives it to its instances when they are made."""
+    if hasattr(owner, name):
+        return True
+    return isinstance(owner, type) and any(
+        name in getattr(getattr(vars(base).get("__init__"), "__code__", None), "co_names", ())
+        or name in vars(base).get("__annotations__", {})
+        for base in owner.__mro__
+    )
