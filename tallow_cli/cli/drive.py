@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tallow_cli.cli.terminal import without_control_echo
 from tallow_cli.errors import ExitCode, Interrupted, Stopped, TallowError, TargetUnwritable, Terminated
 from tallow_cli.session.task_groups import first_error
+from tallow_cli.store import unfinished
 
 if TYPE_CHECKING:
     from tallow_cli.session.events import SessionEvent
@@ -25,17 +26,20 @@ if TYPE_CHECKING:
 Emit = Callable[["SessionEvent"], None]
 Session = Callable[[Emit], Awaitable[object]]  # of a transfer: its `Done`
 
-_CLEANUP_S = 5.0  # a cancelled session that has not finished by then is left behind
+_REMOVAL_S = 0.3  # for the disk to remove what is unfinished, where the process is left at once
+_CLEANUP_S = 4.5  # a cancelled session that has not finished by then is left behind
 
 
 def drive(session: Session, renderer: Renderer, *, debug: bool = False) -> ExitCode:
     """Run `session(emit)` with `renderer` showing its events. Returns the exit code; raises nothing."""
     with without_control_echo(sys.stdin) as restore, renderer:
 
-        def leave_at_once(code: ExitCode) -> NoReturn:
+        def leave_at_once(cause: TallowError) -> NoReturn:
+            unfinished.remove_all(_REMOVAL_S)
+            _show_failure(renderer, cause)
             renderer.close()
             restore()
-            os._exit(code)
+            os._exit(cause.exit_code)
 
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -65,9 +69,10 @@ def _show_failure(renderer: Renderer, failure: TallowError) -> None:
     """On every stream that can still be written: the failure may be that one cannot."""
     from tallow_cli.session.events import Failed
 
+    failed = renderer.completed(Failed(failure))
     for sink in renderer.sinks:
         with contextlib.suppress(OSError):
-            sink.handle(Failed(failure))
+            sink.handle(failed)
 
 
 def debugging() -> bool:
@@ -100,7 +105,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _supervise(
-    session: Session, renderer: Renderer, leave_at_once: Callable[[ExitCode], None]
+    session: Session, renderer: Renderer, leave_at_once: Callable[[TallowError], None]
 ) -> object:
     """Run the session as a task that signals can cancel. Raises what it raises, or the signal's error."""
     from tallow_cli.session.events import LastWords
@@ -123,10 +128,10 @@ async def _supervise(
 
     def on_signal(kind: type[Interrupted] | type[Terminated]) -> None:
         if causes:
-            leave_at_once(causes[0].exit_code)
+            leave_at_once(causes[0])
         causes.append(kind(connected=connected))
         task.cancel()
-        loop.call_later(_CLEANUP_S, leave_at_once, causes[0].exit_code)
+        loop.call_later(_CLEANUP_S, leave_at_once, causes[0])
 
     if not debugging():
         loop.set_exception_handler(_pass_over(emit))

@@ -15,6 +15,8 @@ from tallow_cli.store.sink import Published, Sink
 # What a job has done is told while it goes on: a slow disk is credited, shown and interrupted in small steps.
 REPORT_BYTES: Final = 1024 * 1024
 REPORT_S: Final = 0.05
+# Files that become whole meanwhile are verified by the next batch, so a slow disk gets its writes in several.
+MOST_S: Final = 0.25
 
 
 @dataclass(slots=True)
@@ -35,6 +37,7 @@ class Report:
     verified: int = 0  # files
     published: list[Published] = field(default_factory=list)
     dropped: list[FileWithdrawn] = field(default_factory=list)
+    unwritten: list[tuple[int, memoryview]] = field(default_factory=list)  # what the batch had no time for
 
 
 class Landing:
@@ -54,11 +57,7 @@ class Landing:
     def work(self, batch: Batch) -> Report:
         """Return what was not told yet. Raises what the sink raises."""
         self._begin_report()
-        for offset, data in batch.writes:
-            self._write(offset, data)
-            self._tell_in_time(len(data))
-            if self._stopping.is_set():
-                break
+        unwritten = self._write_in_time(batch.writes)
         for gone in batch.withdrawn:
             self._passed_over(self._sink.skip(gone.index))
             self._report.dropped.append(gone)
@@ -67,8 +66,20 @@ class Landing:
             self._report.verified += 1
             self._tell_in_time(0)
         if batch.complete and not self._stopping.is_set():
+            self._tell_now()  # syncing may take its time
             self._report.published.extend(self._sink.complete())
+        self._report.unwritten = unwritten
         return self._report
+
+    def _write_in_time(self, writes: list[tuple[int, memoryview]]) -> list[tuple[int, memoryview]]:
+        """Return those for which there was no time."""
+        until = monotonic() + MOST_S
+        for number, (offset, data) in enumerate(writes, 1):
+            self._write(offset, data)
+            self._tell_in_time(len(data))
+            if self._stopping.is_set() or monotonic() >= until:
+                return writes[number:]
+        return []
 
     def publish_due(self) -> Report:
         """Publish what has waited long enough."""
@@ -96,8 +107,11 @@ class Landing:
         self._unreported_bytes += written
         if self._unreported_bytes >= REPORT_BYTES or monotonic() - self._reported_at >= REPORT_S:
             self._report.published.extend(self._sink.publish_due())
-            self._tell(self._report)
-            self._begin_report()
+            self._tell_now()
+
+    def _tell_now(self) -> None:
+        self._tell(self._report)
+        self._begin_report()
 
     def _begin_report(self) -> None:
         self._report = Report()

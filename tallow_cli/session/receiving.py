@@ -83,6 +83,7 @@ class Receiving:
         self._gathered = False  # long enough: what there is goes to the disk
         self._ready: list[FileReady] = []  # not yet given to the disk
         self._gone: list[FileWithdrawn] = []  # withdrawn by the sender
+        self._unwritten: list[tuple[int, memoryview]] = []  # given to it, and given back for lack of time
         self._landing: Landing | None = None  # once the sink is open
         self._machine = ReceiveMachine(
             channels=len(connection.data.indexes),
@@ -233,9 +234,10 @@ class Receiving:
         Until then data waits in the machine, which joins small pieces.
         """
         landing, waiting = self._landing, self._machine.waiting_bytes
-        if self._busy or landing is None or not (waiting or self._ready or self._gone):
+        given = bool(self._ready or self._gone or self._unwritten)
+        if self._busy or landing is None or not (waiting or given):
             return
-        if not (self._ready or self._gone) and waiting < _BATCH_BYTES and not self._gathered:
+        if not given and waiting < _BATCH_BYTES and not self._gathered:
             if self._gathering is None:
                 self._gathering = self._loop.call_later(_GATHER_S, self._gather_no_more)
             return
@@ -243,7 +245,8 @@ class Receiving:
         files, self._ready = self._ready, []
         gone, self._gone = self._gone, []
         self._files_given += len(files) + len(gone)
-        batch = Batch(self._machine.writes(), files, self._files_given == self._file_count, gone)
+        writes, self._unwritten = self._unwritten + self._machine.writes(), []
+        batch = Batch(writes, files, self._files_given == self._file_count, gone)
         self._give(lambda: landing.work(batch))
 
     def _gather_no_more(self) -> None:
@@ -263,6 +266,7 @@ class Receiving:
 
     def _worked(self, report: Report) -> None:
         self._busy = False
+        self._unwritten = report.unwritten
         self._take_report(report)
 
     def _hear(self, report: Report) -> None:

@@ -50,10 +50,13 @@ class Renderer:
             sink.start()
 
     def handle(self, event: SessionEvent) -> None:
-        if self._kept is not None:
-            event = self._kept.complete(event)
+        event = self.completed(event)
         for sink in self._sinks:
             sink.handle(event)
+
+    def completed(self, event: SessionEvent) -> SessionEvent:
+        """The event as it is shown: a failure with what is kept."""
+        return event if self._kept is None else self._kept.complete(event)
 
     def close(self) -> None:
         for sink in self._sinks:

@@ -51,9 +51,9 @@ def test_a_large_batch_is_told_every_megabyte() -> None:
     told: list[Report] = []
     work, _ = batch(20, ready=True)
     last = Landing(opened(SlowSink(), 20), threading.Event(), told.append).work(work)
-    assert [len(report.written) for report in told] == [4] * 5
+    assert [len(report.written) for report in told] == [4] * 5 + [0]
     assert last.written == []
-    assert last.verified == 1
+    assert told[-1].verified == 1
     assert [published.path for published in last.published] == ["a"]
 
 
@@ -70,6 +70,33 @@ def test_a_slow_batch_is_told_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     last = Landing(opened(SlowSink(pass_time), 9), threading.Event(), told.append).work(work)
     assert [len(report.written) for report in told] == [3, 3, 3]
     assert last.written == []
+
+
+def test_what_there_is_no_time_for_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def pass_time() -> None:
+        nonlocal now
+        now += 0.1
+
+    monkeypatch.setattr(landing, "monotonic", lambda: now)
+    told: list[Report] = []
+    work, _ = batch(9)
+    last = Landing(opened(SlowSink(pass_time), 9), threading.Event(), told.append).work(work)
+    assert [len(report.written) for report in told] == [1, 1, 1]
+    assert [offset for offset, _ in last.unwritten] == [number * SIZE for number in range(3, 9)]
+
+
+def test_that_all_is_verified_is_told_before_the_syncing() -> None:
+    told: list[Report] = []
+
+    class Hanging(SlowSink):
+        def complete(self) -> tuple[Published, ...]:
+            assert sum(report.verified for report in told) == 1
+            return super().complete()
+
+    work, _ = batch(2, ready=True)
+    assert len(Landing(opened(Hanging(), 2), threading.Event(), told.append).work(work).published) == 1
 
 
 def test_a_batch_that_has_to_stop_does_so_after_the_write_it_is_at_and_claims_no_more() -> None:
