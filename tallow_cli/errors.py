@@ -5,7 +5,7 @@
     ├── SignalingError        3    ServerUnreachable  ServerRefused  ServerProtocolError
     ├── NoPeerError           4    PeerNeverCame  UnknownNameplate
     ├── WrongCodeError        5    ProofNotTaken
-    ├── NoPathError           6
+    ├── NoPathError           6    NoNetwork
     ├── RefusedError          7    PeerRefused  PeerCancelled  Declined
     ├── BrokenOffError        8    PeerVanished (ReportMissing)  TransferStalled  PeerFailed
     ├── IntegrityError        9    DigestMismatch  PeerProtocolError (IncompatiblePeer)
@@ -216,6 +216,16 @@ class NoPathError(TallowError):
             f"No network path between the two machines was found ({detail}). "
             "A firewall may block UDP; both must reach each other directly."
         )
+
+
+class NoNetwork(NoPathError):
+    """No interface of this machine has an address, or not the one that leads to itself (`only_loopback`)."""
+
+    def __init__(self, *, only_loopback: bool = False) -> None:
+        problem = "This machine has no network: none of its interfaces has an address. Connect it"
+        if only_loopback:
+            problem = "This machine cannot reach itself: loopback is down. Set it up (`ip link set lo up`)"
+        super(NoPathError, self).__init__(f"{problem} and run the command again.")
 
 
 class RefusedError(TallowError):

@@ -36,12 +36,15 @@ from tallow_cli.errors import (
     DiskFull,
     IntegrityError,
     LocalFileError,
+    NoPathError,
     NoPeerError,
     PeerVanished,
+    RefusedError,
     SignalingError,
     TallowError,
     TransferStalled,
     UsageError,
+    WrongCodeError,
 )
 
 END_S: Final = 3.0  # how long a process told to end may take before it is killed
@@ -52,7 +55,17 @@ _LINE_BYTES: Final = (
 # A worker's error comes back as its kind, so that `tallow bench` ends with the same exit code.
 _KINDS: Final[Mapping[int, type[TallowError]]] = {
     int(kind.exit_code): kind
-    for kind in (UsageError, SignalingError, NoPeerError, BrokenOffError, IntegrityError, LocalFileError)
+    for kind in (
+        UsageError,
+        SignalingError,
+        NoPeerError,
+        WrongCodeError,
+        NoPathError,
+        RefusedError,
+        BrokenOffError,
+        IntegrityError,
+        LocalFileError,
+    )
 }
 
 
@@ -281,6 +294,14 @@ def _leaves(group: ExceptionGroup[Exception]) -> Iterator[Exception]:
             yield error
 
 
+def _as_told(exit_code: int, sentence: str) -> TallowError:
+    """The error a worker ended with: its kind, and its sentence as it is."""
+    kind = _KINDS.get(exit_code, TallowError)
+    error = kind.__new__(kind)
+    error.args = (sentence,)  # some kinds make a sentence of what they are given; this one is whole
+    return error
+
+
 class _Worker:
     """A child process that speaks JSON lines."""
 
@@ -313,8 +334,7 @@ class _Worker:
             if event == "progress" and self.on_progress is not None:
                 self.on_progress(fields)
             if event == "error":
-                kind = _KINDS.get(fields["exit_code"], TallowError)
-                raise kind(fields["message"])
+                raise _as_told(fields["exit_code"], fields["message"])
 
     def hang_up(self) -> None:
         """Let it end: a worker does so with its parent's voice."""

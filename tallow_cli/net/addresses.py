@@ -5,6 +5,10 @@ from __future__ import annotations
 import ipaddress
 import socket
 
+import ifaddr
+
+from tallow_cli.errors import NoNetwork
+
 # TEST-NET-1 (RFC 5737): never routed. Connecting a UDP socket sends nothing; it only asks for the route.
 _ELSEWHERE = ("192.0.2.1", 9)
 
@@ -21,6 +25,12 @@ def primary_address() -> str | None:
 def loopback_addresses() -> tuple[str, ...]:
     """Those of 127.0.0.1 and ::1 that lead to this machine: there may be no IPv4 on it, or no IPv6, or neither."""
     return tuple(address for address in _LOOPBACK if _source_address((address, 9)) is not None)
+
+
+def require_network() -> None:
+    """Raises NoNetwork if no interface has an address: then no socket leads anywhere, and errors would blame others."""
+    if not any(adapter.ips for adapter in ifaddr.get_adapters()):
+        raise NoNetwork
 
 
 def _source_address(destination: tuple[str, int]) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from signaling.limits import EMBEDDED_LIMITS
 from signaling.server import CannotListen, SignalingServer
-from tallow_cli.errors import ServerUnreachable
+from tallow_cli.errors import NoNetwork, ServerUnreachable
 from tallow_cli.net.addresses import loopback_addresses, primary_address
 from tallow_cli.net.discovery import announce
 from tallow_cli.net.server_url import server_url
@@ -32,7 +32,7 @@ async def open_meeting_place(
 ) -> AsyncIterator[MeetingPlace]:
     """The user's server, or one of our own for as long as the context lasts.
 
-    Raises ServerUnreachable if no port can be listened on.
+    Raises ServerUnreachable if no port can be listened on, NoNetwork if this process could not reach it.
     """
     if server is not None:
         yield MeetingPlace(
@@ -43,6 +43,9 @@ async def open_meeting_place(
             withdraw=_nothing,
         )
         return
+    loopback = loopback_addresses()
+    if not loopback:
+        raise NoNetwork(only_loopback=True)
     own = SignalingServer(limits=EMBEDDED_LIMITS)
     try:
         port = await own.start(_EVERY_ADDRESS, 0)
@@ -67,7 +70,7 @@ async def open_meeting_place(
         await announcements.aclose()
 
     # A machine with no network but itself may still have no place to announce in: name the way that is left.
-    here = next(iter(loopback_addresses()), "127.0.0.1")
+    here = loopback[0]
     try:
         async with announcements:
             yield MeetingPlace(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tallow_cli.crypto.keys import Role
+from tallow_cli.net.addresses import require_network
 from tallow_cli.session.connection import connect
 from tallow_cli.session.events import Done, SessionEvent
 from tallow_cli.session.joining import join
@@ -25,6 +26,7 @@ async def receive(settings: ReceiveSettings, emit: Callable[[SessionEvent], None
     called on the event loop with every event, Done last. Cancelling tells the sender and removes what is unfinished.
     Raises a TallowError for every way this can end but success.
     """
+    require_network()
     async with join(settings, emit) as meeting:
         connection = await connect(
             meeting.link, Role.JOINER, meeting.handshake, settings.link, settings.waits, emit, meeting.parting

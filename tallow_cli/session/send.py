@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from tallow_cli.crypto.keys import Role
 from tallow_cli.errors import PeerRefused
+from tallow_cli.net.addresses import require_network
 from tallow_cli.session.connection import connect
 from tallow_cli.session.events import Done, Notice, SessionEvent
 from tallow_cli.session.hosting import hosting
@@ -28,6 +29,7 @@ async def send(source: Source, settings: SendSettings, emit: Callable[[SessionEv
     come again: the wait goes on under the same code. Cancelling tells the receiver.
     Raises a TallowError for every way this can end but success.
     """
+    require_network()
     for notice in source.notices:
         emit(Notice(notice))
     if source.left_out:

@@ -172,3 +172,31 @@ def test_the_first_process_of_a_container_is_ended_by_sigterm(sh: Shell) -> None
 def test_tight_limits_leave_room_for_a_transfer(sh: Shell, limits: str) -> None:
     sh.within = ("sh", "-c", f'{limits}; exec "$@"', "limited")
     it_works(sh)
+
+
+@needs_namespaces
+def test_without_any_network_every_command_says_so(sh: Shell) -> None:
+    (sh.directory / "a").write_text("a")
+    with surroundings.network() as enter:
+        sh.within = enter
+        for command in (
+            ["send", "a"],
+            ["send", "a", "--server", "ws://192.0.2.9:8765"],
+            ["recv", "4821-acorn-blend-crisp", "--yes"],
+            ["bench", "--size", "1MiB", "--runs", "1"],
+        ):
+            started = sh.start(*command)
+            assert started.wait() == 6, started.report()
+            assert started.err[-1].startswith("tallow: This machine has no network"), started.report()
+
+
+@needs_namespaces
+def test_a_loopback_that_is_down_is_named(sh: Shell) -> None:
+    wire = ("link", "add", "v0", "type", "veth", "peer", "name", "v1")
+    with surroundings.network(
+        wire, ("addr", "add", "10.9.0.1/24", "dev", "v0"), ("link", "set", "v0", "up")
+    ) as enter:
+        sh.within = enter
+        started = sh.start("send", "--text", "x")
+        assert started.wait() == 6, started.report()
+        assert "loopback is down" in started.error_text

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 import socket
 
+import ifaddr
 import pytest
 
+from tallow_cli.errors import ExitCode, NoNetwork
 from tallow_cli.net import addresses
 
 
@@ -22,3 +24,12 @@ def test_a_machine_without_a_route_has_no_address(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(socket, "socket", Unconnected)
     assert addresses.primary_address() is None
+
+
+def test_no_interface_with_an_address_is_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses.require_network()
+    bare = [ifaddr.Adapter("lo", "lo", [], index=1)]
+    monkeypatch.setattr(ifaddr, "get_adapters", lambda: bare)
+    with pytest.raises(NoNetwork) as caught:
+        addresses.require_network()
+    assert caught.value.exit_code is ExitCode.NO_PATH
