@@ -22,7 +22,8 @@ class Nameplates:
     def __init__(self, entropy: Callable[[int], bytes], quarantine_s: float) -> None:
         self._entropy = entropy
         self._quarantine_s = quarantine_s
-        self._released: OrderedDict[str, float] = OrderedDict()  # nameplate -> when it may be drawn again
+        # nameplate -> when it may be drawn again, and the label of the network that had it
+        self._released: OrderedDict[str, tuple[float, str]] = OrderedDict()
 
     def draw(self, in_use: Container[str], count_in_use: int, now: float) -> str:
         """A nameplate that is neither in use nor quarantined."""
@@ -36,13 +37,21 @@ class Nameplates:
             if nameplate not in in_use and nameplate not in self._released:
                 return nameplate
 
-    def retire(self, nameplate: str, now: float) -> None:
-        """It is out of use from now on; a late receiver who types it must not meet a stranger."""
-        self._released[nameplate] = now + self._quarantine_s
+    def is_kept_from(self, network: str, nameplate: str | None, now: float) -> bool:
+        """Whether it was used lately, by somebody of another network. A late receiver who types it must not meet a
+        stranger, not even one who burned the number to choose it for himself; its own host may come back.
+        """
+        self._release(now)
+        released = self._released.get(nameplate) if nameplate is not None else None
+        return released is not None and released[1] != network
+
+    def retire(self, nameplate: str, network: str, now: float) -> None:
+        """It is out of use from now on; the sender who had it is of `network`."""
+        self._released[nameplate] = (now + self._quarantine_s, network)
         self._released.move_to_end(nameplate)
         if len(self._released) > MAX_QUARANTINED:
             self._released.popitem(last=False)
 
     def _release(self, now: float) -> None:
-        while self._released and next(iter(self._released.values())) <= now:
+        while self._released and next(iter(self._released.values()))[0] <= now:
             self._released.popitem(last=False)

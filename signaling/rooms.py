@@ -29,9 +29,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from signaling.limits import Admission, Prefix, Refusal
+from signaling.admission import Admission, Refusal
 from signaling.metrics import Metrics
 from signaling.nameplates import Nameplates
+from signaling.networks import Prefix
 from signaling.protocol import (
     PROTOCOL_VERSION,
     Allocate,
@@ -74,6 +75,7 @@ class _Room:
     host: _Member
     deadline: float
     joiner: _Member | None = None
+    joiner_spoke: bool = False
     messages: int = 0
     bytes: int = 0
 
@@ -111,6 +113,7 @@ class Rooms:
         self._nameplates = Nameplates(entropy, self._limits.quarantine_s)
         self._alarms: list[_Alarm] = []
         self._alarms_set = 0
+        self._visits = 0  # in which nothing was said
         self._actions: list[Action] = []
 
     # Inputs.
@@ -188,18 +191,23 @@ class Rooms:
 
     def _on_allocate(self, member: _Member, message: Allocate, now: float) -> None:
         self._leave_room(member, now)
-        if message.nameplate in self._waiting:
+        chosen = message.nameplate
+        if chosen in self._waiting or self._nameplates.is_kept_from(member.prefix.label, chosen, now):
             return self._stray(
-                member, ErrorCode.NAMEPLATE_TAKEN, "another sender waits under that number", now
+                member,
+                ErrorCode.NAMEPLATE_TAKEN,
+                "another sender waits under that number, or did lately",
+                now,
             )
         if refusal := self._admission.open_room(member.prefix, now):
             return self._refuse(member, refusal, now)
-        nameplate = message.nameplate
+        nameplate = chosen
         if nameplate is None:
             nameplate = self._nameplates.draw(self._waiting, len(self._waiting), now)
         room = _Room(nameplate, member, deadline=now + self._limits.unjoined_s)
         self._waiting[nameplate] = member.room = room
         member.deadline = math.inf
+        member.strays = 0
         self._set_alarm(room)
         self._metrics.rooms += 1
         self._metrics.rooms_total += 1
@@ -219,6 +227,7 @@ class Rooms:
         self._leave_room(member, now)
         self._burn(room, now)
         room.joiner, member.room = member, room
+        member.strays = 0
         room.deadline, member.deadline = now + self._limits.joined_s, math.inf
         self._set_alarm(room)
         self._metrics.joins["joined"] += 1
@@ -230,6 +239,7 @@ class Rooms:
         peer = room.peer_of(member) if room is not None else None
         if room is None or peer is None:
             return self._stray(member, ErrorCode.NOT_IN_ROOM, "there is nobody to relay to", now)
+        room.joiner_spoke = room.joiner_spoke or member is room.joiner
         room.messages += 1
         room.bytes += len(message.body)
         if room.messages > self._limits.room_messages or room.bytes > self._limits.room_bytes:
@@ -244,6 +254,7 @@ class Rooms:
     # How rooms and members end.
 
     def _expire_room(self, room: _Room, now: float) -> None:
+        self._count_visit(room, now)
         for each in (room.host, room.joiner):
             if each is not None:
                 self._send(each, Error(ErrorCode.ROOM_EXPIRED, "the room was open for too long"))
@@ -253,9 +264,17 @@ class Rooms:
         room = member.room
         if room is None:
             return
+        if member is room.joiner:
+            self._count_visit(room, now)
         if (peer := room.peer_of(member)) is not None:
             self._send(peer, PeerLeft())
         self._end(room, now)
+
+    def _count_visit(self, room: _Room, now: float) -> None:
+        """A joiner who burned a nameplate and said nothing counts as one who guessed a wrong number."""
+        if room.joiner is not None and not room.joiner_spoke:
+            self._visits += 1
+            self._admission.wrong_nameplate(room.joiner.prefix, f"visit {self._visits}", now)
 
     def _end(self, room: _Room, now: float) -> None:
         self._burn(room, now)
@@ -264,13 +283,13 @@ class Rooms:
             if each is not None:
                 each.room = None
                 self._set_idle(each, now)
-        self._admission.close_room(room.host.prefix, now)
+        self._admission.close_room(room.host.prefix)
         self._metrics.rooms -= 1
 
     def _burn(self, room: _Room, now: float) -> None:
         if self._waiting.get(room.nameplate) is room:
             del self._waiting[room.nameplate]
-            self._nameplates.retire(room.nameplate, now)
+            self._nameplates.retire(room.nameplate, room.host.prefix.label, now)
 
     def _refuse(self, member: _Member, refusal: Refusal, now: float) -> None:
         self._metrics.limits[refusal.kind] += 1

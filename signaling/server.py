@@ -1,12 +1,14 @@
-"""The signaling server on sockets: a thin shell around `rooms` and `limits`, alone or inside `tallow send`.
+"""The server on real sockets: websockets around the state machine of `rooms`.
 
-    server = SignalingServer(limits=EMBEDDED_LIMITS)
-    port = await server.start("127.0.0.1", 0)
+    server = SignalingServer()
+    port = await server.start("127.0.0.1", 8765)
     …
     await server.close()
 
-Every wait has an end: the opening handshake (5 s), the hello, idleness and rooms (`ServerLimits`), a dead
-peer (ping every 20 s), closing. Memory is bounded: 16 KiB messages, no compression, a quota for each room.
+Every wait has an end: the TLS handshake and the opening handshake (5 s each), the hello, idleness and rooms
+(`ServerLimits`), a dead peer (ping every 20 s), closing. Memory is bounded: 16 KiB messages, no compression, a quota
+for each room. So are descriptors: a connection over a limit is dropped as it is accepted, but for a few that are
+told why.
 """
 
 from __future__ import annotations
@@ -18,18 +20,22 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
 from websockets.typing import Origin
 
-from signaling.limits import Admission, Prefix, PrefixHasher, Refusal, ServerLimits
+from signaling.admission import Admission, Refusal
+from signaling.limits import ServerLimits
+from signaling.listener import EVERY_ADDRESS, Listener, SocketAddress, bound_sockets
 from signaling.metrics import Metrics
+from signaling.networks import Prefix, PrefixHasher
 from signaling.protocol import (
     MAX_MESSAGE_BYTES,
     CloseCode,
@@ -38,18 +44,21 @@ from signaling.protocol import (
     decode_client_message_untrusted,
     encode,
 )
+from signaling.proxies import TrustedProxies
 from signaling.rooms import Action, Rooms, Send
 
-OPEN_TIMEOUT_S = 5.0  # TLS and HTTP; also ends a slowloris
+OPEN_TIMEOUT_S = 5.0  # for TLS, and again for HTTP; also ends a slowloris
 PING_INTERVAL_S = 20.0  # below the 30-60 s after which home routers forget an idle connection
 PING_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 0.5  # for the client's closing handshake
 MAX_QUEUE_FRAMES = 4
 WRITE_LIMIT_BYTES = 16 * 1024
 HEALTH_PATH = "/health"
-_NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}  # compiled out, or switched off
+MOST_WARNINGS = 16
+FORWARDED_FOR = "X-Forwarded-For"
 
 LogEvent = Callable[[str, Mapping[str, str | int]], None]
+Warn = Callable[[str], None]
 
 
 class CannotListen(Exception):
@@ -58,6 +67,10 @@ class CannotListen(Exception):
 
 def _log_nothing(_event: str, _fields: Mapping[str, str | int]) -> None:
     """Inside `tallow send` there is no log."""
+
+
+def _warn_nobody(_sentence: str) -> None:
+    """And nobody who has set up a proxy."""
 
 
 @dataclass(slots=True)
@@ -69,21 +82,24 @@ class _Connected:
     closing: tuple[int, str] = (CloseCode.NORMAL, "")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Arrival:
     """What was decided about a TCP connection when it was accepted."""
 
-    prefix: Prefix | None = None  # None: not counted
-    refusal: Refusal | None = None
+    address: str
+    prefix: Prefix | None = None  # None: through a proxy, and not known yet; or not counted
+    refusal: Refusal | None = None  # it is only open to be told this
     opened: bool = False
+    gone: bool = False
 
 
 class SignalingServer:
     """Relays opaque messages between pairs of clients.
 
     `allowed_origins` lists the web pages that may connect (browsers send an Origin, Tallow does not).
-    Addresses in `trusted_proxies` are believed about whom they forward. `log` receives events without
-    addresses or nameplates.
+    Addresses and networks in `trusted_proxies` are believed about whom they forward. `log` receives events without
+    addresses or nameplates, `warn` sentences for whoever set the server up, each once.
+    Raises NotAnAddress for a proxy that is named otherwise.
     """
 
     def __init__(
@@ -92,9 +108,10 @@ class SignalingServer:
         limits: ServerLimits | None = None,
         tls: ssl.SSLContext | None = None,
         allowed_origins: tuple[str, ...] = (),
-        trusted_proxies: frozenset[str] = frozenset(),
+        trusted_proxies: Iterable[str] = (),
         entropy: Callable[[int], bytes] = os.urandom,
         log: LogEvent = _log_nothing,
+        warn: Warn = _warn_nobody,
     ) -> None:
         self.metrics = Metrics()
         self._limits = limits or ServerLimits()
@@ -103,47 +120,45 @@ class SignalingServer:
         self._rooms = Rooms(self._admission, entropy, self.metrics)
         self._tls = tls
         self._origins: list[Origin | None] = [None, *map(Origin, allowed_origins)]
-        self._trusted_proxies = trusted_proxies
+        self._proxies = TrustedProxies(tuple(trusted_proxies))
         self._log = log
+        self._warn = warn
+        self._warned: set[str] = set()
+        self._being_told = 0
         self._connected: dict[int, _Connected] = {}
         self._unopened: set[_Gated] = set()
         self._numbers = count(1)
         self._server: Server | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen on `host` (an empty string: every address, IPv4 and IPv6) and return the port bound.
+    async def start(self, host: str | Sequence[str], port: int) -> int:
+        """Listen on `host`, or on each of several, and return the port bound. An empty one is every address.
 
         Raises CannotListen.
         """
         if self._server is not None:
             raise RuntimeError("the server is running")
         self._loop = asyncio.get_running_loop()
-        listening = _listen_everywhere(port) if host == "" else None
+        hosts = [host] if isinstance(host, str) else list(host)
         try:
-            self._server = await serve(
-                self._handle,
-                None if listening else host,
-                None if listening else port,
-                sock=listening,
-                ssl=self._tls,
-                origins=self._origins,
-                compression=None,  # saves 50 KiB per connection, and there are no bombs
-                process_request=self._answer_request,
-                server_header=None,
-                open_timeout=OPEN_TIMEOUT_S,
-                ping_interval=PING_INTERVAL_S,
-                ping_timeout=PING_TIMEOUT_S,
-                close_timeout=CLOSE_TIMEOUT_S,
-                max_size=MAX_MESSAGE_BYTES,
-                max_queue=MAX_QUEUE_FRAMES,
-                write_limit=WRITE_LIMIT_BYTES,
-                logger=_quiet_logger(),
-                create_connection=_gated_by(self),
-            )
+            sockets = bound_sockets(await _resolved(hosts), port)
         except OSError as error:
-            raise CannotListen(_why_not(host, port, error)) from error
-        bound: int = self._server.sockets[0].getsockname()[1]
+            raise CannotListen(_why_not(", ".join(hosts), port, error)) from error
+        server = serve(
+            self._handle,
+            origins=self._origins,
+            process_request=self._answer_request,
+            server_header=None,
+            open_timeout=OPEN_TIMEOUT_S,
+            logger=_quiet_logger(),
+        )
+
+        async def listen() -> Listener[_Arrival]:
+            return Listener(sockets, _Door(self, server), self._tls, OPEN_TIMEOUT_S)
+
+        server.create_server = listen  # type: ignore[assignment]  # a Listener is as much of a Server as is used
+        self._server = await server
+        bound: int = sockets[0].getsockname()[1]
         self._log("listening", {"port": bound})
         return bound
 
@@ -168,53 +183,89 @@ class SignalingServer:
 
     # One connection, from TCP to its end.
 
-    def _accepted(self, connection: _Gated) -> None:
-        """A TCP connection is there; nothing has been read."""
-        self._unopened.add(connection)
-        address = _address_of(connection)
-        if address not in self._trusted_proxies:
-            self._admit(connection, address)
-        if connection.arrival.refusal is not None and connection.arrival.refusal.kind == "pending":
-            connection.transport.abort()  # under attack, an answer costs more than it is worth
-
-    def _lost(self, connection: _Gated) -> None:
-        self._unopened.discard(connection)
-        arrival = connection.arrival
-        if arrival.prefix is not None:
-            self._admission.disconnect(arrival.prefix, self._loop.time(), was_opened=arrival.opened)
-
-    def _admit(self, connection: _Gated, address: str) -> None:
+    def _arrived(self, address: str) -> _Arrival | None:
+        """A TCP connection is there, and nothing has been read. None: drop it."""
+        arrival = _Arrival(address)
         now = self._loop.time()
-        prefix = self._hasher.prefix(address, now)
+        prefix = None if address in self._proxies else self._hasher.prefix(address, now)
         refusal = self._admission.connect(prefix, now)
         if refusal is None:
-            connection.arrival.prefix = prefix
+            arrival.prefix = prefix
+            return arrival
+        self._count_refusal(refusal, prefix)
+        # Under attack, an answer costs more than it is worth; a few are told why.
+        if refusal.kind == "pending" or self._being_told >= self._limits.told:
+            return None
+        self._being_told += 1
+        arrival.refusal = refusal
+        return arrival
+
+    def _left(self, arrival: _Arrival) -> None:
+        if arrival.gone:
             return
-        connection.arrival.refusal = refusal
+        arrival.gone = True
+        if arrival.refusal is not None:
+            self._being_told -= 1
+        else:
+            self._admission.disconnect(arrival.prefix, was_opened=arrival.opened)
+
+    def _count_refusal(self, refusal: Refusal, prefix: Prefix | None) -> None:
         self.metrics.limits[refusal.kind] += 1
-        self._log("refused", {"from": prefix.label, "limit": refusal.kind})
+        self._log("refused", {"from": prefix.label if prefix else "a proxy", "limit": refusal.kind})
 
     def _answer_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Let the WebSocket handshake go on (None), or answer in plain HTTP."""
-        if not isinstance(connection, _Gated):
-            raise TypeError("create_connection was ignored")
-        if connection.arrival.prefix is None and connection.arrival.refusal is None:
-            self._admit(connection, _forwarded_for(request) or _address_of(connection))
-        if refusal := connection.arrival.refusal:
-            limited = refusal.code == ErrorCode.RATE_LIMITED
-            status = http.HTTPStatus.TOO_MANY_REQUESTS if limited else http.HTTPStatus.SERVICE_UNAVAILABLE
-            return connection.respond(status, refusal.message + "\n")
-        if request.path == HEALTH_PATH:
+        arrival = _arrival_of(connection)
+        refusal = arrival.refusal
+        if refusal is None and request.path == HEALTH_PATH:
             return connection.respond(http.HTTPStatus.OK, "ok\n")
-        return None
+        if refusal is None:
+            refusal = self._identify(arrival, request.headers.get_all(FORWARDED_FOR))
+        if refusal is None:
+            return None
+        limited = refusal.code == ErrorCode.RATE_LIMITED
+        status = http.HTTPStatus.TOO_MANY_REQUESTS if limited else http.HTTPStatus.SERVICE_UNAVAILABLE
+        return connection.respond(status, refusal.message + "\n")
+
+    def _identify(self, arrival: _Arrival, forwarded: list[str]) -> Refusal | None:
+        """Whom a request through a trusted proxy is from, which is counted only now."""
+        if arrival.prefix is not None:
+            if forwarded and arrival.prefix.is_loopback:
+                self._warn_once(
+                    "A proxy on this machine forwards visitors and is not named, so all of them are taken for one "
+                    f"local program, to which wide limits apply. Name it: --trust-proxy {arrival.address}"
+                )
+            return None
+        client = self._proxies.client_of(forwarded)
+        if client is None:
+            self._warn_once(
+                f"A trusted proxy sends no {FORWARDED_FOR}, so all its visitors are taken for one. "
+                "Have it send that header."
+            )
+        now = self._loop.time()
+        prefix = self._hasher.prefix(client or arrival.address, now)
+        if client is None:  # never a local program, whose limits are wide
+            prefix = replace(prefix, is_loopback=False)
+        refusal = self._admission.identify(prefix, now)
+        if refusal is None:
+            arrival.prefix = prefix
+        else:
+            self._count_refusal(refusal, prefix)
+        return refusal
+
+    def _warn_once(self, sentence: str) -> None:
+        if sentence not in self._warned and len(self._warned) < MOST_WARNINGS:
+            self._warned.add(sentence)
+            self._warn(sentence)
 
     async def _handle(self, connection: ServerConnection) -> None:
         """From the open WebSocket to the closed one. Cancelling it drops the connection."""
-        if not isinstance(connection, _Gated) or connection.arrival.prefix is None:
+        arrival = _arrival_of(connection)
+        if arrival.prefix is None:
             raise TypeError("an uncounted connection was opened")
-        prefix = connection.arrival.prefix
+        prefix = arrival.prefix
         self._unopened.discard(connection)
-        connection.arrival.opened = True
+        arrival.opened = True
         self._admission.opened(prefix)
         number = next(self._numbers)
         connected = _Connected(connection, asyncio.timeout(None))
@@ -273,71 +324,77 @@ class SignalingServer:
         self._perform(self._rooms.expire(self._loop.time()))
 
 
+class _Door:
+    """Between the listener, which accepts connections, and websockets, which speaks with them."""
+
+    def __init__(self, owner: SignalingServer, server: Server) -> None:
+        self._owner = owner
+        self._server = server
+
+    def arrived(self, address: str) -> _Arrival | None:
+        return self._owner._arrived(address)
+
+    def protocol(self, arrival: _Arrival) -> _Gated:
+        connection = _Gated(
+            ServerProtocol(
+                origins=self._owner._origins,
+                extensions=None,  # compression would take 50 KiB per connection, and make bombs possible
+                max_size=MAX_MESSAGE_BYTES,
+                logger=_quiet_logger(),
+            ),
+            self._server,
+            ping_interval=PING_INTERVAL_S,
+            ping_timeout=PING_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+            max_queue=MAX_QUEUE_FRAMES,
+            write_limit=WRITE_LIMIT_BYTES,
+        )
+        connection.owner, connection.arrival = self._owner, arrival
+        return connection
+
+    def left(self, arrival: _Arrival) -> None:
+        self._owner._left(arrival)
+
+
 class _Gated(ServerConnection):
-    """A connection that is counted from the moment it is accepted, long before it is a WebSocket."""
+    """A connection that was counted when it was accepted, long before it is a WebSocket."""
 
     owner: SignalingServer
     arrival: _Arrival
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.arrival = _Arrival()
         super().connection_made(transport)
-        self.owner._accepted(self)
+        self.owner._unopened.add(self)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if (
-            self.protocol.close_expected()
-        ):  # a client that broke the protocol could hold the connection for ever
+        if self.protocol.close_expected():
+            # A client that broke the protocol could hold the connection for ever.
             self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self.owner._lost(self)
+        self.owner._unopened.discard(self)
+        self.owner._left(self.arrival)
 
 
-def _gated_by(server: SignalingServer) -> type[_Gated]:
-    """websockets makes connections by calling a class, so the owner is an attribute of the class."""
-    return type("_GatedByServer", (_Gated,), {"owner": server})
+def _arrival_of(connection: ServerConnection) -> _Arrival:
+    if not isinstance(connection, _Gated):
+        raise TypeError("a connection that came in by another door")
+    return connection.arrival
 
 
-def _address_of(connection: ServerConnection) -> str:
-    peer = connection.transport.get_extra_info("peername")
-    return str(peer[0]) if isinstance(peer, tuple) and peer else ""
-
-
-def _forwarded_for(request: Request) -> str | None:
-    """The last address in X-Forwarded-For: the one our own proxy wrote; those before it are hearsay."""
-    values = request.headers.get_all("X-Forwarded-For")
-    return values[-1].rpartition(",")[2].strip() if values else None
-
-
-def _listen_everywhere(port: int) -> socket.socket:
-    """One socket for IPv4 and IPv6, so that port 0 gives one port. Raises CannotListen."""
-    try:
-        try:
-            return _bound_socket(socket.AF_INET6, port)
-        except OSError as error:
-            if error.errno not in _NO_IPV6:
-                raise
-            return _bound_socket(socket.AF_INET, port)
-    except OSError as error:
-        raise CannotListen(_why_not("", port, error)) from error
-
-
-def _bound_socket(family: socket.AddressFamily, port: int) -> socket.socket:
-    # asyncio switches Nagle off only where the protocol is named: `socket.create_server` cost 40 ms a message.
-    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        if os.name == "posix":  # elsewhere it would let another program take the port
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        bound.bind(("", port))
-    except OSError:
-        bound.close()
-        raise
-    return bound
+async def _resolved(hosts: list[str]) -> list[SocketAddress]:
+    """Raises OSError for a name that stands for no address."""
+    loop = asyncio.get_running_loop()
+    found: list[SocketAddress] = []
+    for host in hosts:
+        if host == "":
+            found.append(EVERY_ADDRESS)
+            continue
+        answers = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found.extend((family, address) for family, _type, _protocol, _name, address in answers)
+    return list(dict.fromkeys(found))
 
 
 def _why_not(host: str, port: int, error: OSError) -> str:

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from signaling.limits import LOOPBACK_LIMITS, Admission, Prefix, ServerLimits
+from signaling.admission import Admission
+from signaling.limits import LOOPBACK_LIMITS, ServerLimits
 from signaling.metrics import Metrics
+from signaling.networks import Prefix
 from signaling.protocol import (
     MAX_ERROR_CHARS,
     Allocate,
@@ -165,7 +167,7 @@ class Clients(RuleBasedStateMachine):
             ]
         self.perform(actions)
         self.unpair(member)
-        self.admission.disconnect(PREFIX, self.now, was_opened=True)
+        self.admission.disconnect(PREFIX, was_opened=True)
 
     @rule(seconds=st.floats(0.1, 100.0))
     def wait(self, seconds: float) -> None:
@@ -186,7 +188,7 @@ class Clients(RuleBasedStateMachine):
     def teardown(self) -> None:
         for member in sorted(getattr(self, "alive", ())):
             self.rooms.disconnect(member, self.now)
-            self.admission.disconnect(PREFIX, self.now, was_opened=True)
+            self.admission.disconnect(PREFIX, was_opened=True)
         if hasattr(self, "metrics"):
             assert (self.metrics.connections, self.metrics.rooms) == (0, 0)
             assert self.admission.connect(PREFIX, self.now) is None

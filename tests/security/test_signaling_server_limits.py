@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import resource
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,12 +21,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
+from signaling import listener as listener_module
 from signaling import server as server_module
 from signaling.limits import LOOPBACK_LIMITS, PUBLIC_LIMITS, PrefixLimits, ServerLimits
 from signaling.protocol import (
     MAX_BODY_BYTES,
     MAX_MESSAGE_BYTES,
     Allocate,
+    Allocated,
     ClientMessage,
     Error,
     Hello,
@@ -37,6 +41,7 @@ from signaling.protocol import (
     encode,
 )
 from signaling.server import SignalingServer
+from tests.support.certificates import self_signed
 
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -65,8 +70,11 @@ class Client:
         self.connection = connection
 
     @classmethod
-    async def greeted(cls, port: int) -> Client:
-        client = cls(await connect(f"ws://127.0.0.1:{port}", proxy=None, compression=None))
+    async def greeted(cls, port: int, forwarded_for: str | None = None) -> Client:
+        headers = {"X-Forwarded-For": forwarded_for} if forwarded_for else {}
+        client = cls(
+            await connect(f"ws://127.0.0.1:{port}", proxy=None, compression=None, additional_headers=headers)
+        )
         assert await client.hear() == Welcome(1)
         await client.say(Hello(1))
         return client
@@ -240,6 +248,138 @@ async def test_pending_handshakes_of_one_network_do_not_use_up_the_server(
             writer.close()
         await asyncio.sleep(0.05)
         await Client.greeted(port)
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*self_signed(tmp_path_factory.mktemp("tls")))
+    return context
+
+
+@asynccontextmanager
+async def idle_connections(port: int, count: int) -> AsyncIterator[list[socket.socket]]:
+    """TCP connections that say nothing: those of them that the server keeps."""
+    loop = asyncio.get_running_loop()
+    with ExitStack() as stack:
+        opened = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in opened:
+            each.setblocking(False)
+            await loop.sock_connect(each, ("127.0.0.1", port))
+        await asyncio.sleep(0.2)
+        yield [each for each in opened if not is_dropped(each)]
+
+
+def is_dropped(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+@pytest.mark.parametrize("with_tls", [False, True], ids=["ws", "wss"])
+async def test_connections_over_a_limit_are_dropped_as_they_are_accepted(
+    with_tls: bool, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "OPEN_TIMEOUT_S", 10.0)
+    prefix = replace(LOOPBACK_LIMITS, pending_handshakes=16)
+    limits = ServerLimits(told=4)
+    async with (
+        running(prefix, limits, tls=tls if with_tls else None) as (server, port),
+        idle_connections(port, 200) as kept,
+    ):
+        assert len(kept) == 16 + 4
+        assert server._admission._pending == 16
+        assert server.metrics.limits == {"prefix-connections": 184}
+
+
+async def test_tls_handshakes_that_take_too_long_are_ended(
+    tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "OPEN_TIMEOUT_S", 0.3)
+    async with running(tls=tls) as (server, port), idle_connections(port, 1) as [silent]:
+        assert server._admission._pending == 1
+        async with asyncio.timeout(2):
+            while not is_dropped(silent) or server._admission._pending:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_server_out_of_descriptors_goes_on_when_there_are_some_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listener_module, "_BREATHER_S", 0.05)
+    async with running() as (_, port):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        client = socket.socket()
+        client.setblocking(False)
+        lowest = os.dup(0)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
+            await asyncio.sleep(0.2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        client.close()
+        await Client.greeted(port)
+
+
+async def test_a_visitor_who_comes_and_goes_without_a_word_is_stopped_like_one_who_guesses() -> None:
+    async with running(replace(LOOPBACK_LIMITS, wrong_nameplates=3)) as (_, port):
+        host = await Client.greeted(port)
+        for _ in range(3):
+            await host.ask(Allocate("4821"))
+            visitor = await Client.greeted(port)
+            assert await visitor.ask(Join("4821")) == Joined()
+            await visitor.connection.close()
+            await host.hear()  # peer-joined
+            await host.hear()  # peer-left
+        await host.ask(Allocate("4821"))
+        again = await Client.greeted(port)
+        assert error_code(await again.ask(Join("4821"))) == "rate-limited"
+
+
+async def test_a_burned_number_is_not_for_a_stranger_to_choose_but_for_its_own_host() -> None:
+    async with running(trusted_proxies=["127.0.0.1"]) as (_, port):
+        host, visitor = await Client.greeted(port, "203.0.113.7"), await Client.greeted(port, "198.51.100.9")
+        nameplate = (await host.ask(Allocate())).nameplate  # type: ignore[union-attr]
+        assert await visitor.ask(Join(nameplate)) == Joined()
+        await host.hear()
+        assert error_code(await visitor.ask(Allocate(nameplate))) == "nameplate-taken"
+        back = await Client.greeted(port, "203.0.113.7")
+        assert await back.ask(Allocate(nameplate)) == Allocated(nameplate)
+
+
+# Proxies.
+
+
+async def test_on_a_dual_stack_socket_a_proxys_visitors_are_told_apart() -> None:
+    server = SignalingServer(trusted_proxies=["127.0.0.0/8"], warn=pytest.fail)
+    port = await server.start("", 0)
+    try:
+        for address in ("203.0.113.7", "203.0.113.8", "203.0.113.7"):
+            await Client.greeted(port, address)
+        assert len(server._admission._memory._busy) == 3, "two visitors, and the block both are in"
+    finally:
+        await server.close()
+
+
+async def test_a_proxy_that_is_not_named_or_does_not_say_whom_it_forwards_is_pointed_out_once() -> None:
+    warnings: list[str] = []
+    async with running(warn=warnings.append) as (_, port):
+        for address in ("203.0.113.7", "203.0.113.8"):
+            await Client.greeted(port, address)
+        [unnamed] = warnings
+        assert unnamed.endswith("Name it: --trust-proxy 127.0.0.1")
+    async with running(trusted_proxies=["127.0.0.1"], warn=warnings.append) as (server, port):
+        for _ in range(2):
+            await Client.greeted(port)
+        [_, silent] = warnings
+        assert "sends no X-Forwarded-For" in silent
+        [usage, *_] = server._admission._memory._busy.values()
+        assert usage.limits == PUBLIC_LIMITS, "nobody gets the limits of a local program by accident"
 
 
 async def test_a_client_that_says_no_hello_is_dropped() -> None:

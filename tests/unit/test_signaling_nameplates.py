@@ -19,7 +19,7 @@ def drawing(*numbers: int) -> Callable[[int], bytes]:
 def test_a_retired_nameplate_is_not_drawn_again_for_ten_minutes() -> None:
     plates = Nameplates(drawing(4821, 5000, 4821, 6000, 4821), quarantine_s=600.0)
     assert plates.draw((), 0, now=0.0) == "4821"
-    plates.retire("4821", now=1.0)
+    plates.retire("4821", "a network", now=1.0)
     assert plates.draw((), 0, now=2.0) == "5000"
     assert plates.draw((), 0, now=600.9) == "6000"
     assert plates.draw((), 0, now=601.0) == "4821"
@@ -55,5 +55,15 @@ def test_even_the_largest_number_is_a_nameplate() -> None:
 def test_what_is_remembered_is_bounded() -> None:
     plates = Nameplates(drawing(1000), 600.0)
     for number in range(nameplates.MAX_QUARANTINED + 1):
-        plates.retire(str(1000 + number), now=0.0)
+        plates.retire(str(1000 + number), "a network", now=0.0)
     assert plates.draw((), 0, now=0.0) == "1000", "the oldest was released early"
+
+
+def test_a_number_used_lately_is_kept_for_the_network_that_had_it() -> None:
+    plates = Nameplates(drawing(), quarantine_s=600.0)
+    plates.retire("4821", "theirs", now=0.0)
+    assert plates.is_kept_from("a stranger's", "4821", now=599.9)
+    assert not plates.is_kept_from("theirs", "4821", now=1.0)
+    assert not plates.is_kept_from("a stranger's", "4822", now=1.0)
+    assert not plates.is_kept_from("a stranger's", None, now=1.0)
+    assert not plates.is_kept_from("a stranger's", "4821", now=600.0)

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from signaling.limits import LOOPBACK_LIMITS, Admission, Prefix, PrefixLimits, ServerLimits
+from signaling.admission import Admission
+from signaling.limits import LOOPBACK_LIMITS, PrefixLimits, ServerLimits
 from signaling.metrics import Metrics
+from signaling.networks import Prefix
 from signaling.protocol import (
     MAX_BODY_BYTES,
     Allocate,
@@ -65,7 +67,7 @@ class Server:
 
     def hang_up(self, number: int) -> None:
         self._perform(self.rooms.disconnect(number, self.now))
-        self.admission.disconnect(PREFIX, self.now, was_opened=True)
+        self.admission.disconnect(PREFIX, was_opened=True)
         del self._inbox[number]
 
     def wait(self, until: float) -> None:
