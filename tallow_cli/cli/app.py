@@ -10,12 +10,13 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
 from tallow_cli import __version__
 from tallow_cli.cli import bench, recv, send, serve
-from tallow_cli.cli.config import load_defaults
+from tallow_cli.cli.config import OptionKind, load_defaults
 from tallow_cli.cli.environment import Environment, open_standard_streams
 from tallow_cli.cli.help import Command, Group
 from tallow_cli.errors import BadOption, ExitCode, Interrupted, TallowError, TargetUnwritable, UsageError
@@ -111,7 +112,9 @@ def _bad_value(error: typer.BadParameter) -> tuple[str, str]:
     return name, error.message
 
 
-def _defaults(environment: Environment, arguments: Sequence[str]) -> dict[str, dict[str, str | bool]]:
+def _defaults(
+    environment: Environment, arguments: Sequence[str]
+) -> dict[str, dict[str, str | bool | list[str]]]:
     """What the config file says. A mistake in it is no reason to refuse help, or to complete nothing at Tab."""
     try:
         defaults = load_defaults(environment.config_path, _options(), named=environment.config_is_named)
@@ -122,14 +125,20 @@ def _defaults(environment: Environment, arguments: Sequence[str]) -> dict[str, d
     return {**defaults, "receive": defaults.get("recv", {})}  # the other name of the same command
 
 
-def _options() -> dict[str, dict[str, bool]]:
-    """Each command's options by name, and whether they are flags."""
+def _options() -> dict[str, dict[str, OptionKind]]:
+    """Each command's options by name, and what they take."""
     commands = getattr(typer.main.get_command(app), "commands", {})
     return {
-        name: {p.name: bool(p.is_flag) for p in command.params if p.param_type_name == "option"}
+        name: {p.name: _kind(p) for p in command.params if p.param_type_name == "option"}
         for name, command in commands.items()
         if not command.hidden
     }
+
+
+def _kind(option: Any) -> OptionKind:
+    if option.is_flag:
+        return OptionKind.FLAG
+    return OptionKind.LIST if option.multiple else OptionKind.VALUE
 
 
 def _fail(environment: Environment, error: TallowError, arguments: Sequence[str]) -> int:

@@ -10,20 +10,29 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from enum import Enum, auto
 from pathlib import Path
 
 from tallow_cli.errors import BadOption
 
-_OPTION = str | bool
+_OPTION = str | bool | list[str]
+
+
+class OptionKind(Enum):
+    """What an option takes: nothing, a value, or a value each time it is given."""
+
+    FLAG = auto()
+    VALUE = auto()
+    LIST = auto()
 
 
 def load_defaults(
-    path: Path, options: Mapping[str, Mapping[str, bool]], *, named: bool = False
+    path: Path, options: Mapping[str, Mapping[str, OptionKind]], *, named: bool = False
 ) -> dict[str, dict[str, _OPTION]]:
     """Read `path` into `{command: {parameter: value}}`, Typer's default map. Numbers become texts, as if typed.
 
-    `options` names each command's options (`buffer_high`) and tells whether they are flags. Keys may be written with
-    dashes. `named`: somebody named this file, so it must be there; the usual one may be missing or out of reach (no
+    `options` names each command's options (`buffer_high`) and what they take. Keys may be written with dashes.
+    `named`: somebody named this file, so it must be there; the usual one may be missing or out of reach (no
     home directory, somebody else's home), which is as good as missing.
     Raises BadOption for a file that is not TOML or that names an option no command has.
     """
@@ -53,7 +62,7 @@ def _take_table(
     path: Path,
     command: str,
     table: Mapping[str, object],
-    options: Mapping[str, Mapping[str, bool]],
+    options: Mapping[str, Mapping[str, OptionKind]],
     defaults: dict[str, dict[str, _OPTION]],
 ) -> None:
     if command not in options:
@@ -62,14 +71,14 @@ def _take_table(
         name = key.replace("-", "_")
         if name not in options[command]:
             raise BadOption(str(path), f"`tallow {command}` has no option {key!r}")
-        defaults[command][name] = _checked(path, f"[{command}] {key}", value, is_flag=options[command][name])
+        defaults[command][name] = _checked(path, f"[{command}] {key}", value, kind=options[command][name])
 
 
 def _take_everywhere(
     path: Path,
     key: str,
     value: object,
-    options: Mapping[str, Mapping[str, bool]],
+    options: Mapping[str, Mapping[str, OptionKind]],
     defaults: dict[str, dict[str, _OPTION]],
 ) -> None:
     name = key.replace("-", "_")
@@ -77,14 +86,19 @@ def _take_everywhere(
     if not takers:
         raise BadOption(str(path), f"no command has an option {key!r}")
     for command in takers:
-        defaults[command][name] = _checked(path, key, value, is_flag=options[command][name])
+        defaults[command][name] = _checked(path, key, value, kind=options[command][name])
 
 
-def _checked(path: Path, key: str, value: object, *, is_flag: bool) -> _OPTION:
-    if is_flag:
+def _checked(path: Path, key: str, value: object, *, kind: OptionKind) -> _OPTION:
+    if kind is OptionKind.FLAG:
         if not isinstance(value, bool):
             raise BadOption(str(path), f"{key} must be true or false")
         return value
+    if kind is OptionKind.LIST:
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(each, str) for each in values):
+            raise BadOption(str(path), f"{key} must be a text or a list of texts")
+        return [str(each) for each in values]
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise BadOption(str(path), f"{key} must be a text or a number")
     return str(value)

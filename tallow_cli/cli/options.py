@@ -11,7 +11,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable
-from typing import Annotated
+from typing import Annotated, overload
 
 import typer
 
@@ -78,7 +78,7 @@ CodeOption = Annotated[
         "--code",
         envvar="TALLOW_CODE",
         metavar="CODE",
-        help="Use this code instead of making or asking for one.",
+        help="Use this code: the sender makes none then, and the receiver asks for none.",
         rich_help_panel=RENDEZVOUS,
     ),
 ]
@@ -222,6 +222,10 @@ def choice_option(option: str, text: str, choices: Iterable[str]) -> str:
     return wanted
 
 
+@overload
+def path_option(option: str, text: str) -> str: ...
+@overload
+def path_option(option: str, text: str | None) -> str | None: ...
 def path_option(option: str, text: str | None) -> str | None:
     """A path, with a leading `~/` or `~name/` as the shell would expand it. Raises BadOption.
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tallow_cli.cli import options
 from tallow_cli.cli.environment import Environment
+from tallow_cli.cli.sources import is_typed
 from tallow_cli.errors import BadOption
 
 if TYPE_CHECKING:
     from tallow_cli.cli.drive import Emit
+    from tallow_cli.crypto.codes import Code
     from tallow_cli.session.events import Done
     from tallow_cli.store.source import Source
 
@@ -21,7 +24,7 @@ SUMMARY = "Send files, directories, standard input or a text."
 EXAMPLES = """\
 tallow send report.pdf photos/
 tallow send src --exclude build/ --exclude '*.o'
-tar c . | tallow send -
+tar c . | tallow send - --name project.tar
 tallow send --text "see you at eight"
 """
 
@@ -34,7 +37,19 @@ def command(
     text: Annotated[
         str | None,
         typer.Option(
-            "--text", metavar="TEXT", help="Send this text instead.", rich_help_panel=options.ARGUMENTS
+            "--text",
+            metavar="TEXT",
+            help="Send this text instead; - reads it from standard input.",
+            rich_help_panel=options.ARGUMENTS,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="What standard input (-) is called there, in place of stdin.",
+            rich_help_panel=options.ARGUMENTS,
         ),
     ] = None,
     exclude: Annotated[
@@ -74,13 +89,12 @@ def command(
     """Run `tallow send`; the parameters are its options. Returns the exit code."""
     from tallow_cli.cli.drive import debugging, drive
     from tallow_cli.cli.settings import chosen_server, link_settings, naming_server, show
-    from tallow_cli.crypto.codes import parse_code
     from tallow_cli.session.send import send
     from tallow_cli.session.settings import SendSettings, Waits
 
     environment = Environment()
     settings = SendSettings(
-        code=parse_code(code) if code else None,
+        code=None if code is None else _chosen_code(context, code, json=json),
         server=chosen_server(context, server, local=local),
         link=link_settings(
             engine=engine,
@@ -95,7 +109,7 @@ def command(
         waits=Waits(peer_s=options.seconds_option("--timeout", timeout)),
     )
     source = open_source(
-        paths or [], text, environment, excludes=exclude or [], skip_unsendable=skip_unsendable
+        paths or [], text, environment, name=name, excludes=exclude or [], skip_unsendable=skip_unsendable
     )
 
     async def session(emit: Emit) -> Done:
@@ -105,11 +119,19 @@ def command(
     return drive(session, show(environment, json=json, quiet=quiet, verbose=verbose), debug=debugging())
 
 
+def _chosen_code(context: typer.Context, text: str, *, json: bool) -> Code:
+    """The code made beforehand, however it was pasted. Raises InvalidCode."""
+    from tallow_cli.cli.code_entry import parse_entered, read_entry
+
+    return parse_entered(read_entry(text, {}).code, shown=is_typed(context, "code") and not json)
+
+
 def open_source(
     paths: list[str],
     text: str | None,
     environment: Environment,
     *,
+    name: str | None = None,
     excludes: list[str],
     skip_unsendable: bool,
 ) -> Source:
@@ -117,12 +139,14 @@ def open_source(
     if (excludes or skip_unsendable) and (text is not None or "-" in paths):
         option = "--exclude" if excludes else "--skip-unsendable"
         raise BadOption(option, "it is about files and directories; there are none to choose from")
+    if name is not None and paths != ["-"]:
+        raise BadOption("--name", "it names standard input (-) only; files and texts have names")
     if text is not None:
         if paths:
             raise BadOption("--text", "it is sent instead of files; give one or the other")
         from tallow_cli.store.memory_source import TextSource
 
-        return TextSource(text)
+        return TextSource(_read_text(environment) if text == "-" else text)
     if not paths:
         raise BadOption("PATH", "name what to send: files, directories, or - for standard input")
     if "" in paths:
@@ -134,7 +158,41 @@ def open_source(
             raise BadOption("-", "standard input is a terminal; pipe something into it, or use --text")
         from tallow_cli.store.stream_source import StreamSource
 
-        return StreamSource(environment.stdin.fileno())
+        return StreamSource(environment.stdin.fileno(), "stdin" if name is None else _checked_name(name))
     from tallow_cli.store.file_source import FileSource
 
-    return FileSource(paths, excludes=excludes, skip_unsendable=skip_unsendable)
+    # Where the shell did not: a quoted ~/x. A file that has this very name goes before.
+    expanded = [path if os.path.lexists(path) else options.path_option("PATH", path) for path in paths]
+    return FileSource(expanded, excludes=excludes, skip_unsendable=skip_unsendable)
+
+
+def _read_text(environment: Environment) -> str:
+    """What standard input holds, to its end; a person may type it. Raises BadOption."""
+    from tallow_cli.core.manifest import MAX_TEXT_BYTES
+
+    try:
+        with open(environment.stdin.fileno(), "rb", closefd=False) as stdin:
+            data = stdin.read(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        raise BadOption("--text", f"standard input cannot be read ({error.strerror or error})") from error
+    if not data:
+        raise BadOption("--text", "standard input holds nothing to send")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        if len(data) > MAX_TEXT_BYTES:  # cut in the middle of a letter: TextSource says that it is too long
+            return data.decode(errors="replace")
+        raise BadOption(
+            "--text", "standard input is not UTF-8 text; send it as it is: tallow send -"
+        ) from None
+
+
+def _checked_name(name: str) -> str:
+    """Raises BadOption for what no receiver could use as the name of a file."""
+    from tallow_cli.core.names import ForbiddenName, check_component
+
+    try:
+        check_component(name)
+    except ForbiddenName:
+        raise BadOption("--name", f"{name!r} cannot be the name of a file") from None
+    return name

@@ -45,7 +45,8 @@ def refuse_empty(context: Context) -> None:
     for parameter in context.command.params:
         if parameter.param_type_name != "option" or parameter.name in _MAY_BE_EMPTY:
             continue
-        if context.params.get(parameter.name or "") == "":
+        value = context.params.get(parameter.name or "")
+        if value == "" or (isinstance(value, (list, tuple)) and "" in value):
             raise BadOption(_shown(parameter), "it is empty; give it a value, or leave it out")
 
 

@@ -21,8 +21,13 @@ class TextSource(SingleSource):
     """A Source of one text (`--text`)."""
 
     def __init__(self, text: str) -> None:
-        """Raises BadOption if it is longer than MAX_TEXT_BYTES."""
-        self._data = text.encode("utf-8", "replace")
+        """Raises BadOption if it is longer than MAX_TEXT_BYTES, or holds bytes that were no text when it was typed."""
+        try:
+            self._data = text.encode()
+        except UnicodeEncodeError:
+            raise BadOption(
+                "--text", "it is not UTF-8 text; send it as a file, or with `tallow send -`"
+            ) from None
         if len(self._data) > MAX_TEXT_BYTES:
             raise BadOption("--text", f"it is longer than {MAX_TEXT_BYTES:,} bytes; send it as a file")
         entry = Entry("message.txt", EntryKind.FILE, len(self._data), 0o644, time.time_ns())

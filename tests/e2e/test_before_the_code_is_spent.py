@@ -144,3 +144,16 @@ def test_the_server_of_a_pasted_line_is_used(sh: Shell) -> None:
     local = sh.start("recv", CODE, "--yes", "--local", "--timeout", "1s", **elsewhere)
     assert local.wait() == 4, local.report()
     assert "TALLOW_SERVER" not in local.error_text
+
+
+def test_a_text_from_standard_input_and_a_stream_with_a_name(sh: Shell) -> None:
+    (sh.directory / "said").write_text("see you at eight\n")
+    for options, received in ((["--text", "-"], None), (["-", "--name", "note.txt"], "note.txt")):
+        with (sh.directory / "said").open("rb") as stdin:
+            sender = sh.start("send", *options, "--json", stdin=stdin)
+        receiver = sh.start("recv", sender.wait_event("code")["code"], "--yes")
+        assert (receiver.wait(), sender.wait()) == (0, 0), receiver.report() + sender.report()
+        if received is None:
+            assert receiver.out == ["see you at eight"]
+        else:
+            assert (sh.directory / received).read_text() == "see you at eight\n"

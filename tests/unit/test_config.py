@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tallow_cli.cli.config import load_defaults
+from tallow_cli.cli.config import OptionKind, load_defaults
 from tallow_cli.errors import BadOption
 
+VALUE, FLAG, LIST = OptionKind.VALUE, OptionKind.FLAG, OptionKind.LIST
 OPTIONS = {
-    "send": {"server": False, "buffer_high": False, "timeout": False, "json": True},
-    "recv": {"server": False, "output": False},
+    "send": {"server": VALUE, "buffer_high": VALUE, "timeout": VALUE, "json": FLAG, "exclude": LIST},
+    "recv": {"server": VALUE, "output": VALUE},
 }
 
 
@@ -42,6 +43,11 @@ def test_a_file_that_was_named_must_be_readable(tmp_path: Path, place: str) -> N
 def test_numbers_are_the_texts_they_are_typed_as_and_flags_stay_flags(tmp_path: Path) -> None:
     assert load(tmp_path, "[send]\ntimeout = 90\njson = true\n")["send"] == {"timeout": "90", "json": True}
     assert load(tmp_path, "timeout = 1.5\n")["send"] == {"timeout": "1.5"}
+
+
+def test_an_option_that_may_be_given_again_takes_a_list(tmp_path: Path) -> None:
+    assert load(tmp_path, '[send]\nexclude = ["*.o", "build/"]\n')["send"] == {"exclude": ["*.o", "build/"]}
+    assert load(tmp_path, 'exclude = "*.o"\n')["send"] == {"exclude": ["*.o"]}
 
 
 def test_the_order_of_the_file_does_not_matter(tmp_path: Path) -> None:
@@ -77,6 +83,7 @@ def test_keys_may_be_written_with_dashes(tmp_path: Path) -> None:
     [
         ("server = [", "not TOML"),
         ("server = " + "[" * 20_000, "not TOML"),
+        ("[send]\nexclude = [1]", "exclude must be a text or a list of texts"),
         ("[send]\njson = 1", "json must be true or false"),
         ("[send]\ntimeout = true", "timeout must be a text or a number"),
         ("[send]\ntimeout = 2026-01-01", "timeout must be a text or a number"),
