@@ -6,7 +6,7 @@
     ├── NoPeerError           4    PeerNeverCame  UnknownNameplate
     ├── WrongCodeError        5    ProofNotTaken
     ├── NoPathError           6    NoNetwork
-    ├── RefusedError          7    PeerRefused  PeerCancelled  Declined
+    ├── RefusedError          7    PeerRefused  PeerCancelled  Declined  TooLarge
     ├── BrokenOffError        8    PeerVanished (ReportMissing)  TransferStalled  PeerFailed
     ├── IntegrityError        9    DigestMismatch  PeerProtocolError (IncompatiblePeer)
     ├── LocalFileError       10    SourceMissing  SourceUnreadable  SourceChanged  Unsendable  TargetExists
@@ -265,6 +265,19 @@ class Declined(RefusedError):
     @property
     def sentence(self) -> str:
         return f"{self}, and the sender {_heard(self.peer_told)}."
+
+
+class TooLarge(RefusedError):
+    """More is offered, or comes, than the user here allows. `offered_bytes` None: a stream of unknown length."""
+
+    def __init__(self, limit_bytes: int, offered_bytes: int | None) -> None:
+        super().__init__(
+            f"The stream is longer than the {limit_bytes:,} bytes that --max-size allows, so it was stopped."
+            if offered_bytes is None
+            else f"{offered_bytes:,} bytes are offered, and --max-size allows {limit_bytes:,}, so nothing was received."
+        )
+        self.limit_bytes = limit_bytes
+        self.offered_bytes = offered_bytes
 
 
 class BrokenOffError(TallowError):

@@ -67,6 +67,8 @@ class Consent:
         except BaseException:
             sink.close()
             raise
+        for notice in sink.notices:  # the next sink finds nothing to say any more
+            self._people.line(sanitize.one_line(notice))
         sink.close()
         return await self._with_policy(manifest, policy, conflicts)
 
@@ -86,8 +88,7 @@ class Consent:
         if policy is not OnConflict.OVERWRITE:
             return sink
         try:
-            replaced = _replaced(await asyncio.to_thread(sink.conflicts, manifest))
-            below = [path for path in replaced if path not in _replaced(shown)]
+            below = await asyncio.to_thread(lambda: _not_shown(sink.conflicts(manifest), shown))
             if below:
                 self._list("would be replaced", below, most=None)
                 await self._confirm(f"Replace {'these' if len(below) > 1 else 'this'} too? [y/N] ")
@@ -148,6 +149,12 @@ class Consent:
 def _replaced(conflicts: Iterable[Conflict]) -> list[str]:
     """What overwriting would replace, each once. A directory is merged into, and no file takes its place."""
     return list(dict.fromkeys(c.path for c in conflicts if c.existing_kind != "directory"))
+
+
+def _not_shown(conflicts: Iterable[Conflict], shown: Iterable[Conflict]) -> list[str]:
+    """What overwriting would replace beside what was shown."""
+    known = set(_replaced(shown))
+    return [path for path in _replaced(conflicts) if path not in known]
 
 
 def _hidden(manifest: Manifest) -> list[str]:

@@ -63,6 +63,15 @@ def command(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    max_size: Annotated[
+        str | None,
+        typer.Option(
+            "--max-size",
+            metavar="SIZE",
+            help="Refuse an offer larger than this (1.5GB, 200MiB), and stop a stream at it.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
     server: options.Server = None,
     local: options.Local = False,
     code: options.CodeOption = None,
@@ -111,6 +120,7 @@ def command(
         no_encrypt=no_encrypt,
     )
     wait_s = None if timeout is None else options.seconds_option("--timeout", timeout)
+    max_bytes = None if max_size is None else options.size_option("--max-size", max_size)
     policy = on_conflict and options.choice_option("--on-conflict", on_conflict, options.ConflictChoice)
     output = options.path_option("--output", output)
     conflict = None if policy is None else options.ConflictChoice(policy)
@@ -133,6 +143,7 @@ def command(
         server=meeting_at,
         link=link,
         waits=waits,
+        max_bytes=max_bytes,
         names=POSIX if output == "-" else rules_at(output or os.curdir),
     )
     consent = Consent(environment, output=output, yes=yes, on_conflict=conflict, can_ask=can_ask)

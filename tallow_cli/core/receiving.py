@@ -185,6 +185,11 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | FileWithdrawn |
     # The disk -------------------------------------------------------------------------------------------------
 
     @property
+    def received_bytes(self) -> int:
+        """Distinct bytes of the stream that have come."""
+        return self._intake.received_bytes
+
+    @property
     def waiting_bytes(self) -> int:
         """What `writes` would give now."""
         return self._intake.waiting_bytes

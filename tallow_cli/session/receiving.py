@@ -11,7 +11,7 @@ from time import monotonic
 from tallow_cli.core.driving import Failed, FileReady, FileWithdrawn, Finished, OfferArrived, Reported
 from tallow_cli.core.manifest import Manifest, decode_manifest_untrusted
 from tallow_cli.core.receiving import ReceiveMachine, ReceiveOptions
-from tallow_cli.errors import SLIPS, TallowError, TransferStalled
+from tallow_cli.errors import SLIPS, TallowError, TooLarge, TransferStalled
 from tallow_cli.session.connection import Connection
 from tallow_cli.session.events import (
     Done,
@@ -83,6 +83,7 @@ class Receiving:
         self._gathered = False  # long enough: what there is goes to the disk
         self._ready: list[FileReady] = []  # not yet given to the disk
         self._gone: list[FileWithdrawn] = []  # withdrawn by the sender
+        self._is_endless = False  # a stream, whose length nobody knows
         self._unwritten: list[tuple[int, memoryview]] = []  # given to it, and given back for lack of time
         self._landing: Landing | None = None  # once the sink is open
         self._machine = ReceiveMachine(
@@ -176,7 +177,15 @@ class Receiving:
                     self._pump.finish()
                 case Failed(error=error):
                     self._pump.fail(error)
+        if self._is_endless and not self._pump.outcome.done():
+            self._check_size(self._machine.received_bytes)
         self._feed_disk()
+
+    def _check_size(self, size_bytes: int | None) -> None:
+        """Raises TooLarge for what is offered, or has come of a stream, if it is more than the user allows."""
+        limit_bytes = self._settings.max_bytes
+        if limit_bytes is not None and size_bytes is not None and size_bytes > limit_bytes:
+            raise TooLarge(limit_bytes, None if self._is_endless else size_bytes)
 
     def _succeeded(self) -> None:
         """Say so at once. What is left is to let the sender know, however long the path takes to carry it."""
@@ -196,6 +205,8 @@ class Receiving:
         try:
             manifest = await self._worker.run(decode_manifest_untrusted, encoded, self._settings.names)
             self._emit(await self._worker.run(describe, manifest))
+            self._check_size(manifest.total_bytes)
+            self._is_endless = manifest.total_bytes is None
             sink = self._sink = await self._decide(manifest)
             await self._worker.run(sink.open, manifest)
             self._show_notices(sink)

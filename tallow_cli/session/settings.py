@@ -92,4 +92,5 @@ class ReceiveSettings:
     server: str | None = None
     link: LinkSettings = field(default_factory=LinkSettings)
     waits: Waits = field(default_factory=Waits)
+    max_bytes: int | None = None  # refuse an offer that is larger, and stop a stream there
     names: NameRules = POSIX  # what names have to keep where it goes; store.name_probe finds out

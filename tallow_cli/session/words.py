@@ -14,6 +14,7 @@ from tallow_cli.errors import (
     SourceUnreadable,
     TallowError,
     TargetExists,
+    TooLarge,
     TransferStalled,
     Unsendable,
     UsageError,
@@ -21,6 +22,7 @@ from tallow_cli.errors import (
 
 _SENTENCES: tuple[tuple[type[TallowError], str], ...] = (
     (Declined, "its user does not want this."),
+    (TooLarge, "this is more than its user allows."),
     (InputNeeded, "nobody is there to accept this; --yes accepts without asking."),
     (UsageError, "its options leave no place to put this."),
     (SourceMissing, "a file it was sending disappeared."),

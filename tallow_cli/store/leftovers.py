@@ -110,7 +110,7 @@ class _Sweeper:
         self._part = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}{token}-[0-9a-f]{{16}}\.part")
 
     def sweep(self, lock_name: str, names: Iterable[str]) -> None:
-        """Raises OSError."""
+        """Raises OSError; then the lock file stays, for the next one to try."""
         filesystem, directory = self._filesystem, self._root.directory
         if not self._is_ours(directory, lock_name):
             return
@@ -134,9 +134,10 @@ class _Sweeper:
     def _sweep_top(self, name: str, *, made: bool) -> None:
         if name in ("", ".", "..") or os.sep in name or (os.altsep and os.altsep in name):
             return
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if self._sweep_directory(self._root.directory, name, _MOST_DEPTH) and made:
-                self._remove_directories(self._root.directory, name)
+                with contextlib.suppress(OSError):  # somebody is at work in it
+                    self._remove_directories(self._root.directory, name)
 
     def _sweep_directory(self, parent: Directory, name: str, depth: int) -> bool:
         """Whether nothing but directories is left in it, or in any below."""
@@ -160,16 +161,15 @@ class _Sweeper:
             gone = False
             if self._part.fullmatch(name) and self._is_ours(directory, name):
                 status = self._filesystem.stat(directory, name)
-                with contextlib.suppress(OSError):
-                    self._filesystem.unlink(directory, name)
-                    gone = True
-                    self._swept.files += 1
-                    self._swept.bytes += getattr(status, "st_blocks", 0) * 512
+                self._filesystem.unlink(directory, name)
+                gone = True
+                self._swept.files += 1
+                self._swept.bytes += getattr(status, "st_blocks", 0) * 512
             all_gone &= gone
         return all_gone
 
     def _remove_directories(self, parent: Directory, name: str) -> None:
-        """Raises OSError for the first that is not empty: somebody is at work in it."""
+        """Raises OSError for the first that is not empty."""
         directory = self._filesystem.open_directory(parent, name)
         try:
             for below, _ in self._filesystem.entries(directory):

@@ -124,8 +124,9 @@ class Sessions:
         server: str | None = None,
         link: LinkSettings | None = None,
         waits: Waits | None = None,
+        max_bytes: int | None = None,
     ) -> Side:
-        settings = ReceiveSettings(code, server, link or LinkSettings(), waits or Waits())
+        settings = ReceiveSettings(code, server, link or LinkSettings(), waits or Waits(), max_bytes)
         side = Side()
         return self._start(side, receive(settings, side.emit, decide))
 

@@ -1,20 +1,22 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from tallow_cli.core.names import SafePath, check_manifest_names
-from tallow_cli.errors import DiskFull, TargetExists, TargetNotDirectory, TargetUnwritable
+from tallow_cli.errors import DiskFull, DiskNearlyFull, TargetExists, TargetNotDirectory, TargetUnwritable
 from tallow_cli.store import failures, filesystem, receive_root, syncing
 from tallow_cli.store.filesystem import DirFdFilesystem, Filesystem, PathFilesystem, default_filesystem
-from tallow_cli.store.receive_root import ReceiveRoot, temporary_name
+from tallow_cli.store.receive_root import MOST_RESERVED_BYTES, ReceiveRoot, temporary_name
 from tests.support.disk import FailingFilesystem, FullDisk, NoHardLinks, file_entry, files, tree
 
 
@@ -250,6 +252,86 @@ def test_the_root_must_be_a_directory_that_can_be_opened(tmp_path: Path, fs: Fil
             ReceiveRoot(tmp_path / name, fs)
     with pytest.raises(TargetUnwritable, match="no permission"):
         ReceiveRoot(tmp_path, FailingFilesystem(errno.EACCES, "open_root"))
+
+
+def test_a_disk_that_gives_no_figures_is_no_full_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = ReceiveRoot(tmp_path, DirFdFilesystem())
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_blocks=0, f_bavail=0, f_frsize=4096))
+    assert root.filesystem.space(root.directory) == (None, None)
+    root.check_room(10**15)
+    root.check_reserve()
+    root.close()
+
+
+@pytest.mark.parametrize(
+    ("total", "free", "fits"),
+    [
+        (1_000_000, 50_000, True),
+        (1_000_000, 49_999, False),
+        (10**13, MOST_RESERVED_BYTES, True),
+        (10**13, MOST_RESERVED_BYTES - 1, False),
+    ],
+)
+def test_a_stream_leaves_a_part_of_the_disk_to_others(
+    tmp_path: Path, total: int, free: int, fits: bool
+) -> None:
+    root = ReceiveRoot(tmp_path, FullDisk(free, total=total))
+    if fits:
+        root.check_reserve()
+    else:
+        with pytest.raises(DiskNearlyFull, match="left to other programs") as raised:
+            root.check_reserve()
+        assert isinstance(raised.value, DiskFull)
+        assert raised.value.needed == 1
+    root.close()
+
+
+# Reserving
+
+
+def fallocate_that_fails(code: int) -> Callable[..., int]:
+    def fallocate(*_: object) -> int:
+        ctypes.set_errno(code)
+        return -1
+
+    return fallocate
+
+
+@pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
+def test_what_a_file_system_cannot_reserve_is_not_written_as_zeros_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    fs = DirFdFilesystem()
+    root = fs.open_root(os.fspath(tmp_path))
+    fd = fs.create(root, "x")
+    monkeypatch.setattr(filesystem, "_c_function", lambda name: fallocate_that_fails(code))
+    fs.allocate(fd, 50_000_000)
+    assert os.fstat(fd).st_blocks == 0
+    monkeypatch.setattr(filesystem, "_c_function", lambda name: None)
+    fs.allocate(fd, 50_000_000)
+    assert os.fstat(fd).st_blocks == 0
+    fs.close(fd)
+    fs.close_directory(root)
+
+
+def test_reserving_takes_the_blocks_and_a_full_disk_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fs = DirFdFilesystem()
+    root = fs.open_root(os.fspath(tmp_path))
+    fd = fs.create(root, "x")
+    fs.allocate(fd, 5_000_000)
+    assert os.fstat(fd).st_size in (0, 5_000_000)
+    monkeypatch.setattr(filesystem, "_c_function", lambda name: fallocate_that_fails(errno.ENOSPC))
+    with pytest.raises(OSError) as raised:
+        fs.allocate(fd, 5_000_000)
+    assert raised.value.errno == errno.ENOSPC
+    calls = iter([fallocate_that_fails(errno.EINTR), lambda *_: 0])
+    monkeypatch.setattr(filesystem, "_c_function", lambda name: lambda *_: next(calls)())
+    fs.allocate(fd, 5_000_000)  # a signal came in between
+    assert next(calls, None) is None
+    fs.close(fd)
+    fs.close_directory(root)
 
 
 # Names

@@ -33,6 +33,7 @@ from tallow_cli.errors import (
     SourceChanged,
     TallowError,
     TargetExists,
+    TooLarge,
     TransferStalled,
     WrongCodeError,
 )
@@ -318,6 +319,48 @@ async def test_after_a_slip_the_wait_has_its_whole_length_again_and_an_end(sessi
     sender = sessions.send(TextSource("x"), waits=Waits(peer_s=0.3))
     assert isinstance(await sessions.receive(refusing(DiskFull("here"))).failure(), DiskFull)
     assert isinstance(await sender.failure(), PeerNeverCame)
+
+
+async def test_an_offer_larger_than_allowed_is_refused_before_anybody_is_asked(sessions: Sessions) -> None:
+    asked: list[Manifest] = []
+
+    async def decide(manifest: Manifest) -> Sink:
+        asked.append(manifest)
+        return NullSink()
+
+    sender = sessions.send(RandomSource(1_000_001))
+    receiver = sessions.receive(decide, max_bytes=1_000_000)
+    error = await receiver.failure()
+    assert isinstance(error, TooLarge)
+    assert (error.limit_bytes, error.offered_bytes, error.exit_code) == (1_000_000, 1_000_001, 7)
+    refusal = await sender.failure()
+    assert isinstance(refusal, PeerRefused)
+    assert "more than its user allows" in refusal.sentence
+    assert asked == []
+
+
+async def test_an_offer_of_just_what_is_allowed_is_taken(sessions: Sessions) -> None:
+    sender = sessions.send(RandomSource(1_000_000))
+    assert (await sessions.receive(max_bytes=1_000_000).done()).bytes == 1_000_000
+    await sender.done()
+
+
+async def test_a_stream_is_stopped_where_it_gets_larger_than_allowed(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    reading, writing = os.pipe()
+    sender = sessions.send(StreamSource(reading))
+    receiver = sessions.receive(into(tmp_path / "in"), max_bytes=100_000)
+    os.write(writing, bytes(50_000))
+    await receiver.event(Progress)
+    os.write(writing, bytes(50_001))
+    error = await receiver.failure()
+    assert isinstance(error, TooLarge)
+    assert error.offered_bytes is None
+    assert isinstance(await sender.failure(), PeerFailed)
+    assert tree(tmp_path / "in") == {}
+    os.close(writing)
+    os.close(reading)
 
 
 async def test_an_error_of_ours_at_consent_is_told_too(sessions: Sessions) -> None:
