@@ -5,32 +5,35 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import ssl
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Annotated
-
-import typer
+from dataclasses import dataclass, field, replace
 
 from signaling.limits import ServerLimits
+from signaling.networks import NotAnAddress, parsed_address
+from signaling.options import PROGRAM, run_command_line
 from signaling.protocol import DEFAULT_PORT
 from signaling.server import CannotListen, SignalingServer
+from signaling.tls import tls_context
 
 EXIT_STOPPED = 0  # by SIGINT or SIGTERM: what a service manager calls success
 EXIT_CANNOT_LISTEN = 2
+_EVERY_ADDRESS = {"": (4, 6), "0.0.0.0": (4,), "::": (6,)}  # noqa: S104 - compared with; versions of IP
+_MOST_SHOWN = 4
+_OWN_DESCRIPTORS = 32  # the event loop's, the standard streams, the sockets that listen
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
     """`host` "" listens on every address. With a certificate the server speaks wss:// only."""
 
+    program: str = PROGRAM  # the command's name, before its complaints
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     tls_cert: str | None = None
     tls_key: str | None = None
-    trusted_proxies: frozenset[str] = frozenset()
+    trusted_proxies: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     verbose: bool = False
     limits: ServerLimits = field(default_factory=ServerLimits)
@@ -44,7 +47,10 @@ def run_server(settings: ServerSettings) -> int:
     try:
         asyncio.run(_serve(settings))
     except CannotListen as error:
-        _say(str(error))
+        _say(f"{settings.program}: {error}")
+        return EXIT_CANNOT_LISTEN
+    except NotAnAddress as error:
+        _say(f"{settings.program}: --trust-proxy: {error}")
         return EXIT_CANNOT_LISTEN
     except KeyboardInterrupt:  # where the loop has no signal handlers
         pass
@@ -57,39 +63,24 @@ async def _serve(settings: ServerSettings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError):  # Windows
             loop.add_signal_handler(number, stopped.set)
-    _raise_file_limit()
     server = SignalingServer(
-        limits=settings.limits,
-        tls=_tls_context(settings.tls_cert, settings.tls_key),
+        limits=_within_descriptors(settings.limits),
+        tls=tls_context(settings.tls_cert, settings.tls_key),
         allowed_origins=settings.allowed_origins,
         trusted_proxies=settings.trusted_proxies,
         log=_log_line if settings.verbose else _ignore,
+        warn=lambda sentence: _say(f"{settings.program}: {sentence}"),
     )
     port = await server.start(settings.host, settings.port)
     try:
         scheme = "ws" if settings.tls_cert is None else "wss"
         _say(f"Listening on {scheme}://{_host_for_url(settings.host)}:{port}")
+        if others := _addresses_of_this_machine(_EVERY_ADDRESS.get(settings.host, ())):
+            _say("Others name it " + " or ".join(f"--server {scheme}://{each}:{port}" for each in others))
         await stopped.wait()
         _say("Stopping.")
     finally:
         await server.close()
-
-
-def _tls_context(cert: str | None, key: str | None) -> ssl.SSLContext | None:
-    if cert is None:
-        if key is not None:
-            raise CannotListen("--tls-key needs --tls-cert.")
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
-        reason = error.strerror or str(error)
-        raise CannotListen(
-            f"The TLS certificate {cert} cannot be used ({reason}). "
-            "Pass PEM files with --tls-cert and --tls-key."
-        ) from error
-    return context
 
 
 def _host_for_url(host: str) -> str:
@@ -98,14 +89,35 @@ def _host_for_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _raise_file_limit() -> None:
-    """Every connection is a file descriptor, and the usual soft limit is 1,024."""
-    if sys.platform != "win32":
-        import resource
+def _addresses_of_this_machine(versions: tuple[int, ...]) -> list[str]:
+    """Those other machines may name, as they stand in a URL."""
+    import ifaddr
 
-        _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    found = [
+        ip.ip if isinstance(ip.ip, str) else ip.ip[0] for each in ifaddr.get_adapters() for ip in each.ips
+    ]
+    addresses = [address for text in found if (address := parsed_address(text)) is not None]
+    reachable = [
+        a
+        for a in addresses
+        if a.version in versions and not (a.is_loopback or (a.version == 6 and a.is_link_local))
+    ]
+    return [_host_for_url(str(a)) for a in sorted(reachable, key=lambda a: a.version)][:_MOST_SHOWN]
+
+
+def _within_descriptors(limits: ServerLimits) -> ServerLimits:
+    """Every connection is a file descriptor: raise the usual soft limit of 1,024, and stay below what there is."""
+    if sys.platform == "win32":
+        return limits
+    import resource
+
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return limits
+    return replace(limits, connections=max(1, min(limits.connections, soft - limits.told - _OWN_DESCRIPTORS)))
 
 
 def _say(sentence: str) -> None:
@@ -121,39 +133,9 @@ def _ignore(_event: str, _fields: Mapping[str, str | int]) -> None:
     """Without --verbose."""
 
 
-def _command(
-    host: Annotated[str, typer.Option("--host", help='Address to listen on; "" is every one.')] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0 picks one.")] = DEFAULT_PORT,
-    tls_cert: Annotated[str | None, typer.Option("--tls-cert", metavar="FILE", help="Chain (PEM).")] = None,
-    tls_key: Annotated[
-        str | None, typer.Option("--tls-key", metavar="FILE", help="Private key (PEM).")
-    ] = None,
-    trust_proxy: Annotated[
-        list[str] | None,
-        typer.Option("--trust-proxy", metavar="ADDRESS", help="Believe its X-Forwarded-For. Repeatable."),
-    ] = None,
-    allow_origin: Annotated[
-        list[str] | None,
-        typer.Option("--allow-origin", metavar="ORIGIN", help="Let this web page's scripts in. Repeatable."),
-    ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log one JSON line per event.")] = False,
-) -> None:
-    """Run Tallow's signaling server, which introduces senders to receivers and sees nothing they send."""
-    settings = ServerSettings(
-        host=host,
-        port=port,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-        trusted_proxies=frozenset(trust_proxy or ()),
-        allowed_origins=tuple(allow_origin or ()),
-        verbose=verbose,
-    )
-    raise typer.Exit(run_server(settings))
-
-
 def main() -> None:
     """The entry point of `tallow-signaling`."""
-    typer.run(_command)
+    sys.exit(run_command_line(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -43,6 +43,9 @@ class ConflictChoice(enum.StrEnum):
     overwrite = "overwrite"
 
 
+_NEVER = frozenset({"never", "forever", "inf", "infinity"})
+
+
 def completing(choices: Iterable[str]) -> Callable[[str], list[str]]:
     """For the shell's Tab: those of the choices that begin as what is typed."""
     offered = list(choices)
@@ -87,7 +90,7 @@ Timeout = Annotated[
     typer.Option(
         "--timeout",
         metavar="TIME",
-        help="How long to wait for the receiver, like 90s, 10m or 2h.",
+        help="How long to wait for the receiver, like 90s, 10m or 2h; 0 or never: as long as it takes.",
         rich_help_panel=RENDEZVOUS,
     ),
 ]
@@ -189,6 +192,14 @@ def seconds_option(option: str, text: str) -> float:
     if seconds <= 0:
         raise BadOption(option, f"{text!r} is no time to wait; it must be more than 0")
     return seconds
+
+
+def wait_option(option: str, text: str) -> float:
+    """Parse how long to wait for people: a time, or infinity for `never` (giving up) and 0. Raises BadOption."""
+    plain = text.strip().lower()
+    if plain in _NEVER or re.fullmatch(r"0+(?:\.0+)?\s*s?", plain):
+        return math.inf
+    return seconds_option(option, text)
 
 
 def count_option(option: str, text: str, least: int, most: int) -> int:

@@ -119,7 +119,7 @@ def command(
         limit=None,
         no_encrypt=no_encrypt,
     )
-    wait_s = None if timeout is None else options.seconds_option("--timeout", timeout)
+    wait_s = None if timeout is None else options.wait_option("--timeout", timeout)
     max_bytes = None if max_size is None else options.size_option("--max-size", max_size)
     policy = on_conflict and options.choice_option("--on-conflict", on_conflict, options.ConflictChoice)
     output = options.path_option("--output", output)

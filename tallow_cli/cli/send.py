@@ -106,7 +106,7 @@ def command(
             limit=limit,
             no_encrypt=no_encrypt,
         ),
-        waits=Waits(peer_s=options.seconds_option("--timeout", timeout)),
+        waits=Waits(peer_s=options.wait_option("--timeout", timeout)),
     )
     source = open_source(
         paths or [], text, environment, name=name, excludes=exclude or [], skip_unsendable=skip_unsendable

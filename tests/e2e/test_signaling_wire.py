@@ -305,13 +305,18 @@ async def test_the_log_names_no_address_and_no_nameplate() -> None:
             "The TLS certificate /no/such.pem cannot be used (No such file or directory).",
         ),
         (["--tls-cert", "/dev/null"], "The TLS certificate /dev/null cannot be used ("),
+        (
+            ["--trust-proxy", "localhost"],
+            "--trust-proxy: 'localhost' is neither an address like 127.0.0.1 nor",
+        ),
+        (["--trust-proxy", "10.0.0.0/40"], "--trust-proxy: '10.0.0.0/40' is neither an address"),
     ],
 )
 def test_the_command_says_in_one_sentence_why_it_cannot_start(arguments: list[str], sentence: str) -> None:
     with command("--port", "0", *arguments) as process:
         _, said = process.communicate(timeout=10)
     assert process.returncode == 2
-    assert said.startswith(sentence)
+    assert said.startswith(f"tallow-signaling: {sentence}")
     assert said.count("\n") == 1
 
 
@@ -322,5 +327,6 @@ def test_the_command_says_that_the_port_is_in_use() -> None:
             _, said = process.communicate(timeout=10)
     assert process.returncode == 2
     assert said == (
-        f"Port {port} is in use, so the server cannot listen on 127.0.0.1:{port}. Choose another with --port.\n"
+        f"tallow-signaling: Port {port} is in use, so the server cannot listen on 127.0.0.1:{port}. "
+        "Choose another with --port.\n"
     )

@@ -1,0 +1,102 @@
+"""The options of `tallow-signaling` and of `tallow serve`, which are one program. Cheap to import, for `--help`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+PROGRAM = "tallow-signaling"
+EXIT_BAD_OPTION = 2
+# protocol.DEFAULT_PORT, whose module costs too much for `--help`; a test keeps them equal
+DEFAULT_PORT = 8765
+HELP = "Run the signaling server alone, for senders and receivers that name it with --server."
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import PackageNotFoundError
+        from importlib.metadata import version as installed_version
+
+        try:
+            release = installed_version("tallow-transfer")
+        except PackageNotFoundError:  # run from a source tree
+            release = "not installed"
+        sys.stdout.write(f"tallow {release}\n")
+        raise typer.Exit
+
+
+def command(
+    context: typer.Context,
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host", metavar="ADDRESS", help='Address to listen on; "" is every one, IPv4 and IPv6.'
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", "-p", metavar="PORT", min=0, max=65_535, help="Port; 0 picks one.")
+    ] = DEFAULT_PORT,
+    tls_cert: Annotated[
+        str | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain (PEM).")
+    ] = None,
+    tls_key: Annotated[
+        str | None, typer.Option("--tls-key", metavar="FILE", help="Its private key (PEM).")
+    ] = None,
+    trust_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trust-proxy",
+            metavar="NETWORK",
+            help="Believe its X-Forwarded-For: an address, or a network like 10.0.0.0/8. Repeatable.",
+        ),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option("--allow-origin", metavar="ORIGIN", help="Let this web page's scripts in. Repeatable."),
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log one JSON line per event.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", "-V", help="Show the version and exit.", is_eager=True, callback=_show_version
+        ),
+    ] = False,
+) -> int:
+    """Run the server; the parameters are its options. Returns the exit code."""
+    from signaling.__main__ import ServerSettings, run_server
+
+    return run_server(
+        ServerSettings(
+            program=context.find_root().info_name or PROGRAM,
+            host=host,
+            port=port,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            trusted_proxies=tuple(trust_proxy or ()),
+            allowed_origins=tuple(allow_origin or ()),
+            verbose=verbose,
+        )
+    )
+
+
+def run_command_line(arguments: Sequence[str]) -> int:
+    """`tallow-signaling`. Returns the exit code."""
+    app = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.command(help=HELP)(command)
+    try:
+        result = app(args=list(arguments), standalone_mode=False, prog_name=PROGRAM)
+    except typer.BadParameter:  # every other option takes any text
+        sys.stderr.write(f"{PROGRAM}: --port: a whole number from 0 to 65,535 is needed\n")
+        return EXIT_BAD_OPTION
+    except typer.TyperException as error:
+        sys.stderr.write(f"{PROGRAM}: {error.format_message()}\n")
+        return EXIT_BAD_OPTION
+    return result if isinstance(result, int) else 0
