@@ -44,7 +44,7 @@ sim: venv  ## simulate in virtual time: the seeded tests (SEEDS=2000), then the 
 	$(BIN)/python -m tests.sim.table
 
 fuzz: venv  ## hostile input for longer: FUZZ=50 times the examples of the tests
-	TALLOW_FUZZ=$(FUZZ) $(BIN)/python -m pytest --timeout 0 tests/property
+	TALLOW_FUZZ=$(FUZZ) $(BIN)/python -m pytest --timeout 0 -s tests/property tests/fuzz
 
 test-interop: venv  ## install libdatachannel and libwebrtc into .interop/, then test against them
 	$(BIN)/python -m tests.interop.install

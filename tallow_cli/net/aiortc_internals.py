@@ -32,6 +32,7 @@ from aiortc import (
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
 from aiortc.rtcdtlstransport import State
 from aiortc.rtcicetransport import connection_kwargs
+from OpenSSL import SSL
 
 from tallow_cli.core.control import LATE_S
 from tallow_cli.net.consent import Consent
@@ -197,7 +198,8 @@ class IceGatherer(RTCIceGatherer):
 class DtlsTransport(RTCDtlsTransport):
     """DTLS that drops what is sent after its end, as a datagram network does.
 
-    aiortc raises ConnectionError there, inside tasks nobody awaits, which then complain on stderr.
+    aiortc raises there, ConnectionError or what OpenSSL says, inside tasks nobody awaits, which then complain on
+    stderr.
     """
 
     def __init__(self, transport: RTCIceTransport, certificate: RTCCertificate, role: str) -> None:
@@ -207,7 +209,7 @@ class DtlsTransport(RTCDtlsTransport):
     async def _send_data(self, data: bytes) -> None:
         try:
             await super()._send_data(data)
-        except ConnectionError:
+        except (ConnectionError, SSL.Error):
             return
 
     def _validate_peer_identity(self, remoteParameters: RTCDtlsParameters) -> None:
@@ -222,8 +224,12 @@ class DtlsTransport(RTCDtlsTransport):
     async def _recv_next(self) -> None:
         """aiortc's, which reads 1,500 bytes of a record; the rest would be taken for the next one, and so on."""
         await super()._recv_next()
-        while self._ssl is not None and self._ssl.pending():
-            self._ssl.recv(self._ssl.pending())
+        # Not during the handshake, where what is pending is no data.
+        while self.encrypted and self._ssl is not None and self._ssl.pending():
+            try:
+                self._ssl.recv(self._ssl.pending())
+            except SSL.Error:
+                return
 
     async def stop(self) -> None:
         """Stop, and wait for the receiving task to be gone."""

@@ -18,6 +18,7 @@ from aiortc.rtcsctptransport import (
 
 from tallow_cli.dataplane.chunk_checks import LIFE_CHUNKS, UNREAD_CHUNKS, packet_chunks_untrusted
 from tallow_cli.dataplane.packets import INIT, checksum_is_valid, verification_tag_untrusted
+from tallow_cli.dataplane.received_tsns import MAX_SPAN
 from tallow_cli.errors import PeerProtocolError
 from tallow_cli.net.sctp_wall import WalledSctpTransport
 
@@ -83,6 +84,8 @@ class StockSctpTransport(WalledSctpTransport):
         distance = (chunk.tsn - (self._last_received_tsn or 0)) % SCTP_TSN_MODULO
         if not 0 < distance < _HALF:
             return True  # a duplicate: only counted
+        if distance > MAX_SPAN:
+            return False
         fragments = sum(len(stream.reassembly) for stream in self._inbound_streams.values())
         kept = max(fragments, len(self._sack_misordered))
         held = STOCK_RWND_BYTES - self._advertised_rwnd + len(chunk.user_data)
