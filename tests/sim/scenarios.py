@@ -46,8 +46,14 @@ def random_scenario(seed: int) -> Scenario:
     pauses: tuple[tuple[float, float, int], ...] = ()
     if rng.random() < 0.15:
         pauses = tuple((rng.uniform(0, 0.5), rng.uniform(0.5, 2), rng.randint(1, channels)) for _ in range(2))
+    # Of its own, so that the other choices of a seed stay what they were.
+    more = Random(seed + 1_000_003)
+    withdrawn = {}
+    if not unknown_length and more.random() < 0.25:
+        withdrawn = {i: more.randint(0, size) for i, size in enumerate(files) if more.random() < 0.4}
     return Scenario(
         files=files,
+        withdrawn=withdrawn,
         seed=seed,
         there=random_profile(rng),
         back=random_profile(rng),

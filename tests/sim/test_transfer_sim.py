@@ -232,3 +232,24 @@ def test_a_stream_of_short_lines_waits_for_a_reader_who_pauses(monkeypatch):
     )
     outcome = simulate_success(scenario)
     assert outcome.most_backlog > 80 * 8_000, "nearly all of it waited"
+
+
+def test_a_withdrawn_file_costs_no_more_than_what_was_read_ahead_of_it():
+    scenario = Scenario(files=(100_000, 50_000_000, 100_000), withdrawn={1: 20_000})
+    outcome = simulate_success(scenario)
+    assert outcome.sender.figures.bytes_sent < 3 * MiB
+    assert outcome.receiver.figures.files_verified == 2
+
+
+def test_many_withdrawn_files_do_not_use_up_the_credit():
+    """What is lost of them is sent again all the same, or the two sides would count differently in the end."""
+    profile = Profile(rate=12.5e6, delay=0.01, loss=0.05)
+    scenario = Scenario(
+        files=(200_000,) * 200,
+        withdrawn=dict.fromkeys(range(0, 200, 2), 50000),
+        there=profile,
+        back=profile,
+        receive=ReceiveOptions(window_bytes=MiB),
+    )
+    outcome = simulate_success(scenario)
+    assert outcome.receiver.figures.files_verified == 100

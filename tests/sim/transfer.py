@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import accumulate
 from random import Random
 
 from blake3 import blake3
@@ -18,12 +19,14 @@ from tallow_cli.core.driving import (
     ChannelState,
     Failed,
     FileReady,
+    FileWithdrawn,
     Finished,
     OfferArrived,
     OutgoingPacket,
     PeerReady,
 )
 from tallow_cli.core.frames import HEADER_BYTES, parse_header_untrusted
+from tallow_cli.core.messages import Why
 from tallow_cli.core.ranges import RangeSet
 from tallow_cli.core.receiving import ReceiveMachine, ReceiveOptions
 from tallow_cli.core.sending import SendMachine, SendOptions
@@ -49,6 +52,7 @@ class Scenario:
     channels: int = 3
     chunk_bytes: int = 65_536
     unknown_length: bool = False
+    withdrawn: dict[int, int] = field(default_factory=dict)  # file -> bytes of it that can be read
     held: tuple[tuple[int, int], ...] = ()
     disk_rate: float = 1e9
     read_delay: float = 0.0005
@@ -108,7 +112,8 @@ class Simulation:
         self._paused: set[int] = set()
         self._forced: set[int] = set()
         self._dead: set[int] = set()
-        self._digests_given = 0
+        self._settled = 0
+        self._starts = [0, *accumulate(s.files)][: len(s.files)]
         self._known = RangeSet(s.held)  # read, or not to be read
         for channel in range(s.channels + 1):
             self.sender.channel_state(0.0, channel, ChannelState.OPEN)
@@ -242,16 +247,26 @@ class Simulation:
         self._give_digests()
 
     def _give_digests(self) -> None:
-        end = sum(self.scenario.files[: self._digests_given])
-        digests = []
-        first = self._digests_given
-        for size in self.scenario.files[first:]:
-            if not self._known.covers(end, end + size):
+        """Settle every file whose turn it is, as a source does: in order, and none before it is read."""
+        first, digests = self._settled, list[bytes]()
+        while self._settled < len(self._starts):
+            index = self._settled
+            start, size = self._starts[index], self.scenario.files[index]
+            readable = self.scenario.withdrawn.get(index, size)
+            if not self._known.covers(start, start + readable):
                 break
-            digests.append(blake3(self.content[end : end + size]).digest())
-            end += size
+            if index not in self.scenario.withdrawn:
+                digests.append(blake3(self.content[start : start + size]).digest())
+            else:
+                self._tell(first, digests)
+                first, digests = index + 1, []
+                self.sender.withdraw(self.now, index, start, start + size, Why.CHANGED)
+                self._known.add(start, start + size)
+            self._settled += 1
+        self._tell(first, digests)
+
+    def _tell(self, first: int, digests: list[bytes]) -> None:
         if digests:
-            self._digests_given += len(digests)
             self.sender.digests(self.now, first, digests)
 
     def _report_departures(self) -> None:
@@ -293,6 +308,10 @@ class Simulation:
                     data = self.disk[start : start + self.scenario.files[index]]
                     assert blake3(data).digest() == digest, f"file {index} is not whole"
                     self.at(self.now + 0.001, lambda i=index: self.receiver.file_verified(self.now, i))  # type: ignore[misc]
+                case FileWithdrawn(index, why):
+                    assert index in self.scenario.withdrawn
+                    assert why is Why.CHANGED
+                    self.at(self.now + 0.001, lambda i=index: self.receiver.file_dropped(self.now, i))  # type: ignore[misc]
                 case Failed(error):
                     self.errors["receiver"] = error
                 case Finished():
@@ -343,8 +362,12 @@ def simulate_success(scenario: Scenario) -> Outcome:
     about = f"seed {scenario.seed}"
     assert outcome.sender_error is None, about
     assert outcome.receiver_error is None, about
-    assert outcome.data == simulation.content, about
-    assert simulation.on_disk.covers(0, len(simulation.content)), about
+    start = 0
+    for index, size in enumerate(scenario.files):
+        if index not in scenario.withdrawn:
+            assert outcome.data[start : start + size] == simulation.content[start : start + size], about
+            assert simulation.on_disk.covers(start, start + size), about
+        start += size
     assert outcome.most_retained <= scenario.send.memory_bytes, about
     assert outcome.most_backlog <= scenario.receive.window_bytes, about
     return outcome
