@@ -6,7 +6,6 @@ Commands live in modules of their own and are imported when run: `tallow --help`
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -147,17 +146,11 @@ def _fail(environment: Environment, error: TallowError, arguments: Sequence[str]
     from tallow_cli.ui.sanitize import one_line
 
     if "--json" in arguments:
-        event = {
-            "v": 1,
-            "t": time.time(),
-            "event": "error",
-            "kind": error.kind,
-            "message": error.sentence,
-            "exit_code": int(error.exit_code),
-            "retryable": error.retryable,
-        }
+        from tallow_cli.session.events import Failed
+        from tallow_cli.ui.jsonlines import error_fields, json_line
+
         with contextlib.suppress(OSError):
-            Output(environment.stdout).line(json.dumps(event))
+            Output(environment.stdout).write(json_line("error", error_fields(Failed(error)), now=time.time()))
     with contextlib.suppress(OSError):
         Output(environment.stderr).line(f"tallow: {one_line(error.sentence)}")
     return error.exit_code
