@@ -217,7 +217,10 @@ class Bbr(CongestionController):
         if model.has_excess_loss and (has_queue or model.is_congested):
             model.inflight_hi_bytes = max(model.bdp_bytes, model.round_inflight_bytes * BETA)
             self._pipe_is_full = True
-        elif has_queue or not model.round_is_app_limited:
+        elif not model.round_is_app_limited:
+            # An application that sends little learns nothing of the pipe, not even by a queue: that is of others, or
+            # of our own data the other way, which its ACKs wait behind. Taken for a full pipe, it held a receiver's
+            # ACKs to the rate they had had until then, and they came seconds late.
             if not has_queue:
                 model.learn_baseline_loss()
             if model.max_bandwidth >= self._full_rate * FULL_GROWTH:

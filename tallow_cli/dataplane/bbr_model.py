@@ -32,15 +32,17 @@ LOSS_WINDOW_PACKETS = 100
 # Draft, LossThresh. Here it counts on top of what the path loses anyway, and needs several holes: otherwise Wi-Fi
 # and mobile paths never reach their rate.
 SOFT_LOSS = 0.02
-# Above this, the cause no longer matters.
-HARD_LOSS = 0.10
+# Above this, the cause no longer matters. A tenth is what bad radio and satellite links lose by themselves: with that
+# as the limit each second round of such a path was an alarm, and it got a tenth of its rate.
+HARD_LOSS = 0.25
 BASELINE_LOSS_WEIGHT = 1 / 16
 # Fewer holes than this are a fading radio's bursts, not an overflowing queue, which drops a bit of every batch.
 # Chromium's BBR asks for two a round, v3's Startup for six.
 CONGESTION_HOLES = 3
 # … unless it is lost again and again: a buffer that holds less than one of our bursts loses its tail in one piece. Two
-# points for each verdict above `HARD_LOSS`, one less for each other: more than these, and it counts.
-HARD_LOSS_SCORE = 2
+# points for each verdict above this share, one less for each other: more than these, and it counts.
+TAIL_LOSS = 0.10
+TAIL_LOSS_SCORE = 2
 # How far a round may exceed the path's own loss by chance: in 400 packets at 1 % by another percent, often.
 CHANCE_SIGMAS = 2.0
 # The lower bound stays a little above what arrived: pacing below the estimate would turn it into a ratchet.
@@ -85,7 +87,7 @@ class PathModel:
         self.judged_packets = 1.0
         # When loss was last answered by sending less: what was sent before and is found lost late has been answered.
         self.answered_at = -1.0
-        self._hard_losses = 0  # points; see HARD_LOSS_SCORE
+        self._tail_losses = 0  # points; see TAIL_LOSS_SCORE
         self.baseline_loss = 0.0
         self._baseline_rounds = 0
         self._bandwidth_lo: BytesPerSecond = float("inf")
@@ -145,7 +147,7 @@ class PathModel:
         """The last round lost that much more than the path loses anyway, beyond chance, and in several places."""
         if not self.has_loss_verdict:
             return False
-        if self.loss_holes < CONGESTION_HOLES and self._hard_losses <= HARD_LOSS_SCORE:
+        if self.loss_holes < CONGESTION_HOLES and self._tail_losses <= TAIL_LOSS_SCORE:
             return False
         chance = CHANCE_SIGMAS * sqrt(self.baseline_loss / self.judged_packets)
         return self.loss_rate > min(self.baseline_loss + excess + chance, HARD_LOSS)
@@ -292,8 +294,8 @@ class PathModel:
             return
         self.loss_rate = lost / (lost + delivered)
         self.loss_holes = self._lost_holes
-        self._hard_losses = max(
-            0, self._hard_losses + (HARD_LOSS_SCORE if self.loss_rate > HARD_LOSS else -1)
+        self._tail_losses = max(
+            0, self._tail_losses + (TAIL_LOSS_SCORE if self.loss_rate > TAIL_LOSS else -1)
         )
         self.judged_packets = (lost + delivered) / self.mtu_bytes
         self._lost_bytes = self._lost_holes = self._delivered_bytes = 0

@@ -27,8 +27,10 @@ from tallow_cli.dataplane.serial import unwrap_tsn
 
 # Gap block offsets have 16 bits: a TSN further ahead of the cumulative ack could not be reported.
 MAX_TSN_SPAN: Final = 65_000
-# dcSCTP reports the 20 lowest gap blocks only: what lies above the last block of a long list is unknown, not lost.
-TRUNCATED_GAP_BLOCKS: Final = 20
+# dcSCTP reports the 20 lowest gap blocks only, others as many as fit a packet (usrsctp, ours: 290): what lies above the
+# last block of such a list is unknown, not lost.
+FEW_GAP_BLOCKS: Final = 20
+PACKET_OF_GAP_BLOCKS: Final = 250
 # Fast retransmit's threshold (RFC 9260 section 7.2.4), which RACK keeps while it has seen no reordering.
 DUP_THRESH: Final = 3
 # FORWARD-TSN must fit one packet of the base path MTU: 4 bytes a stream.
@@ -171,8 +173,10 @@ class SendWindow:
             self._blocks = set()
         gap_blocks = len(sack.gaps) // 2
         self._most_blocks = max(self._most_blocks, gap_blocks)
-        # A list as long as the longest ever, and no shorter than the shortest limit there is, has been cut.
-        is_cut = gap_blocks == self._most_blocks and gap_blocks >= TRUNCATED_GAP_BLOCKS
+        # A list as long as the longest ever, and as long as a limit that is known, has been cut.
+        is_cut = gap_blocks == self._most_blocks and (
+            gap_blocks == FEW_GAP_BLOCKS or gap_blocks >= PACKET_OF_GAP_BLOCKS
+        )
         self._hidden_from = highest_end if is_cut else None
         self._sacked_packets = sum(sack.gaps[1::2]) - sum(sack.gaps[::2]) + gap_blocks
         self._highest_acked_end = max(self._highest_acked_end, highest_end)

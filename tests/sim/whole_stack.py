@@ -1,8 +1,8 @@
 """The whole stack in virtual time: the transfer protocol (core) over the data plane (dataplane) over the emulator.
 
 `SctpPair` stands where `channels.py` has its message-level wires: two associations and two links, seen from each
-side as a `SctpWire`. Channel 0 is ordered and reliable, the others unordered, with as many retransmissions as the
-transfer is told of, as in the product. What it leaves out is DTLS (37 bytes a packet are counted) and the operating
+side as a `SctpWire`. Channel 0 is ordered and reliable, the others are as `SendOptions` say: so too, or
+unordered with so many retransmissions. What it leaves out is DTLS (37 bytes a packet are counted) and the operating
 system.
 """
 
@@ -96,10 +96,12 @@ class SctpPair:
 class SctpWire:
     """What one side sends and the other receives: the interface of `channels.Wire`."""
 
-    def __init__(self, pair: SctpPair, side: int, max_retransmits: int) -> None:
+    def __init__(self, pair: SctpPair, side: int, send: SendOptions) -> None:
         self._pair = pair
         self._side = side
-        self._max_retransmits = max_retransmits
+        self._options: dict[str, Any] = (
+            {} if send.reliable else {"ordered": False, "max_retransmits": send.retransmissions}
+        )
         self._dead: set[int] = set()
         self.largest_queue = 0
 
@@ -110,9 +112,7 @@ class SctpWire:
         if channel == CONTROL:
             association.send_message(channel, PPID_BINARY, message)
         else:
-            association.send_message(
-                channel, PPID_BINARY, message, ordered=False, max_retransmits=self._max_retransmits
-            )
+            association.send_message(channel, PPID_BINARY, message, **self._options)
         self.largest_queue = max(self.largest_queue, association.total_buffered_bytes)
         self._pair.flush(now, self._side)
 
@@ -159,9 +159,8 @@ class WholeStack(Simulation):
             congestion=congestion,
             company=company,
         )
-        retransmissions = scenario.send.retransmissions
-        self.there = SctpWire(self.pair, 0, retransmissions)  # type: ignore[assignment]  # the same interface
-        self.back = SctpWire(self.pair, 1, retransmissions)  # type: ignore[assignment]
+        self.there = SctpWire(self.pair, 0, scenario.send)  # type: ignore[assignment]  # the same interface
+        self.back = SctpWire(self.pair, 1, scenario.send)  # type: ignore[assignment]
         self._packet_bytes = 0
 
     def acked_at(self, until_s: float) -> int:

@@ -198,7 +198,7 @@ def test_excess_loss_is_what_exceeds_the_baseline_by_two_percent_in_several_plac
     assert not model.has_excess_loss, "the path's own"
 
 
-def test_congestion_is_excess_loss_over_a_standing_queue_or_a_tenth_lost() -> None:
+def test_congestion_is_excess_loss_over_a_standing_queue_or_a_quarter_lost() -> None:
     model = PathModel(MTU)
     lossy_round(model, 0, 0, 0.05)
     lossy_round(model, 10, 10, 0.05)
@@ -207,7 +207,18 @@ def test_congestion_is_excess_loss_over_a_standing_queue_or_a_tenth_lost() -> No
     assert model.has_standing_queue
     assert model.is_congested
     lossy_round(model, 30, 20, 0.05)
+    assert not model.is_congested, "a bad radio"
+    lossy_round(model, 60, 40, 0.05)
     assert model.is_congested
+
+
+def test_a_path_that_loses_a_tenth_by_itself_raises_no_alarm_by_chance() -> None:
+    model = PathModel(MTU)
+    lossy_round(model, 0, 0, 0.05)
+    model.set_baseline_loss(0.10)
+    for lost_packets in (20, 22, 24, 18):
+        lossy_round(model, lost_packets, lost_packets, 0.05)
+        assert not model.has_excess_loss
 
 
 def test_a_few_packets_are_no_verdict() -> None:
@@ -285,3 +296,22 @@ def test_what_a_hole_had_hidden_is_not_taken_for_speed() -> None:
 
 def test_before_the_first_rate_it_paces_the_initial_window_over_the_handshakes_round_trip() -> None:
     assert make(initial_rtt_s=0.1).pacing_rate == pytest.approx(STARTUP_GAIN * 10 * MTU / 0.1)
+
+
+def test_an_application_that_sends_little_does_not_take_the_queue_of_others_for_a_full_pipe() -> None:
+    bbr = make()
+    for round_number in range(12):
+        bbr.on_sent(round_number * 0.3, MTU, 0)
+        bbr.on_ack(
+            AckSample(
+                (round_number + 1) * 0.3,
+                acked_bytes=MTU,
+                delivered_bytes=MTU * (round_number + 1),
+                prior_delivered_bytes=MTU * round_number,
+                rtt_s=0.3 if round_number < 6 else 0.5,
+                delivery_rate=MTU / 0.3,
+                interval_s=0.3,
+                is_app_limited=True,
+            )
+        )
+    assert bbr.state == "startup"
