@@ -35,7 +35,7 @@ from aiortc.rtcicetransport import connection_kwargs
 from OpenSSL import SSL
 
 from tallow_cli.core.control import LATE_S
-from tallow_cli.net.consent import Consent
+from tallow_cli.net.ice_consent import Consent
 from tallow_cli.net.ice_wall import WalledIceConnection, WalledStun
 from tallow_cli.net.udp_batch import Address, BatchSocket
 from tallow_cli.net.udp_buffers import grow_buffers

@@ -1,4 +1,4 @@
-"""net.consent in virtual time: outages, late answers, pauses of this process, closed ports and forged ICMP."""
+"""net.ice_consent in virtual time: outages, late answers, pauses of this process, closed ports and forged ICMP."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tallow_cli.net.consent import GONE, LIFETIME_S, SILENT, Consent
+from tallow_cli.net.ice_consent import GONE, LIFETIME_S, SILENT, Consent
 
 LATE_S = 1.0
 

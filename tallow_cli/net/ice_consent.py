@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-CHECK_INTERVAL_S: Final = 1.0  # each is drawn between 0.8 and 1.2 of it (RFC 7675 section 5.1)
+CHECK_INTERVAL_S: Final = 0.8  # each is drawn between 0.8 and 1.2 of it (RFC 7675 section 5.1)
 SILENCE_INTERVAL_S: Final = 0.5  # while more than one is unanswered: the end of an outage shall be noticed
 LIFETIME_S: Final = 30.0  # RFC 7675 section 5.1
 # A closed port answers every datagram with ICMP. A few in a row, over some time and with nothing heard between them,
@@ -107,6 +107,6 @@ class Consent:
         if self._refusals >= REFUSALS and self._refused_at - self._refused_since >= suspicion_s:
             return GONE
         since = self.silent_since
-        if since is not None and now - since >= LIFETIME_S:
+        if since is not None and now >= since + LIFETIME_S:
             return SILENT
         return None
