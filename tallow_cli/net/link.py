@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from tallow_cli.errors import BadOption, NoPathError, PeerProtocolError, PeerVanished
 from tallow_cli.net.awake import awake_timeout
 from tallow_cli.net.channels import DEFAULT_CHANNELS, check_channel_count
-from tallow_cli.net.ice_consent import SILENT
 from tallow_cli.net.description import MAX_CANDIDATES, CandidateInfo, Description, worth_trying
 from tallow_cli.net.engines import (
     DEFAULT_ENGINE,
@@ -30,6 +29,7 @@ from tallow_cli.net.engines import (
     PathFigures,
     make_engine,
 )
+from tallow_cli.net.ice_consent import SILENT
 
 if TYPE_CHECKING:
     from aiortc import (

@@ -13,8 +13,8 @@ from aiortc import RTCDataChannel
 from tallow_cli.dataplane.chunk_checks import ABORT
 from tallow_cli.net import dtls_batch
 from tallow_cli.net.aiortc_internals import ice_loss_reason
-from tallow_cli.net.ice_consent import GONE
 from tallow_cli.net.dtls_batch import BatchDtlsTransport
+from tallow_cli.net.ice_consent import GONE
 from tallow_cli.net.turbo_sctp import TurboSctpTransport, run_now
 from tests.support.ortc import TIMEOUT_S, Inbox, LossyDtls, Peer, connected
 
