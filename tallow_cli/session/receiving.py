@@ -277,7 +277,7 @@ class Receiving:
 
     def _worked(self, report: Report) -> None:
         self._busy = False
-        self._unwritten = report.unwritten
+        self._unwritten += report.unwritten
         self._take_report(report)
 
     def _hear(self, report: Report) -> None:

@@ -14,6 +14,9 @@ Receiving
     placement         what stands where files would go, and what they are called then
     receive_root      the one door through which received names reach the disk
     partial           one unfinished file: written anywhere, hashed, verified
+    publishing        from verified to its name: attributes, syncing in batches
+    leftovers         what killed receivers left, and the lock of a living one
+    unfinished        what would be left if the process ended now
     tree, syncing     directories and links; making things durable in batches
     ordering          pieces out of order, in memory
 

@@ -78,6 +78,7 @@ class DirectorySink:
 
     def conflicts(self, manifest: Manifest) -> list[Conflict]:
         if self._make and not os.path.lexists(self._path):
+            self._agreed = {} if self._overwrites else None
             return []
         paths = self._names(manifest)
         root = self._opened_root()

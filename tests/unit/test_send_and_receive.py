@@ -37,6 +37,7 @@ from tallow_cli.errors import (
     TransferStalled,
     WrongCodeError,
 )
+from tallow_cli.session import landing, receiving
 from tallow_cli.session.events import (
     CodeReady,
     Connected,
@@ -319,6 +320,22 @@ async def test_after_a_slip_the_wait_has_its_whole_length_again_and_an_end(sessi
     sender = sessions.send(TextSource("x"), waits=Waits(peer_s=0.3))
     assert isinstance(await sessions.receive(refusing(DiskFull("here"))).failure(), DiskFull)
     assert isinstance(await sender.failure(), PeerNeverCame)
+
+
+async def test_a_disk_that_gets_its_writes_in_pieces_and_publishes_in_between_loses_none(
+    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landing, "MOST_S", 0.0)
+    monkeypatch.setattr(receiving, "TICK_S", 0.0005)
+    monkeypatch.setattr(receiving, "_BATCH_BYTES", 1)
+    root = tmp_path / "many"
+    root.mkdir()
+    for number in range(300):
+        (root / f"{number}").write_bytes(b"%d" % number * 3_000)
+    sender = sessions.send(FileSource([root]))
+    await sessions.receive(into(tmp_path / "in")).done()
+    await sender.done()
+    assert tree(tmp_path / "in" / "many") == tree(root)
 
 
 async def test_an_offer_larger_than_allowed_is_refused_before_anybody_is_asked(sessions: Sessions) -> None:
