@@ -108,6 +108,17 @@ def files_and_directories(sh: Shell, work: Path) -> None:
             assert (work / target / name).read_bytes() == (work / name).read_bytes()
 
 
+def something_left_out(sh: Shell, work: Path) -> None:
+    for name in ("src/main.c", "src/main.o", "src/build/x"):
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_bytes(b"x")
+    with running(sh, "tallow send src --exclude build/ --exclude '*.o'", work) as (_, code):
+        receive(sh, "tallow recv CODE", code, work / "here")
+    assert [path.name for path in (work / "here" / "src").iterdir()] == ["main.c"]
+    with running(sh, "tallow send photos/ --skip-unsendable", work) as (_, code):
+        receive(sh, "tallow recv CODE -o ~/Downloads", code, work)
+
+
 def a_pipe(sh: Shell, work: Path) -> None:
     with running(sh, "tar c . | tallow send -", work / "photos") as (_, code):
         receive(sh, "tallow recv CODE -o - | tar x", code, work / "here")
@@ -183,6 +194,8 @@ RUN_BY: dict[str, Callable[[Shell, Path], None]] = {
     "tallow send report.pdf photos/": files_and_directories,
     "tallow recv CODE": files_and_directories,
     "tallow recv CODE -o ~/Downloads": files_and_directories,
+    "tallow send src --exclude build/ --exclude '*.o'": something_left_out,
+    "tallow send photos/ --skip-unsendable": something_left_out,
     "tar c . | tallow send -": a_pipe,
     "tallow recv CODE -o - | tar x": a_pipe,
     'tallow send --text "see you at eight"': a_text,
