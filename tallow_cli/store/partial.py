@@ -228,7 +228,7 @@ class PartialFile:
             self.temporary = None
 
     def _absolute(self, name: str) -> str:
-        return os.path.join(self._root.absolute_path, *self.path.parent, name)
+        return os.sep.join((self._root.absolute_path, *self.path.parent, name))
 
 
 def as_view(data: Data) -> memoryview:

@@ -7,6 +7,7 @@ transfer, no more than that is in danger.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
@@ -73,8 +74,7 @@ class Publisher:
         """Sync and name all that waits. Raises LocalFileError; what has its name by then is in `take`."""
         opened = len(self._waiting) <= SYNC_SINGLY_UP_TO
         for span, partial in self._waiting:
-            with blaming(self._root.shown(partial.path)):
-                self._set_attributes(span, partial, stay_open=opened)
+            self._set_attributes(span, partial, stay_open=opened)
         with blaming(displayable(self._root.path)):
             sync_files(self._root, [partial for _, partial in self._waiting])
         while self._waiting:
@@ -87,39 +87,50 @@ class Publisher:
         with contextlib.suppress(LocalFileError):
             self.publish()
         for span, partial in self._waiting:  # one of them fails: the others shall not go with it
-            with contextlib.suppress(LocalFileError), blaming(self._root.shown(partial.path)):
+            with contextlib.suppress(LocalFileError), blaming(self._root.path):
                 self._set_attributes(span, partial, stay_open=True)
                 partial.sync()
                 self._name(span, partial, number_taken=True)
         self._waiting.clear()
 
     def _set_attributes(self, span: FileSpan, partial: PartialFile, *, stay_open: bool) -> None:
-        """Only now may others than the owner open it: it is what was sent."""
+        """Only now may others than the owner open it: it is what was sent. Raises LocalFileError."""
         stay_open |= partial.is_open
         mode = (span.entry.mode & PERMISSION_BITS & self._root.new_file_bits) | OWNER_BITS
-        self.attributes_kept &= partial.set_attributes(mode, span.entry.mtime_ns)
-        if not stay_open:
-            partial.close()
+        try:  # not `blaming`, here and below: these run per file, and a fifth of their time would be its
+            self.attributes_kept &= partial.set_attributes(mode, span.entry.mtime_ns)
+            if not stay_open:
+                partial.close()
+        except OSError as problem:
+            raise target_error(problem, self._root.shown(partial.path)) from problem
 
     def _name(self, span: FileSpan, partial: PartialFile, *, number_taken: bool) -> None:
-        """Give it its final name; with `number_taken` another, if somebody has taken that one."""
+        """Give it its final name, or with `number_taken` another if that one is taken. Raises LocalFileError."""
         path = partial.path
-        replaces = self._replaced.get(path)
-        with blaming(self._root.shown(path)):
-            partial.close()  # Windows renames no open file
-            for _ in range(PUBLISH_TRIES):
-                try:
-                    partial.publish(path, replaces=replaces)
-                    break
-                except (FileExistsError, TargetChanged):
-                    if not number_taken:
-                        raise
-                    replaces = None
-                    path = next_free(partial.path, False, lambda name: self._root.standing(name) is None)
-            else:
-                raise TargetExists(self._root.shown(path))
-        size = partial.written if partial.size is None else span.entry.size
-        self._published.append(Published(span.index, span.entry.path, size, self._root.shown(path)))
+        try:
+            if sys.platform == "win32":  # which renames no open file
+                partial.close()
+            try:
+                partial.publish(path, replaces=self._replaced.get(path))
+            except (FileExistsError, TargetChanged):
+                if not number_taken:
+                    raise
+                path = self._publish_numbered(partial)
+            partial.close()
+        except OSError as problem:
+            raise target_error(problem, self._root.shown(path)) from problem
+        self._published.append(
+            Published(span.index, span.entry.path, partial.written, self._root.shown(path))
+        )
+
+    def _publish_numbered(self, partial: PartialFile) -> SafePath:
+        """Publish it as `name (1)`, `name (2)`, …; returns where. Raises TargetExists, OSError."""
+        for _ in range(PUBLISH_TRIES):
+            path = next_free(partial.path, False, lambda name: self._root.standing(name) is None)
+            with contextlib.suppress(FileExistsError):
+                partial.publish(path)
+                return path
+        raise TargetExists(self._root.shown(partial.path))
 
 
 @contextlib.contextmanager
