@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from signaling.limits import ServerLimits
+from signaling.log import LineLog
 from signaling.networks import NotAnAddress, parsed_address
 from signaling.options import PROGRAM, run_command_line
+from signaling.process import Ending, open_standard_streams
 from signaling.protocol import DEFAULT_PORT
 from signaling.server import CannotListen, SignalingServer
 from signaling.tls import tls_context
@@ -39,46 +41,65 @@ class ServerSettings:
     limits: ServerLimits = field(default_factory=ServerLimits)
 
 
-def run_server(settings: ServerSettings) -> int:
-    """Serve until SIGINT or SIGTERM, then close every connection properly. Returns the exit code.
+def run_server(settings: ServerSettings, ending: Ending | None = None) -> int:
+    """Serve until SIGINT, SIGTERM or SIGHUP, then close every connection properly. Returns the exit code.
 
-    Says on stderr where it listens, or in one sentence why it cannot.
+    Says on stderr where it listens, or in one sentence why it cannot. `ending` is what the process hears signals by,
+    if it does so already.
     """
+    log = LineLog()
     try:
-        asyncio.run(_serve(settings))
+        if ending is not None and ending.is_hearing:
+            return _run(settings, ending, log)
+        with Ending() as ending:
+            return _run(settings, ending, log)
+    finally:
+        log.flush()
+
+
+def _run(settings: ServerSettings, ending: Ending, log: LineLog) -> int:
+    try:
+        with ending.spoken_for_by(_say_nothing):
+            asyncio.run(_serve(settings, ending, log))
     except CannotListen as error:
-        _say(f"{settings.program}: {error}")
+        log.say(f"{settings.program}: {error}")
         return EXIT_CANNOT_LISTEN
     except NotAnAddress as error:
-        _say(f"{settings.program}: --trust-proxy: {error}")
+        log.say(f"{settings.program}: --trust-proxy: {error}")
         return EXIT_CANNOT_LISTEN
-    except KeyboardInterrupt:  # where the loop has no signal handlers
+    except KeyboardInterrupt:  # before or after the loop, or where the loop has no signal handlers
         pass
     return EXIT_STOPPED
 
 
-async def _serve(settings: ServerSettings) -> None:
+async def _serve(settings: ServerSettings, ending: Ending, log: LineLog) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError):  # Windows
-            loop.add_signal_handler(number, stopped.set)
+
+    def stop(_number: int) -> None:
+        loop.call_soon_threadsafe(stopped.set)
+
+    with ending.handed_over(stop):
+        await _serve_until(stopped, settings, log)
+
+
+async def _serve_until(stopped: asyncio.Event, settings: ServerSettings, log: LineLog) -> None:
     server = SignalingServer(
         limits=_within_descriptors(settings.limits),
         tls=tls_context(settings.tls_cert, settings.tls_key),
         allowed_origins=settings.allowed_origins,
         trusted_proxies=settings.trusted_proxies,
-        log=_log_line if settings.verbose else _ignore,
-        warn=lambda sentence: _say(f"{settings.program}: {sentence}"),
+        log=partial(_log_line, log) if settings.verbose else _ignore,
+        warn=lambda sentence: log.say(f"{settings.program}: {sentence}"),
     )
     port = await server.start(settings.host, settings.port)
     try:
         scheme = "ws" if settings.tls_cert is None else "wss"
-        _say(f"Listening on {scheme}://{_host_for_url(settings.host)}:{port}")
+        log.say(f"Listening on {scheme}://{_host_for_url(settings.host)}:{port}")
         if others := _addresses_of_this_machine(_EVERY_ADDRESS.get(settings.host, ())):
-            _say("Others name it " + " or ".join(f"--server {scheme}://{each}:{port}" for each in others))
+            log.say("Others name it " + " or ".join(f"--server {scheme}://{each}:{port}" for each in others))
         await stopped.wait()
-        _say("Stopping.")
+        log.say("Stopping.")
     finally:
         await server.close()
 
@@ -120,13 +141,13 @@ def _within_descriptors(limits: ServerLimits) -> ServerLimits:
     return replace(limits, connections=max(1, min(limits.connections, soft - limits.told - _OWN_DESCRIPTORS)))
 
 
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)  # noqa: T201 - this is a command's output
+def _say_nothing(_number: int) -> None:
+    """A server that is left at once has no last word."""
 
 
-def _log_line(event: str, fields: Mapping[str, str | int]) -> None:
+def _log_line(log: LineLog, event: str, fields: Mapping[str, str | int]) -> None:
     """One JSON object per line, for a log collector."""
-    _say(json.dumps({"event": event, **fields}))
+    log.say(json.dumps({"event": event, **fields}))
 
 
 def _ignore(_event: str, _fields: Mapping[str, str | int]) -> None:
@@ -135,6 +156,7 @@ def _ignore(_event: str, _fields: Mapping[str, str | int]) -> None:
 
 def main() -> None:
     """The entry point of `tallow-signaling`."""
+    open_standard_streams()
     sys.exit(run_command_line(sys.argv[1:]))
 
 

@@ -78,7 +78,8 @@ def command(
             trusted_proxies=tuple(trust_proxy or ()),
             allowed_origins=tuple(allow_origin or ()),
             verbose=verbose,
-        )
+        ),
+        getattr(context.find_root().obj, "ending", None),  # of a program that hears signals already
     )
 
 

@@ -11,7 +11,7 @@
     ├── IntegrityError        9    DigestMismatch  PeerProtocolError (IncompatiblePeer)
     ├── LocalFileError       10    SourceMissing  SourceUnreadable  SourceChanged  Unsendable  TargetExists
     │                              TargetNotDirectory (TargetMissing)  TargetUnwritable  TargetChanged
-    │                              DiskFull (DiskNearlyFull)  ReportExists
+    │                              DiskFull (DiskNearlyFull)  ReportExists  OutputUnwritable
     ├── BelowThresholdError  11
     ├── UnsupportedCrypto  UnfitLibrary  1
     └── Stopped                    Interrupted (130)  Terminated (143)
@@ -440,6 +440,17 @@ class ReportExists(LocalFileError):
     def __init__(self, path: str, option: str) -> None:
         super().__init__(f"{path} exists and is not replaced. Remove it, or name another file with {option}.")
         self.path = path
+
+
+class OutputUnwritable(LocalFileError):
+    """Standard output does not take what is said there (which is not the payload: that is TargetUnwritable)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"Standard output cannot be written ({reason}), so what was to be said there is missing. "
+            "Check where it leads."
+        )
+        self.reason = reason
 
 
 class DiskFull(LocalFileError):

@@ -22,7 +22,14 @@ import time
 import msgspec
 from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 
-from tallow_cli.bench.process import BareSettings, loop_factory, say, say_use
+from tallow_cli.bench.process import (
+    BareSettings,
+    end_with_parent,
+    leave_ctrl_c_to_parent,
+    loop_factory,
+    say,
+    say_use,
+)
 
 # The largest message aiortc announces (max-message-size); its cost per byte falls with the message's size.
 MESSAGE_BYTES = 64 * 1024
@@ -94,7 +101,9 @@ async def _run(settings: BareSettings) -> None:
     line = loop.run_in_executor(None, sys.stdin.readline)
 
     async def remote_sdp() -> str:
-        return msgspec.json.decode(await line, type=_Description).sdp
+        sdp = msgspec.json.decode(await line, type=_Description).sdp
+        end_with_parent()  # nothing more is read
+        return sdp
 
     remote = asyncio.ensure_future(remote_sdp())
     cpu_before_s = time.process_time()
@@ -104,6 +113,7 @@ async def _run(settings: BareSettings) -> None:
 
 def main() -> None:
     """The process: settings on the first line of standard input."""
+    leave_ctrl_c_to_parent()
     settings = msgspec.json.decode(sys.stdin.readline(), type=BareSettings)
     with asyncio.Runner(loop_factory=loop_factory(settings.loop)) as runner:
         runner.run(_run(settings))

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import random
 import select
-import signal
 import socket
 import struct
 import sys
@@ -28,7 +27,7 @@ from typing import Final
 import msgspec
 
 from tallow_cli.bench.emulated_link import Direction, LinkSpec
-from tallow_cli.bench.process import say
+from tallow_cli.bench.process import leave_ctrl_c_to_parent, say
 from tallow_cli.net.addresses import primary_address
 from tallow_cli.net.udp_buffers import grow_buffers
 
@@ -145,7 +144,7 @@ def _wait_s(*directions: Direction) -> float:
 
 def main() -> None:
     """The process. It ends with its parent, not with the Ctrl-C that the parent has to deal with first."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_ctrl_c_to_parent()
     settings = msgspec.json.decode(sys.stdin.readline(), type=LinkProcessSettings)
     stopping = threading.Event()
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
+
+from tallow_cli.errors import ExitCode
 
 EventLoopName = Literal["uvloop", "asyncio"]
 
@@ -41,6 +46,24 @@ def loop_factory(name: EventLoopName) -> Callable[[], asyncio.AbstractEventLoop]
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
+
+
+def leave_ctrl_c_to_parent() -> None:
+    """The parent gets it too, and ends what it started: a process here ends with its parent's voice, or is killed.
+
+    Otherwise the parent would sometimes hear of a process that died first, and take that for the reason of the end.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def end_with_parent() -> None:
+    """From now on, end when standard input does, which the parent keeps open while it lives."""
+    threading.Thread(target=_end_at_end_of_input, daemon=True).start()
+
+
+def _end_at_end_of_input() -> None:
+    sys.stdin.read()
+    os._exit(ExitCode.TERMINATED)
 
 
 def say(event: str, fields: Mapping[str, Any]) -> None:

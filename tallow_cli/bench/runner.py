@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -47,7 +48,9 @@ from tallow_cli.errors import (
     WrongCodeError,
 )
 
-END_S: Final = 3.0  # how long a process told to end may take before it is killed
+# How long a process told to end may take before it is killed: three of them one after another, within the time that
+# a benchmark itself has to end.
+END_S: Final = 1.0
 _LINE_BYTES: Final = (
     4 * MIB
 )  # asyncio's default of 64 KiB would be enough for all but an SDP of many addresses
@@ -95,16 +98,42 @@ class Underway:
     share: float = 0.0
 
 
+class Children:
+    """The processes that a scenario is running: for a parent that is left at once and may not leave them behind."""
+
+    def __init__(self) -> None:
+        self._pids: set[int] = set()
+
+    @contextmanager
+    def with_one(self, pid: int) -> Iterator[None]:
+        self._pids.add(pid)
+        try:
+            yield
+        finally:
+            self._pids.discard(pid)  # it has been waited for
+
+    def kill(self) -> None:
+        """From any thread, whatever the event loop does."""
+        for pid in [*self._pids]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+
+
 async def run_scenario(
-    scenario: Scenario, on_run: Callable[[RunResult], None], underway: Underway | None = None
+    scenario: Scenario,
+    on_run: Callable[[RunResult], None],
+    underway: Underway | None = None,
+    children: Children | None = None,
 ) -> list[RunResult]:
     """Run everything, each subject once per round, and tell `on_run` of every result. `underway` is kept up to date.
+
+    `children` is told of every process that runs.
 
     Raises the kind of TallowError that ended a worker, TransferStalled after `run_timeout_s`, DiskFull.
     """
     results: list[RunResult] = []
     underway = Underway() if underway is None else underway
-    with _workplace(scenario) as workplace:
+    with _workplace(scenario, children or Children()) as workplace:
         for run in range(1, scenario.runs + 1):
             for subject in scenario.subjects:
                 underway.subject, underway.run, underway.share = subject, run, 0.0
@@ -130,14 +159,15 @@ class _Workplace:
     runtime: Path
     source: Path | None  # None: no disk
     target: Path | None
+    children: Children
 
 
 @contextmanager
-def _workplace(scenario: Scenario) -> Iterator[_Workplace]:
+def _workplace(scenario: Scenario, children: Children) -> Iterator[_Workplace]:
     with contextlib.ExitStack() as stack:
         runtime = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tallow-bench-")))
         if scenario.disk is None:
-            yield _Workplace(runtime, None, None)
+            yield _Workplace(runtime, None, None, children)
             return
         files = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="tallow-bench-", dir=scenario.disk))
@@ -147,7 +177,7 @@ def _workplace(scenario: Scenario) -> Iterator[_Workplace]:
             raise DiskFull(str(scenario.disk), needed)
         source = files / "random.bin"
         _write_random(source, scenario.size_bytes)
-        yield _Workplace(runtime, source, files / "received")
+        yield _Workplace(runtime, source, files / "received", children)
 
 
 def _write_random(path: Path, size: int) -> None:
@@ -367,7 +397,8 @@ async def _worker(module: str, workplace: _Workplace) -> AsyncIterator[_Worker]:
         env={**os.environ, "XDG_RUNTIME_DIR": str(workplace.runtime), "TALLOW_NO_MDNS": "1"},
     )
     worker = _Worker(process)
-    try:
-        yield worker
-    finally:
-        await asyncio.shield(worker.end())
+    with workplace.children.with_one(process.pid):
+        try:
+            yield worker
+        finally:
+            await asyncio.shield(worker.end())

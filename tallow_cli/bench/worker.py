@@ -10,9 +10,7 @@ Standard input stays open for the worker's life: when it ends, the parent is gon
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -20,10 +18,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from tallow_cli.bench.process import EventLoopName, loop_factory, say, say_use
+from tallow_cli.bench.process import (
+    EventLoopName,
+    end_with_parent,
+    leave_ctrl_c_to_parent,
+    loop_factory,
+    say,
+    say_use,
+)
 from tallow_cli.core.manifest import Manifest
 from tallow_cli.crypto.codes import parse_code
-from tallow_cli.errors import ExitCode, TallowError
+from tallow_cli.errors import TallowError
 from tallow_cli.session.events import Failed, SessionEvent, Stats
 from tallow_cli.session.receive import receive
 from tallow_cli.session.send import send
@@ -50,9 +55,10 @@ class WorkerSettings(msgspec.Struct, frozen=True):
 
 def main() -> None:
     """The process. Exits with 0, or with the error's code after an `error` line."""
+    leave_ctrl_c_to_parent()
     settings = msgspec.json.decode(sys.stdin.readline(), type=WorkerSettings)
     cpu_before_s = time.process_time()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         with asyncio.Runner(loop_factory=loop_factory(settings.loop)) as runner:
             runner.run(_send(settings) if settings.role == "send" else _receive(settings))
@@ -89,11 +95,6 @@ def _fields(event: SessionEvent) -> dict[str, Any]:
         return {"message": event.error.sentence, "exit_code": int(event.error.exit_code)}
     fields: dict[str, Any] = msgspec.to_builtins(event)
     return fields
-
-
-def _end_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(ExitCode.TERMINATED)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ Commands live in modules of their own and are imported when run: `tallow --help`
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,11 +16,15 @@ import typer
 from tallow_cli import __version__
 from tallow_cli.cli import bench, recv, send, serve
 from tallow_cli.cli.config import OptionKind, load_defaults
-from tallow_cli.cli.environment import Environment, open_standard_streams
+from tallow_cli.cli.environment import Environment, real_environment
 from tallow_cli.cli.help import Command, Group
-from tallow_cli.errors import BadOption, ExitCode, Interrupted, TallowError, TargetUnwritable, UsageError
+from tallow_cli.cli.last_words import cause, error_line
+from tallow_cli.cli.terminal import Keyboard
+from tallow_cli.errors import BadOption, ExitCode, OutputUnwritable, TallowError, UsageError
 
 _HELP = frozenset({"-h", "--help", "--version", "-V", "--show-completion", "--install-completion"})
+# After a signal: how long the reader of the last words may take, of the time that the process has left.
+_LAST_WORDS_S = 1.0
 
 app = typer.Typer(
     name="tallow",
@@ -58,12 +62,20 @@ def _root(
 
 
 def run(arguments: Sequence[str], environment: Environment | None = None) -> int:
-    """Run one command line. Returns the exit code; whatever goes wrong ends with one sentence."""
-    if environment is None:
-        open_standard_streams()
-        environment = Environment()
+    """Run one command line. Returns the exit code; whatever goes wrong ends with one sentence.
+
+    Returns when what was said has been read, or when its reader has been waited for long enough.
+    """
+    environment = environment or real_environment()
+    keyboard = Keyboard(environment.stdin)
+    with environment.ending.last_act(lambda _number: keyboard.restore()):
+        code = _run(arguments, environment)
+        return _told(arguments, environment, code)
+
+
+def _run(arguments: Sequence[str], environment: Environment) -> int:
     try:
-        return _run(arguments, environment)
+        return _command(arguments, environment)
     except TallowError as error:
         return _fail(environment, error, arguments)
     except typer.BadParameter as error:
@@ -71,29 +83,30 @@ def run(arguments: Sequence[str], environment: Environment | None = None) -> int
     except typer.TyperException as error:
         return _fail(environment, UsageError(error.format_message()), arguments)
     except OSError as error:  # the help cannot be written
-        return _fail(
-            environment, TargetUnwritable("standard output", error.strerror or str(error)), arguments
-        )
+        return _fail(environment, OutputUnwritable(error.strerror or str(error)), arguments)
     except (typer.Abort, KeyboardInterrupt):
-        return _fail(environment, Interrupted(), arguments)
+        return _fail(environment, cause(environment.ending.asked_by or signal.SIGINT), arguments)
     except Exception as error:  # the last line of defence, as in drive
-        from tallow_cli.cli.drive import debugging, unexpected
+        from tallow_cli.cli.drive import unexpected
 
-        if debugging():
+        if environment.debugging:
             raise
         return _fail(environment, unexpected(error), arguments)
 
 
-def _run(arguments: Sequence[str], environment: Environment) -> int:
+def _command(arguments: Sequence[str], environment: Environment) -> int:
     defaults = _defaults(environment, arguments)
     # `tallow` alone gets the help, and the exit code of somebody who has not said what to do.
     result = app(
         args=list(arguments) or ["--help"],
         standalone_mode=False,
         default_map=defaults,
-        obj=environment.config_path,
         prog_name="tallow",
+        obj=environment,
     )
+    ending = environment.ending
+    if result == ExitCode.INTERRUPTED and ending.asked_by is not None and ending.speaker is not None:
+        raise cause(ending.asked_by)  # Typer has made a bare exit code of it, and nobody has said a word
     if not arguments:
         return ExitCode.USAGE
     return result if isinstance(result, int) else ExitCode.DONE
@@ -142,15 +155,29 @@ def _kind(option: Any) -> OptionKind:
 
 def _fail(environment: Environment, error: TallowError, arguments: Sequence[str]) -> int:
     """Say an error that came before any renderer was chosen."""
-    from tallow_cli.ui.output import Output
     from tallow_cli.ui.sanitize import one_line
 
+    environment.ending.speaker = None
     if "--json" in arguments:
-        from tallow_cli.session.events import Failed
-        from tallow_cli.ui.jsonlines import error_fields, json_line
-
         with contextlib.suppress(OSError):
-            Output(environment.stdout).write(json_line("error", error_fields(Failed(error)), now=time.time()))
-    with contextlib.suppress(OSError):
-        Output(environment.stderr).line(f"tallow: {one_line(error.sentence)}")
+            environment.results.write(error_line(error))
+    environment.people.line(f"tallow: {one_line(error.sentence)}")
     return error.exit_code
+
+
+def _told(arguments: Sequence[str], environment: Environment, code: int) -> int:
+    """Wait until what was said has been read. Returns the exit code, which may be that it cannot be written."""
+    outputs = (environment.results, environment.people)
+    try:
+        for output in outputs:
+            if environment.ending.asked_by is None:
+                output.finish()
+            else:
+                output.finish(_LAST_WORDS_S, _LAST_WORDS_S)
+        problem = environment.results.problem
+        if problem is not None and code == ExitCode.DONE:
+            code = _fail(environment, OutputUnwritable(problem.strerror or str(problem)), arguments)
+            environment.people.finish()
+    except KeyboardInterrupt:
+        environment.ending.speaker = None  # it has been said, or will never be read
+    return code

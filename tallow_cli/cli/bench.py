@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tallow_cli.cli import options
-from tallow_cli.cli.environment import Environment
+from tallow_cli.cli.environment import environment_of
 from tallow_cli.errors import BadOption
 from tallow_cli.net.engines import ENGINES
 
 if TYPE_CHECKING:
     from tallow_cli.bench.report import Report
+    from tallow_cli.bench.runner import Children
     from tallow_cli.bench.scenarios import Scenario
     from tallow_cli.cli.bench_output import BenchOutput
     from tallow_cli.cli.drive import Emit
@@ -32,6 +33,7 @@ _SUBJECTS = (*sorted(ENGINES), "bare")
 
 
 def command(
+    context: typer.Context,
     size: Annotated[
         str | None,
         typer.Option(
@@ -108,12 +110,13 @@ def command(
     """Run `tallow bench`; the parameters are its options. Returns the exit code."""
     from tallow_cli.bench.csv_report import open_csv
     from tallow_cli.bench.emulated_link import parse_link
+    from tallow_cli.bench.runner import Children
     from tallow_cli.bench.scenarios import MOST_RUNS, Scenario, parse_bench_size, parse_profile
     from tallow_cli.cli.bench_output import BenchOutput
-    from tallow_cli.cli.drive import debugging, drive
+    from tallow_cli.cli.drive import drive
     from tallow_cli.cli.settings import link_settings, show
 
-    environment = Environment()
+    environment = environment_of(context)
     chosen = parse_profile(profile)
     threshold = options.mbps_option("--fail-below", fail_below)
     scenario = Scenario(
@@ -139,15 +142,18 @@ def command(
         raise BadOption("--csv", "standard output already carries the JSON lines (--json)")
     renderer = show(environment, json=json, quiet=quiet, verbose=False)
 
+    children = Children()
+
     async def session(_emit: Emit) -> None:
         with contextlib.ExitStack() as stack:
+            stack.enter_context(environment.ending.last_act(lambda _number: children.kill()))
             rows = None if csv is None else stack.enter_context(open_csv(csv, environment.stdout))
             output = BenchOutput(environment, scenario, rows, json=json, quiet=quiet)
-            report = await _measure(scenario, output)
+            report = await _measure(scenario, output, children)
         output.report(report, threshold)
         report.check(threshold)
 
-    return drive(session, renderer, debug=debugging())
+    return drive(session, renderer, environment)
 
 
 def _scratch() -> Path:
@@ -156,7 +162,7 @@ def _scratch() -> Path:
     return Path(tempfile.gettempdir())
 
 
-async def _measure(scenario: Scenario, output: BenchOutput) -> Report:
+async def _measure(scenario: Scenario, output: BenchOutput, children: Children) -> Report:
     import asyncio
 
     from tallow_cli.bench.report import summarize
@@ -165,7 +171,7 @@ async def _measure(scenario: Scenario, output: BenchOutput) -> Report:
     output.begin()
     watching = asyncio.ensure_future(output.watch())
     try:
-        results = await run_scenario(scenario, output.run, output.underway)
+        results = await run_scenario(scenario, output.run, output.underway, children)
     finally:
         watching.cancel()
         output.end()

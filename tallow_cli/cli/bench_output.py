@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import json as json_module
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from tallow_cli.bench.report import closing_lines, run_fields, run_line, summary_fields, verdict_line
 from tallow_cli.bench.runner import RunResult, Underway
 from tallow_cli.bench.scenarios import Scenario
 from tallow_cli.cli.environment import Environment
 from tallow_cli.ui.format import format_bytes, format_count
-from tallow_cli.ui.output import Output
 
 if TYPE_CHECKING:
     from tallow_cli.bench.csv_report import CsvReport
@@ -33,10 +32,9 @@ class BenchOutput:
         self, environment: Environment, scenario: Scenario, rows: CsvReport | None, *, json: bool, quiet: bool
     ) -> None:
         self.underway = Underway()
-        self._environment = environment
         self._scenario = scenario
         self._rows = rows
-        self._results, self._people = Output(environment.stdout), Output(environment.stderr)
+        self._results, self._people = environment.results, environment.people
         self._json = json
         self._quiet = quiet
         self._overwrites = self._people.is_terminal and environment.variables.get("TERM") != "dumb"
@@ -88,16 +86,16 @@ class BenchOutput:
 
             from tallow_cli.cli.bench_table import table
 
-            Console(file=self._environment.stderr, highlight=False).print(table(report))
+            Console(file=cast("IO[str]", self._people), highlight=False).print(table(report))
         for line in closing_lines(report):
             self._people.line(line)
 
     def _status(self, text: str) -> None:
         if self._overwrites:
-            self._people.write(_CLEAR_LINE + text)
+            self._people.put(_CLEAR_LINE + text, replaces="status")
             self._status_shown = True
         else:
-            self._people.line(text)
+            self._people.line(text, replaces="status")
 
     def _object(self, event: str, fields: dict[str, Any]) -> None:
         document = {"v": 1, "t": round(time.time(), 3), "event": event, **fields}

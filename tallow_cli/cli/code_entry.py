@@ -12,7 +12,6 @@ from tallow_cli.cli.environment import Environment
 from tallow_cli.cli.sources import is_typed
 from tallow_cli.crypto.codes import Code, Slip, parse_code, slips
 from tallow_cli.errors import BadOption, InvalidCode
-from tallow_cli.ui.output import Output
 
 if TYPE_CHECKING:
     from typer._click import Context
@@ -105,7 +104,7 @@ class CodeReader:
     """
 
     def __init__(self, environment: Environment, context: Context, *, shown: bool) -> None:
-        self._people = Output(environment.stderr)
+        self._people = environment.people
         self._context = context
         self._shown = shown
 

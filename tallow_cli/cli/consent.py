@@ -10,12 +10,11 @@ from tallow_cli.cli.environment import Environment
 from tallow_cli.cli.options import ConflictChoice
 from tallow_cli.cli.prompt import ask
 from tallow_cli.core.manifest import EntryKind, Manifest
-from tallow_cli.errors import BadOption, Declined, InputNeeded, TargetExists
+from tallow_cli.errors import BadOption, Declined, InputNeeded, TargetExists, TargetUnwritable
 from tallow_cli.store.destination import sink_for
 from tallow_cli.store.sequential_sink import TextSink
 from tallow_cli.store.sink import Conflict, OnConflict, Sink
 from tallow_cli.ui import sanitize
-from tallow_cli.ui.output import Output
 
 T = TypeVar("T")
 
@@ -43,7 +42,7 @@ class Consent:
         can_ask: bool,
     ) -> None:
         self._environment = environment
-        self._people = Output(environment.stderr)
+        self._people = environment.people
         self._output = output
         self._yes = yes
         self._on_conflict = OnConflict(on_conflict.value) if on_conflict else None
@@ -55,6 +54,8 @@ class Consent:
         Raises Declined, InputNeeded where nobody can be asked, TargetExists, TargetNotDirectory, BadOption.
         """
         if manifest.kind == "text" and (self._output is None or self._to_terminal):
+            if "stdout" in self._environment.closed:
+                raise TargetUnwritable("standard output", "it is closed")
             return TextSink()  # shown, and nothing else: no consent needed
         sink = self._sink(manifest, self._on_conflict or OnConflict.REFUSE)
         try:

@@ -1,21 +1,26 @@
 """Run one session to its exit code: the event loop, the signals, the renderer, the last word.
 
-Ctrl-C (or SIGTERM) once cancels the session, which tells the peer and cleans up; twice ends the process at once.
+Ctrl-C (or SIGTERM) once cancels the session, which tells the peer and cleans up; twice ends the process at once, and so
+does a session that has not ended some seconds after the first (`signaling.process`). Ctrl-Z gives the terminal back
+until the process goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
-import sys
 import traceback
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from tallow_cli.cli.terminal import without_control_echo
-from tallow_cli.errors import ExitCode, Interrupted, Stopped, TallowError, TargetUnwritable, Terminated
+from signaling.process import Ending
+from tallow_cli.cli.environment import Environment
+from tallow_cli.cli.last_words import EXIT_CODES, cause
+from tallow_cli.cli.terminal import Keyboard
+from tallow_cli.errors import ExitCode, OutputUnwritable, Stopped, TallowError
 from tallow_cli.session.task_groups import first_error
 from tallow_cli.store import unfinished
 
@@ -26,36 +31,164 @@ if TYPE_CHECKING:
 Emit = Callable[["SessionEvent"], None]
 Session = Callable[[Emit], Awaitable[object]]  # of a transfer: its `Done`
 
-_REMOVAL_S = 0.3  # for the disk to remove what is unfinished, where the process is left at once
-_CLEANUP_S = 4.5  # a cancelled session that has not finished by then is left behind
+# The reader of the last words, and the disk for the removal of what is unfinished, where the process is left at once.
+_LAST_WORDS_S = 0.4
+_REMOVAL_S = 0.3
 
 
-def drive(session: Session, renderer: Renderer, *, debug: bool = False) -> ExitCode:
-    """Run `session(emit)` with `renderer` showing its events. Returns the exit code; raises nothing."""
-    with without_control_echo(sys.stdin) as restore, renderer:
+def drive(session: Session, renderer: Renderer, environment: Environment | None = None) -> ExitCode:
+    """Run `session(emit)` with `renderer` showing its events. Returns the exit code; raises nothing.
 
-        def leave_at_once(cause: TallowError) -> NoReturn:
-            unfinished.remove_all(_REMOVAL_S)
-            _show_failure(renderer, cause)
-            renderer.close()
-            restore()
-            os._exit(cause.exit_code)
+    Signals are heard by the environment's `ending`, or by one of its own where that does not hear.
+    """
+    environment = environment or Environment()
+    with _hearing(environment) as ending:
+        return _Drive(session, renderer, environment, ending).run()
 
+
+@contextmanager
+def _hearing(environment: Environment) -> Iterator[Ending]:
+    if environment.ending.is_hearing:
+        yield environment.ending
+        return
+    with Ending(codes=EXIT_CODES) as ending:
+        yield ending
+
+
+class _Drive:
+    """One run of a session."""
+
+    def __init__(
+        self, session: Session, renderer: Renderer, environment: Environment, ending: Ending
+    ) -> None:
+        self._session = session
+        self._renderer = renderer
+        self._environment = environment
+        self._ending = ending
+        self._keyboard = Keyboard(environment.stdin)
+        self._is_connected = False
+        self._result: object = None
+        self._is_done = False
+        self._causes: list[Stopped] = []
+
+    def run(self) -> ExitCode:
+        with (
+            self._ending.spoken_for_by(self._leave),
+            self._ending.last_act(lambda _number: unfinished.remove_all(_REMOVAL_S)),
+            self._keyboard.without_control_echo(),
+            self._renderer,
+        ):
+            failure = self._run_loop()
+            if failure is None:
+                self._ending.speaker = None
+                return _code_of(self._result)
+            self._show_failure(failure)
+        return failure.exit_code
+
+    def _run_loop(self) -> TallowError | None:
+        """What the session failed with, if it did."""
         try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                result = runner.run(_supervise(session, renderer, leave_at_once))
+            with asyncio.Runner(loop_factory=_loop_factory(self._environment.variables)) as runner:
+                runner.run(self._supervise())
         except TallowError as error:
-            failure = error
-        except KeyboardInterrupt:  # where the loop has no signal handlers
-            failure = Interrupted()
+            return error
+        except KeyboardInterrupt:  # the loop had ended, or has no signal handlers
+            return None if self._is_done else cause(self._ending.asked_by or signal.SIGINT)
         except Exception as error:  # noqa: BLE001 - the last line of defence: a sentence, never a traceback
-            if debug:
-                traceback.print_exc(file=sys.stderr)
-            failure = unexpected(error)
-        else:
-            return _code_of(result)
-        _show_failure(renderer, failure)
-    return failure.exit_code
+            if self._environment.debugging:
+                self._environment.people.write(traceback.format_exc())
+            return unexpected(error)
+        return None
+
+    async def _supervise(self) -> None:
+        """Run the session as a task that signals can cancel. Raises what it raises, or the signal's error."""
+        loop = asyncio.get_running_loop()
+        if not self._environment.debugging:
+            loop.set_exception_handler(_pass_over(self._emit))
+        task = asyncio.ensure_future(self._session(self._emit))
+
+        def on_signal(number: int) -> None:
+            self._causes.append(cause(number, connected=self._is_connected))
+            task.cancel()
+
+        causes = self._causes
+        with (
+            self._ending.handed_over(lambda number: _call_soon(loop, partial(on_signal, number))),
+            self._stoppable(loop),
+        ):
+            try:
+                self._result = await task
+            except asyncio.CancelledError:
+                if causes:
+                    raise causes[0] from None
+                raise
+            except BaseExceptionGroup as group:
+                raise (causes[0] if causes else first_error(group)) from group
+            self._is_done = True
+
+    def _emit(self, event: SessionEvent) -> None:
+        from tallow_cli.session.events import LastWords
+
+        if isinstance(event, LastWords):
+            for stopped in self._causes:
+                stopped.peer_told = event.heard
+            return
+        self._is_connected = self._is_connected or event.event == "connected"
+        try:
+            self._renderer.handle(event)
+        except OSError as error:
+            # What moves already goes on moving; the exit code will tell.
+            if not self._is_connected:
+                raise OutputUnwritable(error.strerror or str(error)) from error
+
+    def _show_failure(self, failure: TallowError) -> None:
+        from tallow_cli.session.events import Failed
+
+        self._ending.speaker = None
+        with contextlib.suppress(OSError):  # the failure may be that one stream cannot be written
+            self._renderer.handle(Failed(failure))
+
+    def _leave(self, number: int) -> None:
+        """The last words of a process that is left at once, on a thread of its own."""
+        from tallow_cli.session.events import Failed
+
+        self._renderer.leave(Failed(cause(number)))
+        for output in (self._environment.people, self._environment.results):
+            output.finish(_LAST_WORDS_S, _LAST_WORDS_S)
+
+    # Ctrl-Z
+
+    @contextmanager
+    def _stoppable(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """At a terminal, give it back before a stop, and draw anew after it."""
+        stop, go_on = getattr(signal, "SIGTSTP", None), getattr(signal, "SIGCONT", None)
+        is_wanted = self._environment.people.is_terminal and self._ending.is_hearing
+        if stop is None or go_on is None or not is_wanted or signal.getsignal(stop) is signal.SIG_IGN:
+            yield
+            return
+
+        def soon(step: Callable[[], None]) -> Callable[[], None]:
+            return lambda: _call_soon(loop, step)
+
+        with (
+            self._ending.listening(stop, soon(lambda: self._stop(stop))),
+            self._ending.listening(go_on, soon(self._go_on)),
+        ):
+            yield
+
+    def _stop(self, number: int) -> None:
+        """On the main thread: give the terminal back, and stop as if nobody had listened."""
+        self._renderer.suspend()
+        self._environment.people.finish(_LAST_WORDS_S, _LAST_WORDS_S)
+        self._keyboard.show_controls()
+        before = signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)  # returns when the process goes on
+        signal.signal(number, before)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._keyboard.hide_controls()
+        self._renderer.resume()
 
 
 def _code_of(result: object) -> ExitCode:
@@ -65,19 +198,9 @@ def _code_of(result: object) -> ExitCode:
     return ExitCode.PARTIAL if isinstance(result, Done) and result.missed else ExitCode.DONE
 
 
-def _show_failure(renderer: Renderer, failure: TallowError) -> None:
-    """On every stream that can still be written: the failure may be that one cannot."""
-    from tallow_cli.session.events import Failed
-
-    failed = renderer.completed(Failed(failure))
-    for sink in renderer.sinks:
-        with contextlib.suppress(OSError):
-            sink.handle(failed)
-
-
-def debugging() -> bool:
-    """Whether `TALLOW_DEBUG` asks for tracebacks."""
-    return bool(os.environ.get("TALLOW_DEBUG"))
+def _call_soon(loop: asyncio.AbstractEventLoop, step: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+        loop.call_soon_threadsafe(step)
 
 
 def unexpected(error: Exception) -> TallowError:
@@ -92,9 +215,9 @@ def unexpected(error: Exception) -> TallowError:
     )
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def _loop_factory(variables: Mapping[str, str]) -> Callable[[], asyncio.AbstractEventLoop] | None:
     """uvloop where it is installed: it moves 1.8 times as much through the stock engine."""
-    if os.environ.get("TALLOW_LOOP") == "asyncio":
+    if variables.get("TALLOW_LOOP") == "asyncio":
         return None
     try:
         import uvloop
@@ -102,51 +225,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
-
-
-async def _supervise(
-    session: Session, renderer: Renderer, leave_at_once: Callable[[TallowError], None]
-) -> object:
-    """Run the session as a task that signals can cancel. Raises what it raises, or the signal's error."""
-    from tallow_cli.session.events import LastWords
-
-    loop = asyncio.get_running_loop()
-    causes: list[Stopped] = []
-    connected = False
-
-    def emit(event: SessionEvent) -> None:
-        nonlocal connected
-        if isinstance(event, LastWords):
-            for cause in causes:
-                cause.peer_told = event.heard
-            return
-        connected = connected or event.event == "connected"
-        try:
-            renderer.handle(event)
-        except OSError as error:
-            raise TargetUnwritable("standard output", error.strerror or str(error)) from error
-
-    def on_signal(kind: type[Interrupted] | type[Terminated]) -> None:
-        if causes:
-            leave_at_once(causes[0])
-        causes.append(kind(connected=connected))
-        task.cancel()
-        loop.call_later(_CLEANUP_S, leave_at_once, causes[0])
-
-    if not debugging():
-        loop.set_exception_handler(_pass_over(emit))
-    task = asyncio.ensure_future(session(emit))
-    with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt instead
-        for number, kind in _endings().items():
-            loop.add_signal_handler(number, on_signal, kind)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if causes:
-            raise causes[0] from None
-        raise
-    except BaseExceptionGroup as group:
-        raise (causes[0] if causes else first_error(group)) from group
 
 
 def _pass_over(emit: Emit) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
@@ -167,15 +245,3 @@ def _pass_over(emit: Emit) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any
                 emit(Notice(f"An internal error was passed over ({kind}: {error}).", detail=True))
 
     return handle
-
-
-def _endings() -> dict[int, type[Interrupted] | type[Terminated]]:
-    """The signals that end a session, which gets to clean up; not those that `nohup` has us ignore."""
-    endings: dict[int, type[Interrupted] | type[Terminated]] = {
-        signal.SIGINT: Interrupted,
-        signal.SIGTERM: Terminated,
-    }
-    hangup = getattr(signal, "SIGHUP", None)
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
-        endings[hangup] = Terminated
-    return endings

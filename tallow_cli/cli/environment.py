@@ -7,15 +7,41 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+from signaling.process import Ending, open_standard_streams
+from tallow_cli.ui.output import Output, outputs
+
+if TYPE_CHECKING:
+    from typer import Context
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
+    """Streams, variables, and how the process ends. Made once, handed to whatever runs in it.
+
+    `results` and `people` are what standard output and standard error are written through; neither waits for its
+    reader. `closed` names the standard streams that the caller had closed: they lead nowhere.
+    """
+
     stdin: TextIO = field(default_factory=lambda: sys.stdin)
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
     stderr: TextIO = field(default_factory=lambda: sys.stderr)
     variables: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    closed: frozenset[str] = frozenset()
+    ending: Ending = field(default_factory=Ending)  # until it is entered it hears nothing
+    results: Output = field(init=False)
+    people: Output = field(init=False)
+
+    def __post_init__(self) -> None:
+        results, people = outputs(self.stdout, self.stderr)
+        object.__setattr__(self, "results", results)  # the dataclass is frozen for everyone else
+        object.__setattr__(self, "people", people)
+
+    @property
+    def debugging(self) -> bool:
+        """Whether `TALLOW_DEBUG` asks for tracebacks."""
+        return bool(self.variables.get("TALLOW_DEBUG"))
 
     def can_ask(self, *, no_input: bool) -> bool:
         """Whether a person is there to answer: both the question's and the answer's stream are terminals."""
@@ -39,15 +65,11 @@ class Environment:
         return bool(self.variables.get("TALLOW_CONFIG"))
 
 
-def open_standard_streams() -> None:
-    """Open on nothing what the caller closed (`tallow … >&-`).
+def real_environment() -> Environment:
+    """The process's own. Opens the standard streams that its caller closed."""
+    return Environment(closed=open_standard_streams())
 
-    Otherwise Python has None there, and the first socket would get the descriptor that messages are written to.
-    """
-    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        if getattr(sys, name) is None:
-            nothing = os.open(os.devnull, os.O_RDWR)
-            if nothing != descriptor:
-                os.dup2(nothing, descriptor)
-                os.close(nothing)
-            setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for good
+
+def environment_of(context: Context) -> Environment:
+    """The surroundings that `app.run` was given, for the command that runs in them."""
+    return context.find_object(Environment) or real_environment()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from signaling.process import SignalHeard
 from tallow_cli.cli.environment import Environment
-from tallow_cli.errors import InputNeeded, Interrupted, InvalidCode
-from tallow_cli.ui.output import Output
+from tallow_cli.cli.last_words import cause
+from tallow_cli.errors import InputNeeded, InvalidCode, TallowError
 from tallow_cli.ui.sanitize import one_line
 
 T = TypeVar("T")
@@ -33,22 +36,26 @@ def ask_code(environment: Environment, read: Callable[[str], T]) -> T:
         prompt = ""
     while True:
         if not prompt:
-            environment.stderr.write("Code: ")
-            environment.stderr.flush()
+            environment.people.write("Code: ")
+        environment.people.finish()  # so that what was said before stands before it
         try:
             line = input(prompt)  # what goes through readline, where both streams are terminals
         except EOFError:
-            environment.stderr.write("\n")
+            environment.people.line()
             raise InputNeeded("The code", CODE_OPTIONS) from None
-        except KeyboardInterrupt:
-            environment.stderr.write("\n")
-            raise Interrupted from None
+        except KeyboardInterrupt as interrupt:
+            environment.people.line()
+            raise _cause(interrupt) from None
         if not line.strip():
             continue
         try:
             return read(line)
         except InvalidCode as slip:
-            Output(environment.stderr).line(one_line(slip.sentence))
+            environment.people.line(one_line(slip.sentence))
+
+
+def _cause(interrupt: KeyboardInterrupt) -> TallowError:
+    return cause(interrupt.signum if isinstance(interrupt, SignalHeard) else signal.SIGINT)
 
 
 def _complete_words() -> None:
@@ -71,14 +78,16 @@ def _complete_words() -> None:
 async def ask(environment: Environment, question: str) -> str:
     """One line of answer, stripped and in lower case; "" at the end of input.
 
+    What was typed before the question stood on the terminal is no answer to it, and is thrown away: not even the second
+    line of a pasted text may consent to an offer that nobody has seen.
+
     The line is read in a thread that is left behind if this is cancelled: a read of the terminal cannot be. It
     reads the descriptor itself, for a thread that holds Python's lock on standard input breaks the exit.
     """
-    environment.stderr.write(question)
-    environment.stderr.flush()
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[bytes] = loop.create_future()
     descriptor = environment.stdin.fileno()
+    people = environment.people
 
     def deliver(line: bytes) -> None:
         if not answer.done():
@@ -86,8 +95,14 @@ async def ask(environment: Environment, question: str) -> str:
 
     def read() -> None:
         line = b""
-        with contextlib.suppress(OSError):  # the terminal is gone: nobody answers
-            line = os.read(descriptor, _LINE_BYTES)
+        # Whatever the question is about has to be on the terminal first; one that is stopped is waited for.
+        while people.is_behind and not answer.done():
+            people.finish()
+        if not answer.done():
+            _forget_typed(descriptor)
+            people.write(question)
+            with contextlib.suppress(OSError):  # the terminal is gone: nobody answers
+                line = os.read(descriptor, _LINE_BYTES)
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(deliver, line)
 
@@ -95,8 +110,18 @@ async def ask(environment: Environment, question: str) -> str:
     try:
         line = await answer
     except asyncio.CancelledError:
-        environment.stderr.write("\n")  # the next words begin a line
+        people.line()  # the next words begin a line
         raise
     if not line.endswith(b"\n"):
-        environment.stderr.write("\n")
+        people.line()
     return line.decode(errors="replace").strip().lower()
+
+
+def _forget_typed(descriptor: int) -> None:
+    """Throw away what was typed and not read yet."""
+    if sys.platform == "win32":
+        return
+    import termios
+
+    with contextlib.suppress(OSError, termios.error):  # no terminal: nothing was typed
+        termios.tcflush(descriptor, termios.TCIFLUSH)

@@ -9,7 +9,6 @@ from tallow_cli.cli.environment import Environment
 from tallow_cli.cli.options import ConflictChoice
 from tallow_cli.errors import BadOption, InputNeeded, LocalFileError
 from tallow_cli.store.destination import check_destination
-from tallow_cli.ui.output import Output
 from tallow_cli.ui.sanitize import one_line
 
 
@@ -36,7 +35,7 @@ def check_ready_to_receive(
         try:
             check_destination(".", replaces_or_renames=settled)
         except LocalFileError as error:
-            Output(environment.stderr).line(one_line(f"Only a text can be received here. {error.sentence}"))
+            environment.people.line(one_line(f"Only a text can be received here. {error.sentence}"))
     elif output != "-":
         check_destination(output, replaces_or_renames=settled)
 
@@ -44,6 +43,8 @@ def check_ready_to_receive(
 def _check_standard_output(environment: Environment, *, json: bool) -> None:
     if json:
         raise BadOption("--json", "standard output already carries the data (--output -)")
+    if "stdout" in environment.closed:
+        raise BadOption("--output", "standard output is closed; redirect it to a file or a pipe")
     if environment.stdout.isatty():
         raise BadOption(
             "--output",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tallow_cli.cli import options
-from tallow_cli.cli.environment import Environment
+from tallow_cli.cli.environment import environment_of
 from tallow_cli.cli.sources import is_typed
 from tallow_cli.errors import InputNeeded
 
@@ -98,7 +98,7 @@ def command(
     """Run `tallow recv`; the parameters are its options. Returns the exit code."""
     from tallow_cli.cli.code_entry import CodeReader
     from tallow_cli.cli.consent import Consent
-    from tallow_cli.cli.drive import debugging, drive
+    from tallow_cli.cli.drive import drive
     from tallow_cli.cli.prompt import CODE_OPTIONS, ask_code
     from tallow_cli.cli.readiness import check_ready_to_receive
     from tallow_cli.cli.settings import chosen_server, link_settings, naming_server, show
@@ -108,7 +108,7 @@ def command(
     from tallow_cli.session.settings import ReceiveSettings, Waits
     from tallow_cli.store.name_probe import rules_at
 
-    environment = Environment()
+    environment = environment_of(context)
     link = link_settings(
         engine=engine,
         channels=channels,
@@ -152,4 +152,4 @@ def command(
         with naming_server(context, local=local or entered.server is not None):
             return await receive(settings, emit, consent.decide)
 
-    return drive(session, renderer, debug=debugging())
+    return drive(session, renderer, environment)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tallow_cli.cli import options
-from tallow_cli.cli.environment import Environment
+from tallow_cli.cli.environment import Environment, environment_of
 from tallow_cli.cli.sources import is_typed
 from tallow_cli.errors import BadOption
 
@@ -87,12 +87,12 @@ def command(
     no_input: options.NoInput = False,
 ) -> int:
     """Run `tallow send`; the parameters are its options. Returns the exit code."""
-    from tallow_cli.cli.drive import debugging, drive
+    from tallow_cli.cli.drive import drive
     from tallow_cli.cli.settings import chosen_server, link_settings, naming_server, show
     from tallow_cli.session.send import send
     from tallow_cli.session.settings import SendSettings, Waits
 
-    environment = Environment()
+    environment = environment_of(context)
     settings = SendSettings(
         code=None if code is None else _chosen_code(context, code, json=json),
         server=chosen_server(context, server, local=local),
@@ -116,7 +116,7 @@ def command(
         with contextlib.closing(source), naming_server(context, local=local):
             return await send(source, settings, emit)
 
-    return drive(session, show(environment, json=json, quiet=quiet, verbose=verbose), debug=debugging())
+    return drive(session, show(environment, json=json, quiet=quiet, verbose=verbose), environment)
 
 
 def _chosen_code(context: typer.Context, text: str, *, json: bool) -> Code:
@@ -154,6 +154,8 @@ def open_source(
     if "-" in paths:
         if len(paths) > 1:
             raise BadOption("-", "standard input is sent alone, not together with files")
+        if "stdin" in environment.closed:
+            raise BadOption("-", "standard input is closed; pipe something into it, or use --text")
         if environment.stdin.isatty():
             raise BadOption("-", "standard input is a terminal; pipe something into it, or use --text")
         from tallow_cli.store.stream_source import StreamSource

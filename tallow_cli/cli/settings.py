@@ -76,8 +76,8 @@ def show(
     if json and stdout_is_data:
         raise BadOption("--json", "standard output already carries the data (--output -)")
     return choose_renderer(
-        stdout=environment.stdout,
-        stderr=environment.stderr,
+        results=environment.results,
+        people=environment.people,
         environ=environment.variables,
         json=json,
         quiet=quiet,

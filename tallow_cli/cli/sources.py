@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tallow_cli.cli.environment import Environment
 from tallow_cli.errors import BadOption, InvalidCode
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def origin(context: Context, name: str) -> str | None:
         parameter = next(p for p in context.command.params if p.name == name)
         return str(parameter.envvar)
     if source == "DEFAULT_MAP":
-        path = context.find_object(Path)  # `cli.app` hands it to the root context
-        return "the config file" if path is None else str(path)
+        environment = context.find_object(Environment)  # `cli.app` hands it to the root context
+        return "the config file" if environment is None else str(environment.config_path)
     return None
 
 

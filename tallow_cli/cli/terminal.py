@@ -1,47 +1,77 @@
-"""The terminal while a session runs: Ctrl-C leaves no `^C` in the middle of the live display."""
+"""The terminal's settings while a session runs: Ctrl-C leaves no `^C` in the middle of the live display."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import Any, TextIO
 
 
-@contextmanager
-def without_control_echo(stdin: TextIO) -> Iterator[Callable[[], None]]:
-    """Have the terminal not show control characters for a while. Yields what undoes it early, for a hasty exit.
+class Keyboard:
+    """The settings of the terminal that `stdin` is, as they were found; does nothing where it is none.
 
-    Written at the cursor, `^C` would shift the display by a line, and what is redrawn or erased would be another.
-    Does nothing where standard input is no terminal of ours: a job in the background would be stopped for trying.
+    Nor where it is not ours at the moment: a job in the background would be stopped for trying.
     """
-    change = _switch(stdin, on=False)
 
-    def undo() -> None:
-        if change:
-            _switch(stdin, on=True)
+    def __init__(self, stdin: TextIO) -> None:
+        self._stdin = stdin
+        self._found = self._settings()
 
-    try:
-        yield undo
-    finally:
-        undo()
+    @contextmanager
+    def without_control_echo(self) -> Iterator[None]:
+        """Have the terminal not show control characters for a while.
 
+        Written at the cursor, `^C` would shift the display by a line, and what is redrawn or erased would be another.
+        """
+        self.hide_controls()
+        try:
+            yield
+        finally:
+            self.show_controls()
 
-def _switch(stdin: TextIO, *, on: bool) -> bool:
-    """Whether the terminal's ECHOCTL was changed."""
-    if sys.platform == "win32" or not stdin.isatty():
+    def hide_controls(self) -> None:
+        self._switch(on=False)
+
+    def show_controls(self) -> None:
+        """As they were found: whoever had them off keeps them off."""
+        self._switch(on=True)
+
+    def restore(self) -> None:
+        """Put everything back as it was found, a line editor's settings too: for a hasty end, on any thread."""
+        if self._found is None or not self._is_ours():
+            return
+        import termios
+
+        with suppress(OSError, termios.error):
+            # Between the look and the deed it may cease to be ours; the signal that stops us for that waits.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+            termios.tcsetattr(self._stdin.fileno(), termios.TCSANOW, self._found)
+
+    def _settings(self) -> list[Any] | None:
+        if sys.platform == "win32" or not self._stdin.isatty():
+            return None
+        import termios
+
+        with suppress(OSError, ValueError, termios.error):
+            return termios.tcgetattr(self._stdin.fileno())
+        return None
+
+    def _is_ours(self) -> bool:
+        with suppress(OSError, ValueError):
+            return os.tcgetpgrp(self._stdin.fileno()) == os.getpgrp()
         return False
-    import termios
 
-    with suppress(OSError, termios.error):
-        terminal = stdin.fileno()
-        if os.tcgetpgrp(terminal) != os.getpgrp():
-            return False
-        attributes = termios.tcgetattr(terminal)
-        if bool(attributes[3] & termios.ECHOCTL) is on:
-            return False
-        attributes[3] ^= termios.ECHOCTL
-        termios.tcsetattr(terminal, termios.TCSANOW, attributes)
-        return True
-    return False
+    def _switch(self, *, on: bool) -> None:
+        if self._found is None or not self._is_ours():
+            return
+        import termios
+
+        if not self._found[3] & termios.ECHOCTL:
+            return
+        with suppress(OSError, termios.error):
+            settings = termios.tcgetattr(self._stdin.fileno())
+            settings[3] = settings[3] | termios.ECHOCTL if on else settings[3] & ~termios.ECHOCTL
+            termios.tcsetattr(self._stdin.fileno(), termios.TCSANOW, settings)

@@ -90,6 +90,7 @@ class OfferedEntry:
     path: str
     kind: Literal["file", "directory", "symlink"]
     size: int
+    target: str | None = None  # of a symlink: what it says
 
 
 @dataclass(frozen=True, slots=True)

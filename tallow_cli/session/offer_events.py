@@ -23,7 +23,12 @@ def describe(manifest: Manifest) -> Offered:
     return Offered(
         kind=manifest.kind,
         entries=tuple(
-            OfferedEntry(path=displayable(entry.path), kind=entry.kind.value, size=entry.size)
+            OfferedEntry(
+                displayable(entry.path),
+                entry.kind.value,
+                entry.size,
+                None if entry.target is None else displayable(entry.target),
+            )
             for entry in manifest.entries
         ),
         total_bytes=manifest.total_bytes,

@@ -8,34 +8,58 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 
 from tallow_cli.errors import TallowError, Unsendable
-from tallow_cli.session.events import Failed, SessionEvent
+from tallow_cli.session.events import Failed, Offered, OfferedEntry, Progress, SessionEvent, Stats
 from tallow_cli.ui.output import Output
+from tallow_cli.ui.sink import EventSink
 
 FORMAT_VERSION: Final = 1
+_ENTRIES_AT_ONCE: Final = 500  # of an offer: encoding them takes about a millisecond
+_NO_ENTRIES: Final = '"entries": []'  # no text of a peer can hold this: its quotes would be escaped
 
 
-class JsonLinesRenderer:
-    """Writes every event. `clock` gives the Unix time in seconds for the field `t`."""
+class JsonLinesRenderer(EventSink):
+    """Writes every event; while the reader is behind, of `progress` and `stats` only the newest that fits.
+
+    `clock` gives the Unix time in seconds for the field `t`.
+    """
 
     def __init__(self, output: Output, *, clock: Callable[[], float] = time.time) -> None:
         self._output = output
         self._clock = clock
 
-    def start(self) -> None:
-        """Nothing to set up."""
-
     def handle(self, event: SessionEvent) -> None:
-        fields = error_fields(event) if isinstance(event, Failed) else msgspec.to_builtins(event)
-        self._output.write(json_line(event.event, fields, now=self._clock()))
+        now = self._clock()
+        match event:
+            case Failed():
+                self._output.put(json_line(event.event, error_fields(event), now=now))
+            case Offered():
+                self._output.put(_offer(event, now))
+            case Progress() | Stats():
+                line = json_line(event.event, msgspec.to_builtins(event), now=now)
+                self._output.put(line, replaces=event.event)
+            case _:
+                self._output.put(json_line(event.event, msgspec.to_builtins(event), now=now))
 
-    def close(self) -> None:
-        """Nothing to tear down."""
+
+def _offer(event: Offered, now: float) -> Iterator[str]:
+    """The line in parts, made when they are wanted: an offer may have a million entries."""
+    bare = json_line(event.event, msgspec.to_builtins(replace(event, entries=())), now=now)
+    before, after = bare.split(_NO_ENTRIES)
+    yield before + '"entries": ['
+    for start in range(0, len(event.entries), _ENTRIES_AT_ONCE):
+        yield (", " if start else "") + _entries(event.entries[start : start + _ENTRIES_AT_ONCE])
+    yield "]" + after
+
+
+def _entries(entries: tuple[OfferedEntry, ...]) -> str:
+    return json.dumps(msgspec.to_builtins(entries))[1:-1]
 
 
 def json_line(event: str, fields: Mapping[str, Any], *, now: float) -> str:

@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable
 from typing import IO, Final, cast
 
-from rich.console import Console
-from rich.live import Live
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from tallow_cli.session.events import (
@@ -26,10 +25,11 @@ from tallow_cli.session.events import (
     Waiting,
 )
 from tallow_cli.ui import wording
-from tallow_cli.ui.output import Output
+from tallow_cli.ui.display import Display
+from tallow_cli.ui.output import Output, encodable
 from tallow_cli.ui.panels import Screen, draw
-from tallow_cli.ui.plain import MOST_FILES_LISTED
 from tallow_cli.ui.sanitize import one_line
+from tallow_cli.ui.sink import EventSink
 from tallow_cli.ui.view import TransferView
 
 # At most ten a second by specification. Drawing takes some 10 ms of the thread that also moves the data, and the
@@ -37,8 +37,9 @@ from tallow_cli.ui.view import TransferView
 REDRAW_INTERVAL_S: Final = 0.2
 
 
-class LiveRenderer:
-    """Shows a session on a terminal with rich. Everything is drawn by `handle`, on the caller's thread.
+class LiveRenderer(EventSink):
+    """Shows a session on a terminal with rich. Everything is drawn by `handle`, on the caller's thread, and written
+    on another: a terminal that takes nothing is not drawn for.
 
     The display begins with the first progress, so that a question asked before it stands undisturbed, and it
     disappears at the end, leaving two or three lines of summary.
@@ -60,22 +61,28 @@ class LiveRenderer:
             markup=False,
             emoji=False,
         )
-        self._is_utf8 = output.is_utf8
+        self._output = output
+        self._display = Display(output, lambda: self._console.size)
         self._verbose = verbose
         self._clock = clock
         self._view = TransferView()
-        self._live: Live | None = None
         self._drawn_at = float("-inf")
         self._files = 0
 
-    def start(self) -> None:
-        """Nothing yet: the display begins with the first progress."""
-
     def close(self) -> None:
-        """Give the terminal back, its cursor shown. May be called more than once."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        """Give the terminal back, its cursor shown."""
+        self._display.close()
+
+    def suspend(self) -> None:
+        self._display.close()
+
+    def resume(self) -> None:
+        self._display.forget()
+        self._drawn_at = float("-inf")
+
+    def leave(self, failed: Failed) -> None:
+        self._display.leave()
+        self._output.line(wording.failure(failed))
 
     def handle(self, event: SessionEvent) -> None:
         self._view.take(event)
@@ -98,7 +105,7 @@ class LiveRenderer:
             case Progress() | Stats():
                 self._redraw()
             case FileFinished():
-                few = not self._view.sending and self._files <= MOST_FILES_LISTED
+                few = not self._view.sending and self._files <= wording.MOST_IN_A_LOG
                 if self._verbose or few or wording.is_renamed(event):
                     self._say(wording.file_finished(event))
             case LeftOut():
@@ -119,13 +126,22 @@ class LiveRenderer:
 
     def _say(self, text: str, style: str = "", *, to_copy: bool = False) -> None:
         """Print a line, above the live display if there is one. What is `to_copy` is not broken into lines."""
-        self._console.print(Text(text, style=style), soft_wrap=to_copy)
+        self._print(Text(text, style=style), to_copy=to_copy)
+
+    def _print(self, text: Text, *, to_copy: bool) -> None:
+        text.plain = encodable(text.plain, self._output.encoding)
+        self._display.say(self._drawn(text, soft_wrap=to_copy))
+
+    def _drawn(self, picture: RenderableType, *, soft_wrap: bool = False) -> str:
+        with self._console.capture() as capture:
+            self._console.print(picture, soft_wrap=soft_wrap)
+        return capture.get()
 
     def _code(self, event: CodeReady) -> None:
         if event.attempt > 1:
             self._say("That code is spent. The new one:", style="yellow")
         self._say("")
-        self._console.print(Text.assemble("  Code     ", (one_line(event.code), "bold cyan")), soft_wrap=True)
+        self._print(Text.assemble("  Code     ", (one_line(event.code), "bold cyan")), to_copy=True)
         self._say("")
         self._say("  On the other machine, run:", style="dim")
         self._say("")
@@ -140,24 +156,15 @@ class LiveRenderer:
 
     def _offer(self, event: Offered) -> None:
         self._files = sum(entry.kind == "file" for entry in event.entries)
-        for line in wording.offer(event, sending=self._view.sending):  # all of it: consent is given to this
-            self._say(line)
+        most = wording.most_offered(to_consent=True, verbose=self._verbose)
+        columns = self._console.width
+        self._output.put(wording.offer(event, sending=self._view.sending, most=most, columns=columns))
 
     def _redraw(self) -> None:
         now = self._clock()
-        if now - self._drawn_at < REDRAW_INTERVAL_S:
+        if now - self._drawn_at < REDRAW_INTERVAL_S or not self._display.takes_frames:
             return
         self._drawn_at = now
         width, height = self._console.size
-        picture = draw(self._view, Screen(width, height, utf8=self._is_utf8))
-        if self._live is None:
-            self._live = Live(
-                picture,
-                console=self._console,
-                auto_refresh=False,
-                transient=True,
-                redirect_stdout=False,  # it may carry the data itself
-                redirect_stderr=False,
-            )
-            self._live.start()
-        self._live.update(picture, refresh=True)
+        picture = draw(self._view, Screen(width, height, utf8=self._output.is_utf8))
+        self._display.show(self._output.columns_kept(self._drawn(picture)))

@@ -26,19 +26,18 @@ from tallow_cli.ui import wording
 from tallow_cli.ui.format import format_bytes, format_fraction, format_milliseconds, format_remaining
 from tallow_cli.ui.output import Output
 from tallow_cli.ui.sanitize import one_line
+from tallow_cli.ui.sink import EventSink
 
 FIRST_INTERVAL_S: Final = 1.0
 # A long transfer must not fill a log: after every ten lines the interval doubles, up to half a minute.
 LINES_PER_INTERVAL: Final = 10
 LONGEST_INTERVAL_S: Final = 30.0
-# More files than this are summed up, unless somebody is there to read them before consenting.
-MOST_FILES_LISTED: Final = 20
 
 
-class PlainRenderer:
+class PlainRenderer(EventSink):
     """Writes a line per event that a person should know of, and progress at a calm pace.
 
-    `verbose` adds details and every file; `lists_offer` lists all offered files however many they are.
+    `verbose` adds details and every file; `lists_offer` says that somebody reads the offer before consenting.
     """
 
     def __init__(
@@ -51,19 +50,13 @@ class PlainRenderer:
     ) -> None:
         self._output = output
         self._verbose = verbose
-        self._lists_offer = lists_offer or verbose
+        self._most_offered = wording.most_offered(to_consent=lists_offer, verbose=verbose)
         self._clock = clock
         self._sending = False
         self._files = 0
         self._pace = _Pace()
         self._reported: tuple[float, int] | None = None  # when, and how many bytes, at the last progress line
         self._figures: Stats | None = None
-
-    def start(self) -> None:
-        """Nothing to set up."""
-
-    def close(self) -> None:
-        """Nothing to tear down."""
 
     def handle(self, event: SessionEvent) -> None:
         match event:
@@ -85,7 +78,7 @@ class PlainRenderer:
             case Stats():
                 self._figures = event
             case FileFinished():
-                few = not self._sending and self._files <= MOST_FILES_LISTED
+                few = not self._sending and self._files <= wording.MOST_IN_A_LOG
                 if self._verbose or few or wording.is_renamed(event):
                     self._output.line(wording.file_finished(event))
             case LeftOut():
@@ -118,9 +111,10 @@ class PlainRenderer:
 
     def _offer(self, event: Offered) -> None:
         self._files = sum(entry.kind == "file" for entry in event.entries)
-        most = None if self._lists_offer else MOST_FILES_LISTED
-        for line in wording.offer(event, sending=self._sending, most=most):
-            self._output.line(line)
+        columns = self._output.columns
+        self._output.put(
+            wording.offer(event, sending=self._sending, most=self._most_offered, columns=columns)
+        )
 
     def _progress(self, event: Progress) -> None:
         now = self._clock()
@@ -143,7 +137,7 @@ class PlainRenderer:
             figures = self._figures.benchmark
             parts.append(f"RTT {format_milliseconds(figures.current_rtt_ms)}")
             parts.append(f"loss {format_fraction(figures.avg_loss)}")
-        self._output.line(", ".join(parts))
+        self._output.line(", ".join(parts), replaces="progress")
 
 
 class _Pace:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from tallow_cli.session.events import MISSED, CodeReady, Done, Failed, LeftOut, Offered, SessionEvent
 from tallow_cli.ui import wording
 from tallow_cli.ui.output import Output
+from tallow_cli.ui.sink import EventSink
 
 
-class QuietRenderer:
+class QuietRenderer(EventSink):
     """Writes the sentence of an error to `output`.
 
     Where a person may be asked for consent (`output` is a terminal), an offer is shown to them too.
@@ -16,9 +17,6 @@ class QuietRenderer:
     def __init__(self, output: Output) -> None:
         self._output = output
         self._sending = False
-
-    def start(self) -> None:
-        """Nothing to set up."""
 
     def handle(self, event: SessionEvent) -> None:
         if isinstance(event, Failed):
@@ -31,8 +29,6 @@ class QuietRenderer:
         elif isinstance(event, CodeReady):
             self._sending = True
         elif isinstance(event, Offered) and self._output.is_terminal and not self._sending:
-            for line in wording.offer(event, sending=False):
-                self._output.line(line)
-
-    def close(self) -> None:
-        """Nothing to tear down."""
+            most = wording.most_offered(to_consent=True, verbose=False)
+            columns = self._output.columns
+            self._output.put(wording.offer(event, sending=False, most=most, columns=columns))

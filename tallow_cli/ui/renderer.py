@@ -1,7 +1,7 @@
 """What shows the events of a session, and the choice of it.
 
-    with choose_renderer(stdout=…, stderr=…, environ=…, …) as renderer:
-        renderer.handle(event)      # for each, on one thread
+    with choose_renderer(results=…, people=…, environ=…, …) as renderer:
+        renderer.handle(event)      # for each, on one thread; never waits for whoever reads
 
 Standard output carries the result only: JSON lines under `--json`; otherwise a received text and, where it is
 not a terminal or under `--quiet`, the code alone. Everything for people goes to standard error: panels on a
@@ -11,26 +11,18 @@ terminal that can show them, else plain lines.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import Self
 
-from tallow_cli.session.events import SessionEvent
+from tallow_cli.session.events import Failed, SessionEvent
 from tallow_cli.ui.jsonlines import JsonLinesRenderer
 from tallow_cli.ui.kept import KeptTally
 from tallow_cli.ui.output import Output
 from tallow_cli.ui.plain import PlainRenderer
 from tallow_cli.ui.quiet import QuietRenderer
 from tallow_cli.ui.results import ResultRenderer
-
-
-class EventSink(Protocol):
-    """One way to show events. `close` may be called more than once, and at any time."""
-
-    def start(self) -> None: ...
-
-    def handle(self, event: SessionEvent) -> None: ...
-
-    def close(self) -> None: ...
+from tallow_cli.ui.sink import EventSink
 
 
 class Renderer:
@@ -50,9 +42,16 @@ class Renderer:
             sink.start()
 
     def handle(self, event: SessionEvent) -> None:
+        """Raises OSError, once all have shown the event, if results cannot be written (`Output`)."""
         event = self.completed(event)
+        problem: OSError | None = None
         for sink in self._sinks:
-            sink.handle(event)
+            try:
+                sink.handle(event)
+            except OSError as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
 
     def completed(self, event: SessionEvent) -> SessionEvent:
         """The event as it is shown: a failure with what is kept."""
@@ -61,6 +60,22 @@ class Renderer:
     def close(self) -> None:
         for sink in self._sinks:
             sink.close()
+
+    def suspend(self) -> None:
+        for sink in self._sinks:
+            sink.suspend()
+
+    def resume(self) -> None:
+        for sink in self._sinks:
+            sink.resume()
+
+    def leave(self, failed: Failed) -> None:
+        """The last word of a process that is left at once; from any thread."""
+        completed = self._kept.complete(failed) if self._kept is not None else failed
+        failed = completed if isinstance(completed, Failed) else failed
+        for sink in self._sinks:
+            with suppress(OSError):
+                sink.leave(failed)
 
     def __enter__(self) -> Self:
         self.start()
@@ -74,19 +89,18 @@ class Renderer:
 
 def choose_renderer(
     *,
-    stdout: TextIO,
-    stderr: TextIO,
+    results: Output,
+    people: Output,
     environ: Mapping[str, str],
     json: bool = False,
     quiet: bool = False,
     verbose: bool = False,
     stdout_is_data: bool = False,
 ) -> Renderer:
-    """Return the renderer for these streams and flags.
+    """Return the renderer for standard output (`results`), standard error (`people`) and these flags.
 
     `stdout_is_data` says that the payload itself goes to standard output (`--output -`), so nothing else may.
     """
-    results, people = Output(stdout), Output(stderr)
     sinks: list[EventSink] = []
     if json:
         sinks.append(JsonLinesRenderer(results))

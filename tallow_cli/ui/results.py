@@ -5,9 +5,10 @@ from __future__ import annotations
 from tallow_cli.session.events import CodeReady, SessionEvent, TextReceived
 from tallow_cli.ui.output import Output
 from tallow_cli.ui.sanitize import paragraphs
+from tallow_cli.ui.sink import EventSink
 
 
-class ResultRenderer:
+class ResultRenderer(EventSink):
     """Writes a received text, and with `shows_code` each code on a line of its own: `CODE=$(tallow send …)`.
 
     A text goes to a pipe or a file as it was sent; to a terminal it goes sanitized, with a last line break.
@@ -17,9 +18,6 @@ class ResultRenderer:
         self._output = output
         self._shows_code = shows_code
 
-    def start(self) -> None:
-        """Nothing to set up."""
-
     def handle(self, event: SessionEvent) -> None:
         if isinstance(event, CodeReady) and self._shows_code:
             self._output.line(event.code)
@@ -28,6 +26,3 @@ class ResultRenderer:
                 self._output.line(paragraphs(event.text).removesuffix("\n"))
             else:
                 self._output.write(event.text)
-
-    def close(self) -> None:
-        """Nothing to tear down."""

@@ -11,6 +11,7 @@ a meaning (RFC 5892 appendix A.1 and A.2; an emoji before a selector) and are es
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from unicodedata import bidirectional, category, combining, east_asian_width
 
@@ -32,12 +33,18 @@ _VIRAMA: Final = 9  # canonical combining class
 # No orthography stacks more marks on one letter; more of them paint over the lines above and below.
 MAX_MARKS_IN_A_ROW: Final = 4
 
+# Blanks that a reader cannot count, or take for another than they are: at either end of a name, several in a row.
+_DECEPTIVE_SPACES: Final = re.compile(r"^ +| +$| {2,}")
+_BRAILLE_BLANK: Final = "\u2800"  # a symbol by its category, and nothing to see
+
 _FSI: Final = "\u2068"  # first strong isolate: what follows cannot reorder what stands around it
 _PDI: Final = "\u2069"
 _RIGHT_TO_LEFT: Final = frozenset({"R", "AL", "AN"})
 
 ELLIPSIS: Final = "…"
 LONGEST_KEPT_EXTENSION: Final = 12  # columns, with the dot; more is no extension
+# How much of either end of a name is looked at for each column it may take: no letter takes more characters.
+_CHARACTERS_PER_COLUMN: Final = 2 + MAX_MARKS_IN_A_ROW
 
 
 def one_line(text: str) -> str:
@@ -56,10 +63,13 @@ def paragraphs(text: str) -> str:
 def name(text: str, max_columns: int | None = None) -> str:
     """Return a name or path fit to stand within a sentence, at most `max_columns` wide.
 
-    What is too long loses its middle and keeps its extension. Where it holds right-to-left letters it is
-    wrapped in a Unicode isolate (which takes no column), so that it cannot reorder the words around it.
+    What is too long loses its middle and keeps its extension. Blanks that could be overlooked or miscounted are
+    escaped: those that are no U+0020, those at either end, several in a row. Where it holds right-to-left letters it
+    is wrapped in a Unicode isolate (which takes no column), so that it cannot reorder the words around it.
     """
-    shown = one_line(text)
+    if max_columns is not None:
+        text = _ends(text, _CHARACTERS_PER_COLUMN * (max_columns + 1))
+    shown = _blanks_shown(one_line(text))
     if max_columns is not None:
         shown = elide(shown, max_columns)
     if any(bidirectional(char) in _RIGHT_TO_LEFT for char in shown):
@@ -86,6 +96,20 @@ def elide(text: str, max_columns: int) -> str:
 def columns(text: str) -> int:
     """Return how many terminal columns `text` takes: East Asian wide characters two, marks none."""
     return len(text) if text.isascii() else sum(_width(char) for char in text)
+
+
+def _ends(text: str, length: int) -> str:
+    """`text`, or as much of either end as will be shown of it: what is cut away costs nothing to look at."""
+    return text if len(text) <= 2 * length else text[:length] + text[-length:]
+
+
+def _blanks_shown(text: str) -> str:
+    if not text.isascii():
+        text = "".join(
+            _escape(char) if char == _BRAILLE_BLANK or (category(char) == "Zs" and char != " ") else char
+            for char in text
+        )
+    return _DECEPTIVE_SPACES.sub(lambda found: "\\x20" * len(found[0]), text)
 
 
 def _safe(text: str, index: int) -> str:

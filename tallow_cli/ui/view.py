@@ -35,6 +35,7 @@ class TransferView:
         self.rates_mbps: deque[float] = deque(maxlen=RATES_KEPT)
         self.finished: deque[FileFinished] = deque(maxlen=FILES_KEPT)
         self.offer: Offered | None = None
+        self.what = ""  # what is being moved: a file's name, or how many files
 
     def take(self, event: SessionEvent) -> None:
         match event:
@@ -44,6 +45,7 @@ class TransferView:
                 self.connected = event
             case Offered():
                 self.offer = event
+                self.what = wording.offer_summary(event)
             case Progress():
                 self.progress = event
             case Stats():
@@ -59,11 +61,6 @@ class TransferView:
     @property
     def title(self) -> str:
         return "Sending" if self.sending else "Receiving"
-
-    @property
-    def what(self) -> str:
-        """What is being moved: a file's name, or how many files."""
-        return wording.offer_summary(self.offer) if self.offer else ""
 
     @property
     def path(self) -> str:

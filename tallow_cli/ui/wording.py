@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from tallow_cli.core.benchmark import Bottleneck
@@ -38,6 +40,13 @@ _LEFT_OUT: Final = {
     "name": "that cannot have their names here",
     "vanished": "that vanished meanwhile",
 }
+# More files than this are summed up in a log.
+MOST_IN_A_LOG: Final = 20
+# Of an offer that somebody is to consent to: more than anybody reads before an answer; the rest on request.
+MOST_TO_CONSENT: Final = 200
+_LINES_AT_ONCE: Final = 50
+_SIZE_COLUMNS: Final = 12  # with the two blanks behind it
+_NARROWEST_NAME: Final = 16
 
 
 def receive_command(event: CodeReady) -> str:
@@ -115,23 +124,44 @@ def offer_summary(event: Offered) -> str:
     return f"{' and '.join(parts)}, {format_bytes(event.total_bytes or 0)}"
 
 
-def offered_entry(entry: OfferedEntry) -> str:
-    """One line of the offer, its size first so that no name can imitate one."""
+def offered_entry(entry: OfferedEntry, columns: int | None = None) -> str:
+    """One line of the offer, at most `columns` wide and its size first, so that no name can imitate one."""
     size = format_bytes(entry.size) if entry.kind == "file" else entry.kind
     slash = "/" if entry.kind == "directory" else ""
-    return f"{size:>10}  {name(entry.path)}{slash}"
+    room = None if columns is None else max(_NARROWEST_NAME, columns - _SIZE_COLUMNS - len(slash) - 1)
+    if entry.target is None:
+        return f"{size:>10}  {name(entry.path, room)}{slash}"
+    half = None if room is None else max(_NARROWEST_NAME // 2, (room - len(" -> ")) // 2)
+    return f"{size:>10}  {name(entry.path, half)} -> {name(entry.target, half)}"
 
 
-def offer(event: Offered, *, sending: bool, most: int | None = None) -> list[str]:
-    """The offer: to a receiver every entry (or the first `most`), then in one sentence what it amounts to."""
-    lines: list[str] = []
+def most_offered(*, to_consent: bool, verbose: bool) -> int | None:
+    """How many entries of an offer to list; None for all of them."""
+    if verbose:
+        return None
+    return MOST_TO_CONSENT if to_consent else MOST_IN_A_LOG
+
+
+def offer(event: Offered, *, sending: bool, most: int | None, columns: int | None) -> Iterator[str]:
+    """The offer, in parts to be written as they are made, for it may have a million entries.
+
+    To a receiver every entry, or the first `most`; then in one sentence what it amounts to. `columns` is the width of
+    the terminal that it is for.
+    """
     if event.kind == "files" and len(event.entries) > 1 and not sending:
-        shown = event.entries[:most]
-        lines += [offered_entry(entry) for entry in shown]
-        if len(shown) < len(event.entries):
-            lines.append(f"{'…':>10}  and {len(event.entries) - len(shown):,} more")
-    lines.append(f"{'Sending' if sending else 'Offered'}: {offer_summary(event)}.")
-    return lines if sending else lines + _not_offered(event)
+        yield from listing(event, most=most, columns=columns)
+    yield f"{'Sending' if sending else 'Offered'}: {offer_summary(event)}.\n"
+    if not sending:
+        yield from (f"{line}\n" for line in _not_offered(event))
+
+
+def listing(event: Offered, *, most: int | None, columns: int | None) -> Iterator[str]:
+    """The entries of an offer, a line each, in parts of many lines; what is left out is counted."""
+    entries = iter(event.entries if most is None else event.entries[:most])
+    while some := list(islice(entries, _LINES_AT_ONCE)):
+        yield "".join(f"{offered_entry(entry, columns)}\n" for entry in some)
+    if most is not None and len(event.entries) > most:
+        yield f"{'…':>10}  and {len(event.entries) - most:,} more\n"
 
 
 def left_out(event: LeftOut, *, most: int | None = MOST_LEFT_OUT) -> list[str]:

@@ -26,6 +26,8 @@ class Terminal:
         self._master = master
         self._seen = bytearray()
         self._changed = threading.Condition()
+        self._may_read = threading.Event()
+        self._may_read.set()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -36,6 +38,13 @@ class Terminal:
 
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())
+
+    def stop_reading(self) -> None:
+        """Take nothing more (Ctrl-S, a stalled ssh): what is written fills the terminal's buffer and then waits."""
+        self._may_read.clear()
+
+    def go_on_reading(self) -> None:
+        self._may_read.set()
 
     def expect(self, words: str, timeout_s: float = 20) -> str:
         """Everything on the screen, once `words` stand there."""
@@ -54,6 +63,7 @@ class Terminal:
 
     def _read(self) -> None:
         while True:
+            self._may_read.wait()
             try:
                 piece = os.read(self._master, 65536)
             except OSError:  # the last process has left the terminal
@@ -95,8 +105,10 @@ def terminal(
     ) as process:
         os.close(slave)
         try:
-            yield Terminal(process, master)
+            screen = Terminal(process, master)
+            yield screen
         finally:
+            screen.go_on_reading()
             if process.poll() is None:
                 process.kill()
             process.wait(10)

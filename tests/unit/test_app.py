@@ -274,13 +274,12 @@ def test_an_unforeseen_error_is_a_sentence(tmp_path: Path, monkeypatch: pytest.M
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr(app_module, "load_defaults", broken)
-    monkeypatch.delenv("TALLOW_DEBUG", raising=False)
     environment = surroundings(tmp_path)
     assert run(["send", "."], environment) == ExitCode.UNEXPECTED
     assert "ZeroDivisionError: oops" in said(environment)
-    monkeypatch.setenv("TALLOW_DEBUG", "1")
+    debugging = Environment(Stream(), Stream(), Stream(), {"TALLOW_DEBUG": "1"})
     with pytest.raises(ZeroDivisionError):
-        run(["send", "."], environment)
+        run(["send", "."], debugging)
 
 
 def test_ctrl_c_before_the_session_is_an_interruption(

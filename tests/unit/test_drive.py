@@ -149,15 +149,33 @@ def test_an_output_that_cannot_be_written_ends_the_session_and_is_told_where_it_
 
     full, people = Full(), Recorder()
     assert drive(session, Renderer([full, people])) == ExitCode.LOCAL_FILE
-    assert [type(event) for event in people.events] == [Failed]
+    assert [type(event) for event in people.events] == [Notice, Failed]
+
+
+def test_once_bytes_move_an_output_that_cannot_be_written_stops_nothing() -> None:
+    class Full(Recorder):
+        def handle(self, event: SessionEvent) -> None:
+            super().handle(event)
+            if len(self.events) > 1:
+                raise OSError(28, "No space left on device")
+
+    async def session(emit: Emit) -> None:
+        emit(CONNECTED)
+        emit(Notice("hello"))
+        emit(Notice("still here"))
+
+    full, people = Full(), Recorder()
+    assert drive(session, Renderer([full, people])) == ExitCode.DONE
+    assert people.events[1:] == [Notice("hello"), Notice("still here")]
 
 
 STUBBORN = """
 import asyncio, os, signal, sys
+from signaling import process
 from tallow_cli.cli import drive as module
 from tallow_cli.ui.renderer import Renderer
 
-module._CLEANUP_S = float(sys.argv[1])
+process.PATIENCE_S = float(sys.argv[1])
 
 async def session(emit):
     print("ready", flush=True)

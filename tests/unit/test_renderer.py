@@ -7,6 +7,7 @@ import pytest
 
 from tallow_cli.ui.jsonlines import JsonLinesRenderer
 from tallow_cli.ui.live import LiveRenderer
+from tallow_cli.ui.output import Output
 from tallow_cli.ui.plain import PlainRenderer
 from tallow_cli.ui.quiet import QuietRenderer
 from tallow_cli.ui.renderer import Renderer, choose_renderer
@@ -34,13 +35,15 @@ XTERM = {"TERM": "xterm-256color"}
 def test_streams_and_flags_decide_who_shows_what(
     terminal: bool, environ: dict[str, str], flags: dict[str, bool], kinds: list[type]
 ) -> None:
-    renderer = choose_renderer(stdout=Stream(), stderr=Stream(terminal=terminal), environ=environ, **flags)
+    renderer = choose_renderer(
+        results=Output(Stream()), people=Output(Stream(terminal=terminal)), environ=environ, **flags
+    )
     assert [type(sink) for sink in renderer.sinks] == kinds
 
 
 def streams(*, stdout_terminal: bool, **flags: bool) -> tuple[str, str]:
     stdout, stderr = Stream(terminal=stdout_terminal), Stream()
-    with choose_renderer(stdout=stdout, stderr=stderr, environ=XTERM, **flags) as renderer:
+    with choose_renderer(results=Output(stdout), people=Output(stderr), environ=XTERM, **flags) as renderer:
         for event in EVERY_EVENT:
             renderer.handle(event)
     return stdout.getvalue(), stderr.getvalue()
@@ -100,8 +103,8 @@ def test_a_renderer_is_closed_when_its_block_ends_however_it_ends() -> None:
 
 def test_choosing_a_renderer_imports_rich_only_for_panels() -> None:
     script = (
-        "import sys, io; from tallow_cli.ui.renderer import choose_renderer;"
-        "choose_renderer(stdout=io.StringIO(), stderr=io.StringIO(), environ={}, json=True);"
+        "import sys, io; from tallow_cli.ui.renderer import choose_renderer; from tallow_cli.ui.output import Output;"
+        "choose_renderer(results=Output(io.StringIO()), people=Output(io.StringIO()), environ={}, json=True);"
         "sys.exit('rich' in sys.modules or 'aiortc' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -8,37 +8,43 @@ import sys
 
 import pytest
 
-from tallow_cli.cli.terminal import without_control_echo
+from tallow_cli.cli.terminal import Keyboard
 from tests.support.streams import Stream
 
 # In a session of its own, whose controlling terminal is the pseudo-terminal.
 PROBE = """
 import sys, termios
-from tallow_cli.cli.terminal import without_control_echo
+from tallow_cli.cli.terminal import Keyboard
 
-def echoes():
-    return bool(termios.tcgetattr(0)[3] & termios.ECHOCTL)
+def shown():
+    flags = termios.tcgetattr(0)[3]
+    return "".join(letter for letter, flag in zip("^e", (termios.ECHOCTL, termios.ECHO)) if flags & flag)
 
-found = [echoes()]
+keyboard = Keyboard(sys.stdin)
+found = [shown()]
 try:
-    with without_control_echo(sys.stdin) as undo:
-        found.append(echoes())
+    with keyboard.without_control_echo():
+        found.append(shown())
         if len(sys.argv) > 1:
-            undo()
-            found.append(echoes())
+            settings = termios.tcgetattr(0)
+            settings[3] &= ~termios.ECHO  # as a line editor does
+            termios.tcsetattr(0, termios.TCSANOW, settings)
+            found.append(shown())
+            keyboard.restore()
+            found.append(shown())
         raise KeyboardInterrupt
 except KeyboardInterrupt:
-    found.append(echoes())
+    found.append(shown())
 print(found)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 @pytest.mark.parametrize(
-    ("arguments", "expected"), [([], [True, False, True]), (["undo"], [True, False, True, True])]
+    ("arguments", "expected"), [([], ["^e", "e", "^e"]), (["restore"], ["^e", "e", "", "^e", "^e"])]
 )
 def test_control_characters_are_not_shown_meanwhile_and_are_again_afterwards(
-    arguments: list[str], expected: list[bool]
+    arguments: list[str], expected: list[str]
 ) -> None:
     import fcntl
     import termios
@@ -65,5 +71,6 @@ def test_control_characters_are_not_shown_meanwhile_and_are_again_afterwards(
 
 
 def test_what_is_no_terminal_of_ours_is_left_alone() -> None:
-    with without_control_echo(Stream()) as undo:
-        undo()
+    keyboard = Keyboard(Stream())
+    with keyboard.without_control_echo():
+        keyboard.restore()
