@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -166,3 +167,44 @@ def test_two_receivers_in_one_directory_leave_each_other_alone(sh: Shell) -> Non
     assert (slow_sender.wait(), slow.wait()) == (0, 0), slow.report()
     assert {path.name: path.read_bytes() for path in (target / "mix").iterdir()} == first
     assert sorted(path.name for path in target.iterdir()) == ["mix", "other"]
+
+
+def test_a_receiver_that_has_everything_ends_well_although_the_sender_dies_while_it_syncs(
+    sh: Shell, slow_disk: str
+) -> None:
+    contents = make_tree(sh.directory / "mix", 2, MiB)
+    target = sh.directory / "in"
+    sender, receiver = start(sh, sh.directory / "mix", target, LD_PRELOAD=slow_disk, SLOW_FSYNC_S="3")
+    wait_files(receiver, 2)
+    sender.process.kill()
+    assert receiver.wait(20) == 0, receiver.report()
+    assert receiver.events()[-1]["event"] == "done"
+    assert {path.name: path.read_bytes() for path in (target / "mix").iterdir()} == contents
+
+
+def test_a_reader_that_pauses_is_waited_for_and_shown_as_it_is(sh: Shell) -> None:
+    sender = sh.start("send", "-", "--json", stdin=subprocess.PIPE)
+    code = sender.wait_event("code")["code"]
+    receiver = subprocess.Popen(
+        [sys.executable, "-m", "tallow_cli", "recv", code, "--yes", "-o", "-"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=sh.environment,
+        cwd=sh.directory,
+    )
+    assert sender.process.stdin is not None
+    assert receiver.stdout is not None
+    line = b"x" * 79 + b"\n"
+    for _ in range(400):
+        sender.process.stdin.write(line * 100)
+        sender.process.stdin.flush()
+    sender.process.stdin.close()
+    time.sleep(1)
+    assert sender.events("progress")[-1]["bytes"] < 1_000_000, "most of it waits for the reader"
+    received = receiver.stdout.read()
+    assert receiver.wait(20) == 0
+    assert sender.wait(20) == 0
+    assert received == line * 40_000
+    receiver.stdout.close()
+    assert receiver.stderr is not None
+    receiver.stderr.close()
