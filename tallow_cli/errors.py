@@ -522,7 +522,9 @@ class UnfitLibrary(TallowError):
 
 
 class Stopped(TallowError):
-    """A signal ended it. `connected`: there was a connection, over which the other side may have heard of it."""
+    """A signal ended it. `connected`: there was a connection, over which the other side may have heard of it.
+    `all_arrived`: it had everything by then, and needs nobody to verify and keep it.
+    """
 
     retryable = True
     how: ClassVar[str]
@@ -530,11 +532,16 @@ class Stopped(TallowError):
     def __init__(self, *, connected: bool = False) -> None:
         super().__init__(self.how)
         self.connected = connected
+        self.all_arrived = False
 
     @property
     def sentence(self) -> str:
         if not self.connected:
             return f"{self.how}."
+        if self.all_arrived:
+            return (
+                f"{self.how}, but everything had arrived there already. See what the other side says of it."
+            )
         return f"{self.how}. The other side {_heard(self.peer_told)}."
 
 

@@ -131,7 +131,7 @@ class _Drive:
 
         if isinstance(event, LastWords):
             for stopped in self._causes:
-                stopped.peer_told = event.heard
+                stopped.peer_told, stopped.all_arrived = event.heard, event.all_arrived
             return
         self._is_connected = self._is_connected or event.event == "connected"
         try:

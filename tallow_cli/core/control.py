@@ -58,6 +58,11 @@ class ControlLink:
         """Frames other than CONTROL; they overtake messages not yet cut."""
         self._frames.append(frames)
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether a message waits of which nothing was sent."""
+        return bool(self._messages)
+
     def discard(self) -> None:
         """Forget what was not sent: only the farewell that follows matters now.
 

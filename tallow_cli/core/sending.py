@@ -194,6 +194,9 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         if len(manifest) > MAX_MANIFEST_BYTES:
             raise ValueError(f"a manifest of {len(manifest)} bytes")
         self._state = SendState.OFFERING
+        self.all_handed_over = (
+            False  # when it was cancelled: every byte acknowledged, and every digest on its way
+        )
         self._file_count = file_count
         self._buffer.total_bytes = total_bytes
         self._control.send(Offer(PROTOCOL_VERSION, manifest))
@@ -356,6 +359,10 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         self._state = SendState.DONE
         self._control.send(Bye())
         self._events.append(Finished())
+
+    def cancel(self, now: float) -> None:
+        self.all_handed_over = self._state is SendState.COMPLETING and not self._control.has_unsent
+        super().cancel(now)
 
     def _consider_completing(self) -> None:
         done = self._buffer.all_acked and self._settled == self._file_count

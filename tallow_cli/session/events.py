@@ -154,11 +154,13 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class LastWords:
-    """This side was stopped and said so; `heard` if the other side's transport acknowledged it. For whoever drives the
-    session, to tell the truth about it; nobody shows it."""
+    """This side was stopped and said so; `heard` if the other side's transport acknowledged it. `all_arrived`: that
+    came when it had everything, which it then keeps. For whoever drives the session, to tell the truth about it;
+    nobody shows it."""
 
     event: ClassVar[str] = "last-words"
     heard: bool
+    all_arrived: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,8 @@ class Sending:
             await self._pump.run()
             return self._finish()
         except asyncio.CancelledError:
-            self._emit(LastWords(heard=bool(self._pump.peer_told)))
+            heard = bool(self._pump.peer_told)
+            self._emit(LastWords(heard=heard, all_arrived=heard and self._machine.all_handed_over))
             raise
         finally:
             self._patience.end()

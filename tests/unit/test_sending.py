@@ -393,6 +393,21 @@ def test_a_connection_lost_when_all_has_arrived_is_said_to_have_been_lost_then()
     assert "everything had arrived" in error.sentence
 
 
+def test_a_cancel_when_all_was_handed_over_is_known_for_what_it_is():
+    for hands_over in (True, False):
+        machine, peer = start(total=1000)
+        read(machine)
+        ack_all(peer, peer.collect())
+        machine.digests(0.0, 0, [bytes(32)])
+        if hands_over:
+            peer.collect()
+        machine.cancel(0.0)
+        assert machine.all_handed_over is hands_over
+    machine, peer = start(total=1000)
+    machine.cancel(0.0)
+    assert not machine.all_handed_over
+
+
 def test_an_acceptance_may_take_as_long_as_a_person_needs():
     machine, peer = start(accept=False, idle_timeout_s=10.0)
     while peer.now < 1000.0:
