@@ -376,6 +376,11 @@ class Association:
         """Forget the stream's messages of which nothing was sent yet (the application closed the channel)."""
         self._sender.queue.drop_stream(stream_id)
 
+    def hasten_sack(self, now: float) -> None:
+        """Before an ABORT: what has arrived is acknowledged by the next `poll_transmit`, and not after a delay."""
+        if self._receiver.tsns.sack_at is not None:
+            self._receiver.tsns.sack_at = now
+
     def keep_only_stream(self, stream_id: int) -> None:
         """Before an ABORT: what is queued on this stream leaves now; all else, reliable or not, is given up."""
         self._sender.keep_only(stream_id)

@@ -400,7 +400,7 @@ class PeerLink:
                     await asyncio.sleep(0.005)
         except TimeoutError:
             return False
-        return self._lost is None
+        return self._engine.all_acknowledged()  # also where the peer acknowledged it and closed in one go
 
     async def say_last(self, timeout_s: float) -> bool:
         """Let what is queued on the control channel leave ahead of everything, and give up what the data channels

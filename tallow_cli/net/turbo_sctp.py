@@ -117,6 +117,7 @@ class TurboSctpTransport(WalledSctpTransport):
         self._max_saved_bytes = LARGE_SAVED_BYTES if peer_buffers_much else MAX_SAVED_BYTES
         self._congestion = congestion
         self._association: Association | None = None
+        self._had_said_all = True
         self._remote_accepts_zero_checksum = False
         self._handlers: dict[int, Callable[[bytes], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -136,9 +137,18 @@ class TurboSctpTransport(WalledSctpTransport):
 
     @property
     def is_flushed(self) -> bool:
-        """The peer has, or we gave up, everything any channel was given."""
+        """The peer has, or we gave up, everything any channel was given. After the end: whether that was so then."""
         association = self._association
-        return not self._data_channel_queue and (association is None or association.is_flushed)
+        if association is None:
+            return self._had_said_all and not self._data_channel_queue
+        return association.is_flushed and not self._data_channel_queue
+
+    async def stop(self) -> None:
+        """Acknowledge what has arrived, whose sender may be waiting to know that it was heard; then ABORT."""
+        if self._association is not None:
+            self._association.hasten_sack(monotonic())
+            self._send_batches()
+        await super().stop()
 
     def keep_only_stream(self, stream_id: int) -> None:
         """The association is about to end: what is queued on this stream leaves now, all else is given up."""
@@ -205,6 +215,7 @@ class TurboSctpTransport(WalledSctpTransport):
     def _set_state(self, state: RTCSctpTransport.State) -> None:
         super()._set_state(state)
         if state == self.State.CLOSED:
+            self._had_said_all = self.is_flushed
             self._association = None
             self._disarm()
 

@@ -183,7 +183,8 @@ async def test_closing_is_quick_and_tells_the_other_side_at_once(options: LinkOp
             b.data[0].send(b"late")
         with pytest.raises(PeerVanished):
             a.control.send(b"late")
-        assert not await b.drain(0.1)
+        assert await b.drain(0.1), "it had nothing to say that was not acknowledged"
+        assert not await b.say_last(0.1)
         await a.close()
 
 
@@ -258,6 +259,22 @@ def test_a_peer_killed_before_dtls_is_gone_and_no_firewall(loop: str, engine: st
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
         runner.run(die())
+
+
+async def test_last_words_are_acknowledged_by_a_peer_that_closes_as_soon_as_it_hears_them(
+    options: LinkOptions,
+) -> None:
+    for _ in range(3):
+        async with two_links(options, options) as (a, b):
+            closing: list[asyncio.Task[None]] = []
+
+            def close(_message: bytes, b: PeerLink = b, closing: list[asyncio.Task[None]] = closing) -> None:
+                closing.append(asyncio.create_task(b.close()))
+
+            b.control.on_message = close
+            a.control.send(b"cancel")
+            assert await a.say_last(5.0)
+            await asyncio.gather(*closing)
 
 
 async def test_last_words_leave_ahead_of_a_full_queue(options: LinkOptions) -> None:
