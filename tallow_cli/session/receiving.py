@@ -36,9 +36,10 @@ from tallow_cli.store.sink import Published, Sink
 # A hop between threads costs as much as writing and hashing half a megabyte: data gathers first, but not for long.
 _BATCH_BYTES = 1024 * 1024
 _GATHER_S = 0.005
-_KEEP_S = (
-    30.0  # for a disk to publish what is verified when the transfer failed; a signal waits less (cli.drive)
-)
+# How long a disk may take to publish what is verified when the transfer failed, and when people are told that it does.
+# After a signal the process ends sooner (cli.drive).
+_KEEP_S = 30.0
+_SAY_AFTER_S = 1.0
 
 # Asked with the validated offer; returns where to put it, or raises the TallowError that refuses it.
 Decide = Callable[[Manifest], Awaitable[Sink]]
@@ -138,22 +139,36 @@ class Receiving:
         sink = self._sink
         if isinstance(sink, StdoutSink):
             sink.close()  # wakes a write that waits for whoever reads standard output
-        if sink is not None:
-            try:
+        slow = self._loop.call_later(_SAY_AFTER_S, self._say_why_it_waits)
+        try:
+            if sink is not None:
                 async with asyncio.timeout(_KEEP_S):
                     await self._leave_disk(sink)
-            except TimeoutError:
-                self._emit(Notice("The disk does not answer, so it was left as it is."))
-            self._show_notices(sink)
-        await self._worker.close(wait_s=0 if sink is not None else CLOSE_WAIT_S)
+                self._show_notices(sink)
+        except TimeoutError:
+            self._emit(Notice("The disk does not answer, so it was left as it is."))
+        finally:
+            slow.cancel()
+            await self._worker.close(wait_s=0 if sink is not None else CLOSE_WAIT_S)
 
     async def _leave_disk(self, sink: Sink) -> None:
         """Keep what is whole and verified, and remove the rest."""
         if self._landing is not None and self._ready:
             with suppress(TallowError):  # the transfer has an end already; this file is not kept
                 self._take_report(await self._worker.run(self._landing.work, Batch([], self._ready, False)))
-        self._tell_published(await self._worker.run(sink.abort))
+        published = await self._worker.run(sink.abort)
         await self._worker.run(sink.close)
+        self._tell_published(published)
+
+    def _say_why_it_waits(self) -> None:
+        outcome = self._pump.outcome
+        error = None if outcome.cancelled() or not outcome.done() else outcome.exception()
+        why = f" ({error.sentence})" if isinstance(error, TallowError) else ""
+        self._emit(
+            Notice(
+                f"The transfer has ended{why}; what is verified is being kept, on a disk that takes its time."
+            )
+        )
 
     def _offer_overdue(self) -> None:
         self._pump.fail(TransferStalled("waiting for the sender's offer", self._settings.waits.peer_s))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
 from pathlib import Path
 
 import pytest
@@ -246,6 +247,30 @@ def test_modes_are_what_new_files_get_here_by_the_umask(tmp_path: Path) -> None:
         assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o755, "the peer's mode is the most"
     finally:
         os.umask(before)
+
+
+def test_a_default_access_list_counts_in_place_of_the_umask(tmp_path: Path) -> None:
+    target = tmp_path / "shared"
+    target.mkdir()
+    owner, group, others = ((tag, bits, 0xFFFFFFFF) for tag, bits in ((1, 7), (4, 7), (32, 5)))
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in (owner, group, others))
+    try:
+        os.setxattr(target, "system.posix_acl_default", acl)
+    except OSError:
+        pytest.skip("this file system has no access lists")
+    before = os.umask(0o077)
+    try:
+        sink = opened(DirectorySink(target), 4, mode=0o664)
+        verify(sink, 0)
+        sink.complete()
+        sink.close()
+        (target / "plain").touch(0o664)
+    finally:
+        os.umask(before)
+    mode = stat.S_IMODE((target / "d" / "a").stat().st_mode)
+    assert mode == 0o664 == stat.S_IMODE((target / "plain").stat().st_mode), (
+        "as whoever copies a file here gets it"
+    )
 
 
 def test_directories_of_a_group_hand_their_group_on(tmp_path: Path) -> None:

@@ -338,6 +338,36 @@ async def test_a_disk_that_gets_its_writes_in_pieces_and_publishes_in_between_lo
     assert tree(tmp_path / "in" / "many") == tree(root)
 
 
+async def test_a_failure_is_said_before_a_slow_disk_has_kept_what_arrived_and_a_hung_one_is_left(
+    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "_SAY_AFTER_S", 0.01)
+    monkeypatch.setattr(receiving, "_KEEP_S", 0.2)
+    never = threading.Event()
+
+    class Hung(NullSink):
+        def abort(self) -> tuple[Published, ...]:
+            never.wait(20)
+            return ()
+
+    async def decide(_manifest: Manifest) -> Sink:
+        return Hung()
+
+    reading, writing = os.pipe()
+    sender = sessions.send(StreamSource(reading))
+    receiver = sessions.receive(decide)
+    os.write(writing, b"some")
+    await receiver.event(Progress)
+    sender.cancel()
+    assert isinstance(await receiver.failure(), PeerCancelled)
+    messages = [notice.message for notice in receiver.of(Notice)]
+    assert messages[-2].startswith("The transfer has ended (The other side cancelled the transfer.)")
+    assert messages[-1] == "The disk does not answer, so it was left as it is."
+    never.set()
+    os.close(writing)
+    os.close(reading)
+
+
 async def test_an_offer_larger_than_allowed_is_refused_before_anybody_is_asked(sessions: Sessions) -> None:
     asked: list[Manifest] = []
 
