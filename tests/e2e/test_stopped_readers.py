@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -188,7 +189,10 @@ def test_a_servers_log_that_nobody_reads_does_not_stop_it_or_keep_it(sh: Shell) 
             env=sh.environment,
         )
     try:
-        url = os.read(reader, 4096).decode().split()[-1]
+        said = b""
+        while (listening := re.search(rb"Listening on (\S+)\n", said)) is None:  # its log speaks too
+            said += os.read(reader, 4096)
+        url = listening[1].decode()
         fast = sh.directory / "f.txt"
         fast.write_text("x")
         for number in range(2):
