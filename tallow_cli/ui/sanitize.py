@@ -148,6 +148,8 @@ def _has_base(text: str, index: int) -> bool:
 
 def _escape(char: str) -> str:
     point = ord(char)
+    if 0xDC80 <= point <= 0xDCFF:  # a byte of a name that is no UTF-8 (PEP 383)
+        point -= 0xDC00
     if point < 0x100:
         return f"\\x{point:02x}"
     return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"

@@ -22,7 +22,7 @@ from tallow_cli.ui.sanitize import columns, elide, name, one_line, paragraphs
         ("bom\ufeff", "bom\\ufeff"),
         ("soft\u00adhyphen", "soft\\u00adhyphen".replace("\\u00ad", "\\xad")),
         ("line\u2028separator\u2029", "line\\u2028separator\\u2029"),
-        ("bad\udcffbyte", "bad\\udcffbyte"),
+        ("bad\udcffbyte", "bad\\xffbyte"),
         ("tag\U000e0041", "tag\\U000e0041"),
         ("filler\u3164\uffa0\u115f", "filler\\u3164\\uffa0\\u115f"),
         ("grapheme\u034fjoiner", "grapheme\\u034fjoiner"),
