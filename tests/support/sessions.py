@@ -14,6 +14,7 @@ import pytest
 from signaling.limits import ServerLimits
 from signaling.server import SignalingServer
 from tallow_cli.core.manifest import Manifest
+from tallow_cli.core.name_rules import POSIX, NameRules
 from tallow_cli.crypto.codes import Code, parse_code
 from tallow_cli.crypto.handshake import CLEAR_PAYLOAD, HandshakeResult, HostHandshake, JoinerHandshake
 from tallow_cli.crypto.keys import Role
@@ -125,8 +126,11 @@ class Sessions:
         link: LinkSettings | None = None,
         waits: Waits | None = None,
         max_bytes: int | None = None,
+        names: NameRules = POSIX,
     ) -> Side:
-        settings = ReceiveSettings(code, server, link or LinkSettings(), waits or Waits(), max_bytes)
+        settings = ReceiveSettings(
+            code, server, link or LinkSettings(), waits or Waits(), max_bytes=max_bytes, names=names
+        )
         side = Side()
         return self._start(side, receive(settings, side.emit, decide))
 

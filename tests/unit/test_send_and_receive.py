@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tallow_cli.core.manifest import Entry, EntryKind, Manifest
+from tallow_cli.core.name_rules import MACOS, POSIX, WINDOWS, NameRules
 from tallow_cli.core.receiving import ReceiveOptions
 from tallow_cli.crypto.codes import parse_code
 from tallow_cli.errors import (
@@ -31,10 +32,12 @@ from tallow_cli.errors import (
     PeerVanished,
     ReportMissing,
     SourceChanged,
+    SourceMissing,
     TallowError,
     TargetExists,
     TooLarge,
     TransferStalled,
+    Unsendable,
     WrongCodeError,
 )
 from tallow_cli.session import landing, receiving
@@ -44,6 +47,7 @@ from tallow_cli.session.events import (
     Done,
     FileFinished,
     LastWords,
+    LeftOut,
     Notice,
     Offered,
     PeerAuthenticated,
@@ -60,7 +64,7 @@ from tallow_cli.store.sequential_sink import NullSink, StdoutSink, TextSink
 from tallow_cli.store.sink import Published, Sink
 from tallow_cli.store.stream_source import StreamSource
 from tests.support.disk import temporaries, tree
-from tests.support.sessions import Decide, Sessions, opened_sessions
+from tests.support.sessions import Decide, Sessions, Side, opened_sessions
 
 
 @pytest.fixture
@@ -727,3 +731,134 @@ async def test_the_sink_is_closed_whatever_happens(sessions: Sessions) -> None:
     await sender.failure()
     await receiver.failure()
     assert closed == ["sink"]
+
+
+# What is left out
+
+
+@pytest.fixture
+def some_tree(tmp_path: Path) -> Path:
+    """Five files, of which Windows takes three; the last is longer than what is read ahead."""
+    root = tmp_path / "some"
+    root.mkdir()
+    for name in ("README", "readme", "12:30.log", "a"):
+        (root / name).write_text(name)
+    (root / "z").write_bytes(random.Random(5).randbytes(3_000_000))
+    return root
+
+
+def items(side: Side) -> list[tuple[str, str]]:
+    return [(item.path.rpartition("/")[2], item.why) for event in side.of(LeftOut) for item in event.items]
+
+
+@pytest.mark.parametrize("names", [POSIX, MACOS, WINDOWS])
+async def test_the_receivers_own_rules_decide_which_names_go(
+    sessions: Sessions, tmp_path: Path, some_tree: Path, names: NameRules
+) -> None:
+    refused = {POSIX: [], MACOS: ["readme"], WINDOWS: ["12:30.log", "readme"]}[names]
+    with contextlib.closing(FileSource([some_tree], skip_unsendable=True)) as source:
+        sender = sessions.send(source)
+        receiver = sessions.receive(into(tmp_path / "in"), names=names)
+        sent, received = await sender.done(), await receiver.done()
+    arrived = set(tree(tmp_path / "in" / "some"))
+    assert arrived == {"README", "readme", "12:30.log", "a", "z"} - set(refused)
+    assert sorted(items(sender)) == sorted((name, "name") for name in refused)
+    (offer,) = receiver.of(Offered)
+    assert offer.left_out == ({"name": len(refused)} if refused else {})
+    assert sent.missed == received.missed == len(refused)
+
+
+async def test_a_name_that_cannot_be_there_ends_the_transfer_unless_the_rest_may_go(
+    sessions: Sessions, tmp_path: Path, some_tree: Path
+) -> None:
+    with contextlib.closing(FileSource([some_tree])) as source:
+        sender = sessions.send(source)
+        receiver = sessions.receive(into(tmp_path / "in"), names=WINDOWS)
+        failure = await sender.failure()
+        assert isinstance(failure, Unsendable)
+        assert len(failure.items) == 2
+        assert isinstance(await receiver.failure(), PeerFailed)
+    assert tree(tmp_path / "in") == {}
+
+
+async def test_a_receiver_refuses_names_that_its_rules_forbid_whatever_the_sender_thinks(
+    sessions: Sessions, tmp_path: Path, some_tree: Path
+) -> None:
+    class Deaf(FileSource):
+        def prepare(self, names: NameRules) -> None:
+            super().prepare(POSIX)
+
+    with contextlib.closing(Deaf([some_tree])) as source:
+        sessions.send(source)
+        receiver = sessions.receive(into(tmp_path / "in"), names=WINDOWS)
+        assert isinstance(await receiver.failure(), PeerProtocolError)
+    assert tree(tmp_path / "in") == {}
+
+
+async def test_a_file_that_vanishes_after_the_offer_is_left_out_at_both_ends(
+    sessions: Sessions, tmp_path: Path, some_tree: Path
+) -> None:
+    async def decide(manifest: Manifest) -> Sink:
+        (some_tree / "a").unlink()
+        (some_tree / "z").write_bytes(b"short")
+        return await into(tmp_path / "in")(manifest)
+
+    with contextlib.closing(FileSource([some_tree])) as source:
+        sender = sessions.send(source)
+        receiver = sessions.receive(decide)
+        sent, received = await sender.done(), await receiver.done()
+    assert items(sender) == items(receiver) == [("a", "vanished"), ("z", "changed")]
+    assert set(tree(tmp_path / "in" / "some")) == {"README", "readme", "12:30.log"}
+    assert (
+        (sent.missed, sent.left_out, sent.files)
+        == (received.missed, received.left_out, received.files)
+        == (2, 2, 3)
+    )
+    assert temporaries(tmp_path / "in") == []
+
+
+async def test_a_sink_that_keeps_order_passes_over_what_does_not_come(
+    sessions: Sessions, some_tree: Path
+) -> None:
+    sink = NullSink()
+
+    async def decide(_manifest: Manifest) -> Sink:
+        (some_tree / "a").unlink()
+        return sink
+
+    with contextlib.closing(FileSource([some_tree])) as source:
+        sessions.send(source)
+        receiver = sessions.receive(decide)
+        assert (await receiver.done()).files == 4
+    assert sink.files_verified == 4
+
+
+async def test_a_transfer_of_which_nothing_is_left_is_a_failure(
+    sessions: Sessions, tmp_path: Path, some_tree: Path
+) -> None:
+    async def decide(manifest: Manifest) -> Sink:
+        (some_tree / "z").unlink()
+        return await into(tmp_path / "in")(manifest)
+
+    with contextlib.closing(FileSource([some_tree / "z"])) as source:
+        sender = sessions.send(source)
+        sessions.receive(decide)
+        assert isinstance(await sender.failure(), SourceMissing)
+
+
+async def test_holes_are_not_sent_and_not_counted(sessions: Sessions, tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(200_000_000)
+        file.seek(100_000_000)
+        file.write(b"data")
+    with contextlib.closing(FileSource([tmp_path / "sparse"])) as source:
+        if not source.manifest.entries[0].holes:
+            pytest.skip("this file system has no holes")
+        sessions.send(source)
+        receiver = sessions.receive(into(tmp_path / "in"))
+        assert (await receiver.done()).bytes < 100_000
+    (finished,) = receiver.of(FileFinished)
+    assert finished.size == 200_000_000
+    got = tmp_path / "in" / "sparse"
+    assert got.stat().st_blocks * 512 < 1_000_000
+    assert got.read_bytes() == (tmp_path / "sparse").read_bytes()

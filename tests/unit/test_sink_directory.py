@@ -682,3 +682,59 @@ def test_links_that_cannot_be_made_are_told_and_the_rest_arrives(target: Path) -
 def test_every_sink_for_a_directory_keeps_the_protocol(target: Path) -> None:
     assert isinstance(DirectorySink(target), Sink)
     assert isinstance(FileSink(target / "x", OnConflict.RENAME), Sink)
+
+
+# What does not come, and what is not sent
+
+
+def test_a_skipped_file_leaves_nothing_behind_and_the_others_are_kept(target: Path) -> None:
+    sink = DirectorySink(target)
+    sink.open(files(directory_entry("d"), file_entry("d/a", 4), file_entry("d/b", 4), file_entry("d/c", 0)))
+    sink.write(0, b"aaaabb")
+    sink.finish(0, digest(b"aaaa"))
+    assert sink.skip(1) == 0
+    assert sink.skip(2) == 0
+    with pytest.raises(ValueError, match="finished already"):
+        sink.skip(0)
+    assert [file.path for file in sink.complete()] == ["d/a"]
+    sink.close()
+    assert tree(target) == {"d": None, "d/a": b"aaaa"}
+
+
+@pytest.mark.parametrize("filesystem", FILESYSTEMS)
+def test_a_sparse_file_is_written_where_its_data_belongs(target: Path, filesystem: type[Filesystem]) -> None:
+    size = 50_000_000
+    entry = Entry("s", EntryKind.FILE, size, 0o644, 0, holes=((0, 1_000_000), (1_000_010, size - 10)))
+    nothing = Entry("n", EntryKind.FILE, size, 0o644, 0, holes=((0, size),))
+    sink = DirectorySink(target, filesystem=filesystem())
+    sink.open(files(entry, nothing))
+    data = b"0123456789abcdefghij"
+    sink.write(15, data[15:])
+    sink.write(0, data[:5])
+    sink.write(5, data[5:15])
+    sink.finish(0, digest(data))
+    sink.finish(1, digest(b""))
+    assert [file.size for file in sink.complete()] == [size, size]
+    sink.close()
+    expected = bytes(1_000_000) + data[:10] + bytes(size - 1_000_020) + data[10:]
+    assert (target / "s").read_bytes() == expected
+    assert (target / "n").stat().st_size == size
+    assert (target / "n").stat().st_blocks == 0
+
+
+def test_only_data_counts_where_there_is_little_room(target: Path) -> None:
+    size = 10**12
+    entry = Entry("s", EntryKind.FILE, size, 0o644, 0, holes=((0, size),))
+    sink = DirectorySink(target, filesystem=FullDisk(10_000_000))
+    sink.open(files(entry))
+    sink.finish(0, digest(b""))
+    sink.complete()
+    sink.close()
+    assert (target / "s").stat().st_size == size
+
+
+def test_a_tree_of_any_depth_is_made_and_left_in_order(target: Path) -> None:
+    deep = "/".join("d" * 800)
+    manifest = files(*(file_entry(f"{deep}/{number}", 1) for number in range(50)))
+    published = receive(DirectorySink(target), manifest, b"x" * 50)
+    assert len(published) == 50

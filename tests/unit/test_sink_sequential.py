@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from tallow_cli.core.manifest import Manifest
+from tallow_cli.core.manifest import Entry, EntryKind, Manifest
 from tallow_cli.errors import (
     BadOption,
     DigestMismatch,
@@ -335,3 +335,48 @@ def test_the_output_option_chooses_the_sink(tmp_path: Path, monkeypatch: pytest.
     chosen = sink_for("dir", one, OnConflict.RENAME)
     assert isinstance(chosen, DirectorySink)
     assert chosen.on_conflict is OnConflict.RENAME
+
+
+# What does not come, and what is not sent
+
+
+def test_order_goes_on_behind_what_does_not_come() -> None:
+    order = InOrder()
+    assert list(order.push(8, b"ij")) == []
+    assert list(order.push(0, b"abc")) == [b"abc"]
+    assert list(order.jump(8)) == [b"ij"]
+    assert (order.held, order.position) == (0, 10)
+
+
+def test_a_skipped_file_is_passed_over() -> None:
+    sink = NullSink()
+    sink.open(files(file_entry("a", 4), file_entry("b", 4), file_entry("c", 4)))
+    assert sink.write(8, b"cccc") == 0
+    assert sink.write(0, b"aaaabb") == 6
+    assert sink.skip(1) == 6, "the rest of b, and c that waited"
+    sink.finish(0, digest(b"aaaa"))
+    sink.finish(2, digest(b"cccc"))
+    assert [file.path for file in sink.complete()] == ["a", "c"]
+
+
+def test_a_skipped_file_that_came_whole_moves_nothing() -> None:
+    sink = NullSink()
+    sink.open(files(file_entry("a", 4), file_entry("b", 0)))
+    sink.write(0, b"aaaa")
+    assert sink.skip(0) == 0
+    assert sink.skip(1) == 0
+    assert sink.complete() == ()
+
+
+def test_a_reader_of_a_pipe_gets_holes_as_zeros() -> None:
+    pipe = Pipe()
+    sink = StdoutSink(pipe.write_end)
+    entry = Entry("s", EntryKind.FILE, 3_000_020, holes=((0, 5), (10, 2_000_010), (2_000_015, 3_000_020)))
+    sink.open(Manifest("files", (entry,)))
+    sink.write(0, b"01234abc")
+    sink.write(8, b"de")
+    sink.finish(0, digest(b"01234abcde"))
+    (published,) = sink.complete()
+    sink.close()
+    assert published.size == 3_000_020
+    assert pipe.contents() == bytes(5) + b"01234" + bytes(2_000_000) + b"abcde" + bytes(1_000_005)
