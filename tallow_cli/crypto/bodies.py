@@ -14,6 +14,8 @@ from enum import IntEnum
 from tallow_cli.crypto import kem, keys, pake
 from tallow_cli.errors import (
     IncompatiblePeer,
+    NoPathError,
+    PeerCancelled,
     PeerProtocolError,
     TallowError,
     UnsupportedCrypto,
@@ -52,6 +54,8 @@ class AbortReason(IntEnum):
     PROTOCOL = 2
     VERSION = 3
     LOCAL = 4
+    NO_PATH = 5  # after the handshake: no way through the network was found
+    CANCELLED = 6  # its user stopped it
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +179,10 @@ def abort_body(error: TallowError) -> bytes:
         reason = AbortReason.WRONG_CODE
     elif isinstance(error, (IncompatiblePeer, UnsupportedCrypto)):
         reason = AbortReason.VERSION
+    elif isinstance(error, NoPathError):
+        reason = AbortReason.NO_PATH
+    elif isinstance(error, PeerCancelled):
+        reason = AbortReason.CANCELLED
     elif isinstance(error, PeerProtocolError):
         reason = AbortReason.PROTOCOL
     return _encode(Kind.ABORT, bytes([reason]))
@@ -225,10 +233,17 @@ def _fields_untrusted(body: bytes, kind: Kind, count: int) -> list[bytes]:
     return fields
 
 
+def abort_reason_untrusted(body: bytes) -> AbortReason | None:
+    """Why the other side gave up; None for a reason this side does not know, or a body that is no abort."""
+    # Kind, format, length 1, reason. Any other shape is an abort too.
+    if len(body) != 5 or body[0] != Kind.ABORT or body[4] not in set(AbortReason):
+        return None
+    return AbortReason(body[4])
+
+
 def _raise_abort(body: bytes, at: Kind) -> None:
     """Raise what an abort means to the side that was waiting for a body of kind `at`."""
-    # Kind, format, length 1, reason. Any other shape is an abort too, for a reason this side does not know.
-    reason = body[4] if len(body) == 5 else 0
+    reason = abort_reason_untrusted(body)
     if reason == AbortReason.WRONG_CODE:
         raise WrongCodeError(WRONG_CODE_TYPED if at is Kind.CONFIRM else "")
     if reason == AbortReason.VERSION:

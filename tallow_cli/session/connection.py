@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from tallow_cli.core.lan import detect_lan
 from tallow_cli.crypto.handshake import HandshakeResult
 from tallow_cli.crypto.keys import Role
 from tallow_cli.crypto.seal import PacketOpen, PacketSeal
-from tallow_cli.errors import NoPathError, PeerVanished, TallowError
+from tallow_cli.errors import NoPathError, PeerCancelled, PeerVanished, TallowError
 from tallow_cli.net.awake import awake_timeout
 from tallow_cli.net.channels import Channel, ParallelChannelManager
 from tallow_cli.net.description import decode_untrusted
@@ -19,7 +20,15 @@ from tallow_cli.session.events import Connected, SessionEvent
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.settings import LinkSettings, Waits
 
-Parting = Callable[[], Awaitable[TallowError]]
+
+class Room(Protocol):
+    """Where the two sides can still tell each other that they give up: see `session.meeting.Meeting`."""
+
+    @property
+    def parting(self) -> Callable[[], Awaitable[TallowError]]: ...
+
+    @property
+    def give_up(self) -> Callable[[TallowError], Awaitable[None]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +52,17 @@ async def connect(
     settings: LinkSettings,
     waits: Waits,
     emit: Callable[[SessionEvent], None],
-    parting: Parting | None = None,
+    room: Room | None = None,
 ) -> Connection:
     """Connect `link` to the peer of `handshake` and confirm, inside the channel, that it ends there. Until there is a
-    path, the end of `parting` ends the attempt with the error that it returns.
+    path, the other side's giving up in the room ends the attempt, and ours is told there.
 
-    Raises NoPathError, PeerVanished, that error, or PeerProtocolError when the other end cannot prove that it knows
-    the code. The caller closes the link.
+    Raises NoPathError, PeerVanished, PeerCancelled, what the room knows, or PeerProtocolError when the other end
+    cannot prove that it knows the code. The caller closes the link.
     """
     with Patience(emit, "for a way through the network", waits.connect_s):
         connecting = link.connect(decode_untrusted(handshake.peer_description), waits.connect_s)
-        await (connecting if parting is None else _unless_parted(link, connecting, parting()))
+        await (connecting if room is None else _unless_parted(link, connecting, room))
         early = await _confirm(link, role, handshake, waits.connect_s)
     path = link.path
     connection = Connection(
@@ -85,16 +94,20 @@ async def connect(
     return connection
 
 
-async def _unless_parted(
-    link: PeerLink, connecting: Awaitable[None], parting: Awaitable[TallowError]
-) -> None:
+async def _unless_parted(link: PeerLink, connecting: Awaitable[None], room: Room) -> None:
     """Connect, unless the other side is known to have given up before there is a path."""
-    tasks = connected, parted = asyncio.ensure_future(connecting), asyncio.ensure_future(parting)
+    tasks = connected, parted = asyncio.ensure_future(connecting), asyncio.ensure_future(room.parting())
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if not connected.done() and not link.has_path:
             raise parted.result()
         await connected
+    except (NoPathError, asyncio.CancelledError) as error:
+        is_there = not parted.done()
+        parted.cancel()
+        if is_there:
+            await room.give_up(error if isinstance(error, NoPathError) else PeerCancelled())
+        raise
     finally:
         for task in tasks:
             task.cancel()

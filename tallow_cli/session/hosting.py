@@ -100,7 +100,13 @@ class Host:
                 raise first_error(failures) from failures
             handshake = agreeing.result()
             self._emit(PeerAuthenticated(version=handshake.peer_version))
-            yield Meeting(preparing.result(), handshake, self.leave, partial(parting, client, math.inf))
+            yield Meeting(
+                preparing.result(),
+                handshake,
+                self.leave,
+                partial(parting, client, math.inf, is_joiner=False),
+                partial(tell_failure, client),
+            )
 
     async def leave(self) -> None:
         """Be found no longer, until the next meeting."""

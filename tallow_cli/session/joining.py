@@ -46,7 +46,13 @@ async def join(settings: ReceiveSettings, emit: Emit) -> AsyncIterator[Meeting]:
         handshake = await _agree(client, settings, link)
         emit(PeerAuthenticated(version=handshake.peer_version))
         grace_s = _OWN_SERVER_GRACE_S if settings.server is None else _SERVER_GRACE_S
-        yield Meeting(link, handshake, client.close, partial(parting, client, grace_s))
+        yield Meeting(
+            link,
+            handshake,
+            client.close,
+            partial(parting, client, grace_s, is_joiner=True),
+            partial(tell_failure, client),
+        )
 
 
 async def _agree(client: SignalingClient, settings: ReceiveSettings, link: PeerLink) -> HandshakeResult:

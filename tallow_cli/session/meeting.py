@@ -7,8 +7,16 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
+from tallow_cli.crypto.bodies import AbortReason, abort_reason_untrusted
 from tallow_cli.crypto.handshake import CLEAR_PAYLOAD, HandshakeResult, abort_body
-from tallow_cli.errors import PeerVanished, ProofNotTaken, SignalingError, TallowError
+from tallow_cli.errors import (
+    NoPathError,
+    PeerCancelled,
+    PeerVanished,
+    ProofNotTaken,
+    SignalingError,
+    TallowError,
+)
 from tallow_cli.net.link import LinkOptions, LinkRole, PeerLink
 from tallow_cli.net.signaling_client import SignalingClient
 from tallow_cli.session.settings import MAX_WAIT_S, LinkSettings
@@ -17,22 +25,25 @@ ANSWER_S = (
     30.0  # for the next body of a handshake: a program answers in milliseconds; the rest is for slow links
 )
 
+_TELL_S = 2.0  # a server that takes nothing must not hold up an end
+
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
     """Two sides that know the same code. Both are still in the room at the server: call `leave` once the link is
     confirmed, for until then the other side's leaving means that it has given up.
+
+    `parting` returns when it has, with what that means; `give_up` tells it that this side has.
     """
 
     link: PeerLink
     handshake: HandshakeResult
     leave: Callable[[], Awaitable[None]]
-    parting: Callable[
-        [], Awaitable[TallowError]
-    ]  # when the other side has left the room or given up: what it means
+    parting: Callable[[], Awaitable[TallowError]]
+    give_up: Callable[[TallowError], Awaitable[None]]
 
 
-async def parting(client: SignalingClient, server_grace_s: float) -> TallowError:
+async def parting(client: SignalingClient, server_grace_s: float, *, is_joiner: bool) -> TallowError:
     """Wait until the other side leaves its room of the server or gives up in it; return what ended the attempt.
 
     Neither happens in a healthy attempt before both sides have found a path. A server that goes down says nothing of
@@ -40,7 +51,7 @@ async def parting(client: SignalingClient, server_grace_s: float) -> TallowError
     taken for gone too.
     """
     try:
-        await client.recv(MAX_WAIT_S)
+        reason = abort_reason_untrusted(await client.recv(MAX_WAIT_S))
     except PeerVanished as error:
         return error
     except SignalingError:
@@ -48,7 +59,12 @@ async def parting(client: SignalingClient, server_grace_s: float) -> TallowError
         return PeerVanished(
             "it left, or its signaling server did, before there was a way through the network"
         )
-    return ProofNotTaken()  # an abort, or nonsense: after the last body of a handshake both mean the same
+    if reason is AbortReason.NO_PATH:
+        return NoPathError("the other side found none either")
+    if reason is AbortReason.CANCELLED:
+        return PeerCancelled()
+    # Another abort, or nonsense: after the last body of a handshake both mean the same.
+    return ProofNotTaken() if is_joiner else PeerVanished("it gave up before the connection was made")
 
 
 async def prepare_link(role: LinkRole, settings: LinkSettings, stack: AsyncExitStack) -> PeerLink:
@@ -72,7 +88,8 @@ def capabilities(settings: LinkSettings) -> frozenset[str]:
 
 
 async def tell_failure(client: SignalingClient, error: TallowError) -> None:
-    """Let the other side know at once that the handshake failed here, if it can still be told."""
+    """Let the other side know at once that the attempt failed here, if it can still be told."""
     if not isinstance(error, (SignalingError, PeerVanished)):
-        with suppress(TallowError):
-            await client.send(abort_body(error))
+        with suppress(TallowError, TimeoutError):
+            async with asyncio.timeout(_TELL_S):
+                await client.send(abort_body(error))

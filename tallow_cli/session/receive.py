@@ -29,7 +29,7 @@ async def receive(settings: ReceiveSettings, emit: Callable[[SessionEvent], None
     require_network()
     async with join(settings, emit) as meeting:
         connection = await connect(
-            meeting.link, Role.JOINER, meeting.handshake, settings.link, settings.waits, emit, meeting.parting
+            meeting.link, Role.JOINER, meeting.handshake, settings.link, settings.waits, emit, meeting
         )
         await meeting.leave()
         return await Receiving(connection, settings, emit, decide).run()

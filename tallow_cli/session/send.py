@@ -44,7 +44,7 @@ async def send(source: Source, settings: SendSettings, emit: Callable[[SessionEv
                     settings.link,
                     settings.waits,
                     emit,
-                    meeting.parting,
+                    meeting,
                 )
                 await meeting.leave()
                 try:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tallow_cli.crypto.keys import Role
-from tallow_cli.errors import NoPathError, PeerProtocolError, PeerVanished
+from tallow_cli.errors import NoPathError, PeerCancelled, PeerProtocolError, PeerVanished, TallowError
 from tallow_cli.net.link import LinkRole
 from tallow_cli.session.connection import connect
 from tallow_cli.session.events import Connected, SessionEvent
@@ -61,6 +61,71 @@ async def test_a_proof_reflected_to_its_maker_does_not_count(network: FakeNetwor
 async def test_silence_after_the_connection_is_a_path_that_does_not_carry(network: FakeNetwork) -> None:
     network.tamper = lambda _role, _index, _message: []
     assert isinstance((await outcomes(network, Waits(connect_s=0.1)))[0], NoPathError)
+
+
+class ARoom:
+    """Where both sides still are: what the other says there, and what this side said."""
+
+    def __init__(self, says: TallowError | None = None) -> None:
+        self.told: list[TallowError] = []
+        self._says = says
+
+    async def parting(self) -> TallowError:
+        return self._says or await asyncio.get_running_loop().create_future()
+
+    async def give_up(self, error: TallowError) -> None:
+        self.told.append(error)
+
+
+async def alone(network: FakeNetwork, room: ARoom, connect_s: float = 5.0) -> None:
+    """Connect to a peer that does not."""
+    host, joiner = await network.pair()
+    ours, _ = agree(host, joiner)
+    await connect(
+        as_peer_link(host), Role.HOST, ours, LinkSettings(), Waits(connect_s=connect_s), lambda _e: None, room
+    )
+
+
+async def test_a_peer_that_gives_up_in_the_room_is_not_waited_for(network: FakeNetwork) -> None:
+    room = ARoom(PeerVanished("it left"))
+    with pytest.raises(PeerVanished, match="it left"):
+        await alone(network, room)
+    assert room.told == []
+
+
+async def test_a_peer_that_looks_for_a_path_is_told_that_this_side_found_none(network: FakeNetwork) -> None:
+    room = ARoom()
+    with pytest.raises(NoPathError):
+        await alone(network, room, connect_s=0.05)
+    assert [type(error) for error in room.told] == [NoPathError]
+
+
+async def test_a_peer_that_looks_for_a_path_is_told_of_a_cancelling(network: FakeNetwork) -> None:
+    room = ARoom()
+    connecting = asyncio.create_task(alone(network, room))
+    await asyncio.sleep(0.02)
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    assert [type(error) for error in room.told] == [PeerCancelled]
+
+
+async def test_with_a_path_the_other_side_may_leave_the_room(network: FakeNetwork) -> None:
+    host, joiner = await network.pair()
+    ours, theirs = agree(host, joiner)
+    room = ARoom()
+
+    async def leaves() -> TallowError:
+        while not (host.has_path and joiner.has_path):
+            await asyncio.sleep(0)
+        return PeerVanished("it left")
+
+    room.parting = leaves  # type: ignore[method-assign]
+    settings, waits = LinkSettings(), Waits()
+    await asyncio.gather(
+        connect(as_peer_link(host), Role.HOST, ours, settings, waits, lambda _e: None, room),
+        connect(as_peer_link(joiner), Role.JOINER, theirs, settings, waits, lambda _e: None, room),
+    )
 
 
 async def test_a_peer_that_closes_meanwhile_has_vanished(network: FakeNetwork) -> None:
