@@ -17,6 +17,8 @@ MAX_FRAGMENTS = (
 # count as one, so a full window of them is some 8,000 where nothing is missing, and two more for each gap.
 MAX_BACKLOG_WRITES = 65_536
 SMALL_WRITE_BYTES = 4096
+# A disk of 0.5 MB/s takes half a second for it: so long it may be deaf to whoever wants to stop.
+LARGEST_WRITE_BYTES = 256 * 1024
 
 
 class StreamIntake:
@@ -110,7 +112,11 @@ class StreamIntake:
             self._small_ends[end] = start
 
     def writes(self) -> list[tuple[int, memoryview]]:
-        writes = [(offset, memoryview(data)) for offset, data in self._waiting.items()]
+        writes = [
+            (offset + start, memoryview(data)[start : start + LARGEST_WRITE_BYTES])
+            for offset, data in self._waiting.items()
+            for start in range(0, len(data), LARGEST_WRITE_BYTES)
+        ]
         self._writes_out += len(writes)
         self.discard()
         return writes

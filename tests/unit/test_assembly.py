@@ -144,6 +144,21 @@ def test_shuffled_small_pieces_end_as_few_writes():
     assert len(writes(intake)) < 250
 
 
+def test_a_large_message_is_given_to_the_disk_in_parts_that_are_reported_one_by_one():
+    intake = StreamIntake()
+    content = bytes(range(256)) * 4 * 4096 + b"end"
+    arrive(intake, 7, content)
+    assert intake.waiting_bytes == len(content)
+    given = writes(intake)
+    assert {len(data) for _, data in given} == {256 * 1024, 3}
+    assert b"".join(data for _, data in given) == content
+    assert [offset for offset, _ in given] == [7 + number * 256 * 1024 for number in range(len(given))]
+    for _ in given:
+        intake.finished_write()
+    with pytest.raises(ValueError):
+        intake.finished_write()
+
+
 def test_a_small_part_of_a_large_message_does_not_keep_it_in_memory():
     intake = StreamIntake()
     arrive(intake, 0, bytes(99_000))
