@@ -8,8 +8,9 @@ before anyone may create anything. Wire form: docs/spec/manifest.md.
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -39,6 +40,7 @@ __all__ = [
     "decode_manifest_untrusted",
     "encode_manifest",
     "encoded_entry_bytes",
+    "pack_holes",
 ]
 
 # More than anybody's tree that is not a store of objects; some 250 MiB to remember at either end, 5 s to check.
@@ -53,6 +55,9 @@ MAX_TEXT_BYTES: Final = 1024 * 1024  # --text is held in memory and shown on a t
 MAX_ABS_MTIME_NS: Final = 2**62  # 1823 to 2116; beyond, file systems clamp or fail
 PERMISSION_BITS: Final = 0o777  # setuid, setgid and sticky are never granted to a peer
 MAX_HOLES: Final = 65_536  # of all files together; each costs both ends some hundred bytes
+
+_HOLE: Final = struct.Struct(">QQ")
+HOLE_BYTES: Final = _HOLE.size
 
 ManifestKind = Literal["files", "text", "stream"]
 _Bytes = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOTAL_BYTES)]
@@ -96,14 +101,19 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
         0  # since the Unix epoch
     )
     target: str | None = None  # of a SYMLINK, relative
-    holes: tuple[
-        tuple[_Bytes, _Bytes], ...
-    ] = ()  # of a FILE: half-open ranges without data, ascending, apart
+    # Of a FILE: half-open ranges without data, ascending, apart, as `pack_holes` makes them. Packed, so that an offer
+    # takes no more memory than it has bytes before anybody has looked at it.
+    packed_holes: Annotated[bytes, msgspec.Meta(max_length=MAX_HOLES * HOLE_BYTES)] = b""
+
+    @property
+    def holes(self) -> tuple[tuple[int, int], ...]:
+        """The holes as (start, end)."""
+        return tuple(_HOLE.iter_unpack(self.packed_holes)) if self.packed_holes else ()
 
     @property
     def data_bytes(self) -> int:
         """What of a FILE is in the stream: all but its holes."""
-        return self.size - sum(end - start for start, end in self.holes) if self.holes else self.size
+        return self.size - sum(end - start for start, end in self.holes) if self.packed_holes else self.size
 
 
 class _WireEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -115,12 +125,14 @@ class _WireEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
     mode: Annotated[int, msgspec.Meta(ge=0, le=0o7777)] = 0o644
     mtime_ns: Annotated[int, msgspec.Meta(ge=-MAX_ABS_MTIME_NS, le=MAX_ABS_MTIME_NS)] = 0
     target: Any = None
-    holes: tuple[tuple[_Bytes, _Bytes], ...] = ()
+    packed_holes: Annotated[bytes, msgspec.Meta(max_length=MAX_HOLES * HOLE_BYTES)] = b""
 
     def entry_untrusted(self) -> Entry:
         """Raises ValidationError."""
         target = None if self.target is None else _text(self.target)
-        return Entry(_text(self.path), self.kind, self.size, self.mode, self.mtime_ns, target, self.holes)
+        return Entry(
+            _text(self.path), self.kind, self.size, self.mode, self.mtime_ns, target, self.packed_holes
+        )
 
 
 def _text(name: object) -> str:
@@ -145,6 +157,11 @@ def _is_utf8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def pack_holes(holes: Iterable[tuple[int, int]]) -> bytes:
+    """The wire form of (start, end) pairs."""
+    return b"".join(_HOLE.pack(start, end) for start, end in holes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +267,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
                 entry.mode,
                 entry.mtime_ns,
                 None if entry.target is None else _wire(entry.target),
-                entry.holes,
+                entry.packed_holes,
             )
             for entry in manifest.entries
         )
@@ -260,12 +277,11 @@ def encode_manifest(manifest: Manifest) -> bytes:
 def encoded_entry_bytes(entry: Entry) -> int:
     """What `entry` adds to the wire form, or a little more."""
     names = name_bytes(entry.path) + (0 if entry.target is None else name_bytes(entry.target))
-    return names + _ENTRY_OVERHEAD_BYTES + _HOLE_BYTES * len(entry.holes)
+    return names + _ENTRY_OVERHEAD_BYTES + len(entry.packed_holes)
 
 
-# One header of the array, two of strings, "directory", size, mode and time at 9 bytes each, nil or an array's header.
-_ENTRY_OVERHEAD_BYTES: Final = 56
-_HOLE_BYTES: Final = 19
+# One header of the array, two of strings and one of holes, "directory", size, mode and time at 9 bytes each.
+_ENTRY_OVERHEAD_BYTES: Final = 60
 
 
 def decode_manifest_untrusted(data: bytes, rules: NameRules = POSIX) -> Manifest:
@@ -302,18 +318,18 @@ def _decode(data: bytes) -> Manifest:
 def _check_shape(manifest: Manifest) -> None:
     total = holes = 0
     for entry in manifest.entries:
-        if entry.kind is not EntryKind.FILE and (entry.size or entry.holes):
+        if entry.kind is not EntryKind.FILE and (entry.size or entry.packed_holes):
             raise PeerProtocolError(f"a {entry.kind.value} with a size: {entry.path[:120]!a}")
         if (entry.target is not None) != (entry.kind is EntryKind.SYMLINK):
             raise PeerProtocolError(f"a link target where none belongs, or none: {entry.path[:120]!a}")
         total += entry.size
-        holes += len(entry.holes)
-        if entry.holes:
+        if entry.packed_holes:
+            holes += len(entry.packed_holes) // HOLE_BYTES
+            if holes > MAX_HOLES:
+                raise PeerProtocolError(f"an offer with more than {MAX_HOLES:,} holes in its files")
             _check_holes(entry)
     if total > MAX_TOTAL_BYTES:
         raise PeerProtocolError(f"an offer of {total:,} bytes in all; {MAX_TOTAL_BYTES:,} is the most")
-    if holes > MAX_HOLES:
-        raise PeerProtocolError(f"an offer with {holes:,} holes in its files; {MAX_HOLES:,} are the most")
     if len({group.why for group in manifest.left_out}) != len(manifest.left_out):
         raise PeerProtocolError("a reason to leave something out that is given twice")
     if manifest.kind == "files":
@@ -327,6 +343,8 @@ def _check_shape(manifest: Manifest) -> None:
 
 
 def _check_holes(entry: Entry) -> None:
+    if len(entry.packed_holes) % HOLE_BYTES:
+        raise PeerProtocolError(f"a hole in pieces: {entry.path[:120]!a}")
     previous = -1
     for start, end in entry.holes:
         if not previous < start < end <= entry.size:

@@ -119,9 +119,8 @@ class Publisher:
             partial.close()
         except OSError as problem:
             raise target_error(problem, self._root.shown(path)) from problem
-        self._published.append(
-            Published(span.index, span.entry.path, partial.written, self._root.shown(path))
-        )
+        size = partial.written if partial.size is None else span.entry.size
+        self._published.append(Published(span.index, span.entry.path, size, self._root.shown(path)))
 
     def _publish_numbered(self, partial: PartialFile) -> SafePath:
         """Publish it as `name (1)`, `name (2)`, …; returns where. Raises TargetExists, OSError."""

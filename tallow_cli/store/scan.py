@@ -25,6 +25,7 @@ from tallow_cli.core.manifest import (
     EntryKind,
     WhyLeftOut,
     encoded_entry_bytes,
+    pack_holes,
 )
 from tallow_cli.core.name_rules import POSIX, NameRules
 from tallow_cli.core.names import ForbiddenName, NameChecker, NameRule
@@ -298,7 +299,7 @@ def _entry(
     if size is None:
         size = status.st_size if kind is EntryKind.FILE else 0
     mtime_ns = min(max(status.st_mtime_ns, -MAX_ABS_MTIME_NS), MAX_ABS_MTIME_NS)
-    return Entry(name, kind, size, status.st_mode & PERMISSION_BITS, mtime_ns, target, tuple(holes))
+    return Entry(name, kind, size, status.st_mode & PERMISSION_BITS, mtime_ns, target, pack_holes(holes))
 
 
 def _special_kind(mode: int) -> str:

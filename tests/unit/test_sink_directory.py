@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from tallow_cli.core.manifest import Entry, EntryKind, Manifest
+from tallow_cli.core.manifest import Entry, EntryKind, Manifest, pack_holes
 from tallow_cli.errors import (
     BadOption,
     DigestMismatch,
@@ -704,8 +704,10 @@ def test_a_skipped_file_leaves_nothing_behind_and_the_others_are_kept(target: Pa
 @pytest.mark.parametrize("filesystem", FILESYSTEMS)
 def test_a_sparse_file_is_written_where_its_data_belongs(target: Path, filesystem: type[Filesystem]) -> None:
     size = 50_000_000
-    entry = Entry("s", EntryKind.FILE, size, 0o644, 0, holes=((0, 1_000_000), (1_000_010, size - 10)))
-    nothing = Entry("n", EntryKind.FILE, size, 0o644, 0, holes=((0, size),))
+    entry = Entry(
+        "s", EntryKind.FILE, size, 0o644, 0, packed_holes=pack_holes(((0, 1_000_000), (1_000_010, size - 10)))
+    )
+    nothing = Entry("n", EntryKind.FILE, size, 0o644, 0, packed_holes=pack_holes(((0, size),)))
     sink = DirectorySink(target, filesystem=filesystem())
     sink.open(files(entry, nothing))
     data = b"0123456789abcdefghij"
@@ -724,7 +726,7 @@ def test_a_sparse_file_is_written_where_its_data_belongs(target: Path, filesyste
 
 def test_only_data_counts_where_there_is_little_room(target: Path) -> None:
     size = 10**12
-    entry = Entry("s", EntryKind.FILE, size, 0o644, 0, holes=((0, size),))
+    entry = Entry("s", EntryKind.FILE, size, 0o644, 0, packed_holes=pack_holes(((0, size),)))
     sink = DirectorySink(target, filesystem=FullDisk(10_000_000))
     sink.open(files(entry))
     sink.finish(0, digest(b""))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from tallow_cli.core.manifest import Entry, EntryKind, Manifest
+from tallow_cli.core.manifest import Entry, EntryKind, Manifest, pack_holes
 from tallow_cli.errors import (
     BadOption,
     DigestMismatch,
@@ -371,7 +371,12 @@ def test_a_skipped_file_that_came_whole_moves_nothing() -> None:
 def test_a_reader_of_a_pipe_gets_holes_as_zeros() -> None:
     pipe = Pipe()
     sink = StdoutSink(pipe.write_end)
-    entry = Entry("s", EntryKind.FILE, 3_000_020, holes=((0, 5), (10, 2_000_010), (2_000_015, 3_000_020)))
+    entry = Entry(
+        "s",
+        EntryKind.FILE,
+        3_000_020,
+        packed_holes=pack_holes([(0, 5), (10, 2_000_010), (2_000_015, 3_000_020)]),
+    )
     sink.open(Manifest("files", (entry,)))
     sink.write(0, b"01234abc")
     sink.write(8, b"de")

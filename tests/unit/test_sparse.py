@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import random
 
-from tallow_cli.core.manifest import Entry, EntryKind
+from tallow_cli.core.manifest import Entry, EntryKind, pack_holes
 from tallow_cli.store.sparse import SparseLayout, layout_of
 
 
 def entry(size: int, *holes: tuple[int, int]) -> Entry:
-    return Entry("s", EntryKind.FILE, size, holes=holes)
+    return Entry("s", EntryKind.FILE, size, packed_holes=pack_holes(holes))
 
 
 def test_a_file_without_holes_needs_no_layout() -> None:
