@@ -65,9 +65,9 @@ class ReceiveRoot:
     def __init__(self, path: str | os.PathLike[str], filesystem: Filesystem) -> None:
         """Raises TargetNotDirectory (TargetMissing), TargetUnwritable."""
         self.path: Final = os.fspath(path)
-        self.absolute_path: Final = os.path.abspath(path)
         self.filesystem: Final = filesystem
         try:
+            self.absolute_path: Final = os.path.abspath(path)  # fails where the current directory was removed
             self._root = filesystem.open_root(self.path)
         except FileNotFoundError:
             raise TargetMissing(displayable(self.path)) from None

@@ -39,7 +39,10 @@ class KeptTally:
             return
         self._files += 1
         self._bytes += event.size
-        place = os.path.abspath(event.saved_as)
+        try:
+            place = os.path.abspath(event.saved_as)
+        except OSError:  # the current directory was removed
+            place = event.saved_as
         if self._place is None:
             self._place = place
         elif not place.startswith(self._place + os.sep):

@@ -334,6 +334,17 @@ def test_reserving_takes_the_blocks_and_a_full_disk_says_so(
     fs.close_directory(root)
 
 
+def test_a_current_directory_that_was_removed_is_no_place_to_receive_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(TargetNotDirectory):
+        ReceiveRoot(".", DirFdFilesystem())
+
+
 # Names
 
 
