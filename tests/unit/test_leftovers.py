@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from tallow_cli.store import leftovers, unfinished
+from tallow_cli.store import leftovers
 from tallow_cli.store.directory_sink import DirectorySink
 from tallow_cli.store.filesystem import DirFdFilesystem, Filesystem
 from tallow_cli.store.leftovers import Swept
@@ -250,33 +250,3 @@ def test_a_lock_that_a_sweep_took_away_is_made_again(tmp_path: Path) -> None:
         lock.close()
         lock.close()
     assert sweep(tmp_path) == Swept()
-
-
-# The way out that cannot wait
-
-
-def test_all_that_is_unfinished_goes_from_any_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    sink = DirectorySink(".")
-    sink.open(TREE)
-    sink.write(0, b"aaabb")
-    sink.finish(0, blake3(b"aaa").digest())
-    sink._publisher.publish()  # type: ignore[union-attr]  # it was opened
-    monkeypatch.chdir("/")
-    unfinished.remove_all(10)
-    assert {name for name, found in tree(tmp_path).items() if found is not None} == {"mix/a"}
-    unfinished.remove_all(10)
-    monkeypatch.chdir(tmp_path)
-    sink.close()
-    assert unfinished._paths == set()
-
-
-def test_a_disk_that_hangs_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from threading import Event
-
-    never = Event()
-    unfinished.note(os.fspath(tmp_path / "x"))
-    monkeypatch.setattr(os, "unlink", lambda _: never.wait(30))
-    unfinished.remove_all(0.01)
-    never.set()
-    unfinished.forget(os.fspath(tmp_path / "x"))
