@@ -188,11 +188,10 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
 
 
 @in_the_lab
-@pytest.mark.parametrize("down_s", [2, 28])
-def test_an_outage_of_up_to_30_s_is_survived(hosts: Hosts, down_s: int) -> None:
+def test_an_outage_of_up_to_30_s_is_survived(hosts: Hosts) -> None:
     pairs = [hosts.transfer("turbo"), hosts.transfer("aiortc", "--engine", "aiortc")]
     hosts.link("down")
-    time.sleep(down_s)
+    time.sleep(28)
     hosts.link("up")
     assert [pair.ends() for pair in pairs] == [(0, 0)] * 2
 
