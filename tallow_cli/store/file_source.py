@@ -83,7 +83,7 @@ class FileSource:
         self._reading = threading.Lock()
         self._closed = False
         try:
-            self._take(self._scan(POSIX), fatal=(WhyLeftOut.UNREADABLE, WhyLeftOut.NAME))
+            self._keep(self._scan(POSIX), fatal=(WhyLeftOut.UNREADABLE, WhyLeftOut.NAME))
         except BaseException:
             self.close()
             raise
@@ -118,22 +118,31 @@ class FileSource:
         self._snapshots = Snapshots()
         found = self._scan(names)
         found.left_out += _vanished(self._offered_before, found)
-        self._take(found, fatal=() if self._skip_unsendable else (WhyLeftOut.NAME,))
+        self._keep(found, fatal=() if self._skip_unsendable else (WhyLeftOut.NAME,))
 
     def read(self, offset: int, size: int) -> bytes:
         if self._position < offset <= self._void_until:
             self._position = offset
         if offset != self._position:
             raise ValueError(f"read at {offset}, but the last read ended at {self._position}")
-        pieces: list[bytes] = []
         with self._reading:
             self._settle_what_has_ended()
-            while size > 0 and not self._closed and (piece := self._next_piece(size)):
-                pieces.append(piece)
-                size -= len(piece)
-                self._position += len(piece)
-                self._settle_what_has_ended()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            data = self._take(size)
+            if len(data) == size:  # the usual case: all of one file
+                return data
+            pieces = [data]
+            while (size := size - len(data)) > 0 and (data := self._take(size)):
+                pieces.append(data)
+        return b"".join(pieces)
+
+    def _take(self, size: int) -> bytes:
+        """The next bytes of the stream, of one file; b"" at the end of all, and for nothing."""
+        if size == 0 or self._closed:
+            return b""
+        piece = self._next_piece(size)
+        self._position += len(piece)
+        self._settle_what_has_ended()
+        return piece
 
     def digest(self, file_index: int) -> bytes:
         if not 0 <= file_index < self._settled or file_index in self._withdrawn:
@@ -162,7 +171,7 @@ class FileSource:
         finally:
             self._tree.close()  # a code may wait for hours; a directory must not be kept busy meanwhile
 
-    def _take(self, found: Scan, fatal: Sequence[WhyLeftOut]) -> None:
+    def _keep(self, found: Scan, fatal: Sequence[WhyLeftOut]) -> None:
         """Keep what was found. Raises Unsendable or its like if something is left out for a reason in `fatal`."""
         if not self._skip_unsendable or not found.entries:
             problems = [item for item in found.left_out if item.why in fatal]
