@@ -1,0 +1,48 @@
+"""The published vectors of control messages and offers: what is read, what is written, what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from tallow_cli.core.manifest import decode_manifest_untrusted, encode_manifest
+from tallow_cli.core.messages import decode_message_untrusted, encode_message
+from tallow_cli.errors import PeerProtocolError
+from tests.vectors.make_control import FOLDER
+
+VECTORS: dict[str, list[dict[str, Any]]] = json.loads((FOLDER / "vectors.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("case", VECTORS["messages"], ids=lambda case: case["what"])
+def test_a_message_is_read_and_written_as_published(case: dict[str, Any]) -> None:
+    message = decode_message_untrusted(bytes.fromhex(case["hex"]))
+    assert msgspec.to_builtins(message) == case["says"]
+    assert encode_message(message).hex() == case["hex"]
+
+
+@pytest.mark.parametrize("case", VECTORS["refused_messages"], ids=lambda case: case["why"])
+def test_a_message_that_breaks_a_rule_is_refused(case: dict[str, Any]) -> None:
+    with pytest.raises(PeerProtocolError):
+        decode_message_untrusted(bytes.fromhex(case["hex"]))
+
+
+@pytest.mark.parametrize("case", VECTORS["offers"], ids=lambda case: case["what"])
+def test_an_offer_is_read_and_written_as_published(case: dict[str, Any]) -> None:
+    manifest, says = decode_manifest_untrusted(bytes.fromhex(case["hex"])), case["says"]
+    entries = [
+        [e.path, e.kind.value, e.size, e.mode, e.mtime_ns, e.target, [list(hole) for hole in e.holes]]
+        for e in manifest.entries
+    ]
+    assert (manifest.kind, entries) == (says["kind"], says["entries"])
+    assert [[group.why.value, group.count] for group in manifest.left_out] == says["left_out"]
+    assert manifest.total_bytes == says["stream_bytes"]
+    assert encode_manifest(manifest).hex() == case["hex"]
+
+
+@pytest.mark.parametrize("case", VECTORS["refused_offers"], ids=lambda case: case["why"])
+def test_an_offer_that_breaks_a_rule_is_refused(case: dict[str, Any]) -> None:
+    with pytest.raises(PeerProtocolError):
+        decode_manifest_untrusted(bytes.fromhex(case["hex"]))
