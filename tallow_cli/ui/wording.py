@@ -33,12 +33,12 @@ from tallow_cli.ui.sanitize import name, one_line
 
 MOST_LEFT_OUT: Final = 5  # shown; the rest is counted, and all of it is in the JSON output
 _LEFT_OUT: Final = {
-    "excluded": "by its user's wish",
-    "special": "that are devices, pipes or sockets",
-    "link": "that are links leading out of what is sent",
-    "unreadable": "that cannot be read",
-    "name": "that cannot have their names here",
-    "vanished": "that vanished meanwhile",
+    "excluded": "excluded by its user",
+    "special": "devices, pipes and sockets",
+    "link": "links that lead out",
+    "unreadable": "unreadable",
+    "name": "names that cannot be here",
+    "vanished": "vanished meanwhile",
 }
 # More files than this are summed up in a log.
 MOST_IN_A_LOG: Final = 20
@@ -177,8 +177,8 @@ def _not_offered(event: Offered) -> list[str]:
     """What the sender says it left out, in one sentence."""
     if not event.left_out:
         return []
-    parts = [f"{count:,} {_LEFT_OUT.get(why, 'for another reason')}" for why, count in event.left_out.items()]
-    return [f"The sender left out {', '.join(parts)}."]
+    parts = [f"{_LEFT_OUT.get(why, 'others')} ({count:,})" for why, count in event.left_out.items()]
+    return [f"The sender left out: {', '.join(parts)}."]
 
 
 def file_finished(event: FileFinished) -> str:

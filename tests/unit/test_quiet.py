@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from tallow_cli.session.events import Done, LeftOut, LeftOutItem
 from tallow_cli.ui.output import Output
 from tallow_cli.ui.quiet import QuietRenderer
 from tests.support.events import CODE_READY, EVERY_EVENT, OFFER
@@ -29,3 +30,14 @@ def test_a_sender_knows_what_it_sends() -> None:
     renderer.handle(CODE_READY)
     renderer.handle(OFFER)
     assert stream.getvalue() == ""
+
+
+def test_what_is_missed_is_said_however_quiet_it_shall_be() -> None:
+    stream = Stream()
+    renderer = QuietRenderer(Output(stream))
+    renderer.handle(LeftOut((LeftOutItem("a", "vanished", "it vanished"),)))
+    renderer.handle(Done(bytes=5, files=1, seconds=2.0, mbps=1.0, left_out=1, missed=1))
+    assert stream.getvalue().splitlines() == [
+        "Left out: a (it vanished)",
+        "tallow: But it is not whole: 1 thing was left out.",
+    ]
