@@ -41,9 +41,11 @@ def test_a_receiver_is_told_what_the_sender_left_out() -> None:
     manifest = Manifest(
         "files", (file_entry("a", 5),), (LeftOut(WhyLeftOut.LINK, 1), LeftOut(WhyLeftOut.UNREADABLE, 1200))
     )
-    lines = wording.offer(describe(manifest), sending=False, most=20, columns=80)
-    assert lines[-1] == "The sender left out: links that lead out (1), unreadable (1,200)."
-    assert wording.offer(describe(manifest), sending=True, most=20, columns=80)[-1].startswith("Sending: ")
+    lines = list(wording.offer(describe(manifest), sending=False, most=20, columns=80))
+    assert lines[-1] == "The sender left out: links that lead out (1), unreadable (1,200).\n"
+    assert list(wording.offer(describe(manifest), sending=True, most=20, columns=80))[-1].startswith(
+        "Sending: "
+    )
 
 
 def test_the_last_line_says_that_something_is_missing() -> None:
