@@ -106,6 +106,12 @@ class IceConnection(WalledIceConnection):
         if self._early_checks:  # those that were authentic
             self.peer_knows_us.set()
 
+    def enqueue_untrusted(self, data: bytes) -> None:
+        """What still waits to be read was sent by a peer that was there: its last words come before its end."""
+        super().enqueue_untrusted(data)
+        if self.consent is not None:
+            self.consent.heard()
+
     def refused(self, address: Address) -> None:
         """ICMP says that nobody listens at `address`."""
         consent = self.consent

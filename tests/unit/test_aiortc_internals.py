@@ -9,6 +9,7 @@ import pytest
 from aiortc import RTCDataChannel, RTCSctpTransport
 
 from tallow_cli.net.aiortc_internals import IceConnection
+from tallow_cli.net.ice_consent import GONE, Consent
 from tallow_cli.net.ice_wall import WalledIceConnection
 
 
@@ -35,6 +36,19 @@ async def test_loopback_is_left_out_where_there_is_another_address(monkeypatch: 
     await connection.gather_candidates()
     await connection.close()
     assert asked == [["192.0.2.9"]]
+
+
+async def test_what_is_still_being_read_from_the_peer_comes_before_its_port_is_called_closed() -> None:
+    connection = IceConnection(ice_controlling=True)
+    connection.consent = consent = Consent(0.0, lambda: 0.5)
+    for tenth in range(10):
+        consent.refused(tenth / 10)
+        if tenth == 5:
+            connection.enqueue_untrusted(b"\x17" + bytes(40))
+    assert consent.lost(1.0) is None
+    consent.refused(1.1)
+    assert consent.lost(1.1) == GONE
+    await connection.close()
 
 
 def test_data_channels_call_only_four_methods_of_their_transport() -> None:
