@@ -69,12 +69,14 @@ class TallowError(Exception):
     """Base of all. Raise a subclass.
 
     Attributes: `exit_code`; `retryable`, whether the same command may succeed if run again unchanged; `peer_told`,
-    whether the other side is known to have heard how this ended (None: it was not told, or nothing is known).
+    whether the other side is known to have heard how this ended (None: it was not told, or nothing is known); `items`,
+    all that the sentence only counts, as (path, reason).
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.UNEXPECTED
     retryable: bool = False
     peer_told: bool | None = None
+    items: Sequence[tuple[str, str]] = ()
 
     @property
     def kind(self) -> str:

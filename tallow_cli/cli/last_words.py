@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from tallow_cli.errors import ExitCode, Interrupted, Stopped, TallowError, Terminated, Unsendable
+from tallow_cli.errors import ExitCode, Interrupted, Stopped, TallowError, Terminated
 
 # A closed terminal ends a session as SIGTERM does.
 EXIT_CODES = {getattr(signal, "SIGHUP", 1): int(ExitCode.TERMINATED)}
@@ -23,7 +23,6 @@ def cause(number: int, *, connected: bool = False) -> Stopped:
 
 def error_line(error: TallowError) -> str:
     """The `error` event, a line of JSON with its break (docs/reference/json.md)."""
-    items = error.items if isinstance(error, Unsendable) else ()
     event = {
         "v": 1,
         "t": round(time.time(), 3),
@@ -35,7 +34,7 @@ def error_line(error: TallowError) -> str:
         "kept_files": None,
         "kept_bytes": None,
         "kept_in": None,
-        "items": [{"path": path, "reason": reason} for path, reason in items],
+        "items": [{"path": path, "reason": reason} for path, reason in error.items],
     }
     return json.dumps(event) + "\n"
 

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import msgspec
 
-from tallow_cli.errors import TallowError, Unsendable
 from tallow_cli.session.events import Failed, Offered, OfferedEntry, Progress, SessionEvent, Stats
 from tallow_cli.ui.output import Output
 from tallow_cli.ui.sink import EventSink
@@ -78,12 +77,5 @@ def error_fields(event: Failed) -> dict[str, Any]:
         "kept_files": None if kept is None else kept.files,
         "kept_bytes": None if kept is None else kept.bytes,
         "kept_in": None if kept is None else kept.place,
-        "items": _items(error),
+        "items": [{"path": path, "reason": reason} for path, reason in error.items],
     }
-
-
-def _items(error: TallowError) -> list[dict[str, str]]:
-    """What the sentence only counts."""
-    if not isinstance(error, Unsendable):
-        return []
-    return [{"path": path, "reason": reason} for path, reason in error.items]

@@ -8,8 +8,9 @@ from typing import Any, get_args
 
 import pytest
 
-from tallow_cli.errors import ExitCode
-from tallow_cli.session.events import LastWords, SessionEvent
+from tallow_cli.cli.last_words import error_line
+from tallow_cli.errors import ExitCode, Unsendable
+from tallow_cli.session.events import Failed, LastWords, SessionEvent
 from tallow_cli.ui.jsonlines import JsonLinesRenderer
 from tallow_cli.ui.output import Output
 from tests.support.events import EVERY_EVENT, FAILED, HOSTILE, OFFER
@@ -100,3 +101,10 @@ def test_the_bottleneck_is_its_name() -> None:
     stats = next(json.loads(line) for line in lines(*EVERY_EVENT) if '"stats"' in line)
     assert stats["benchmark"]["bottleneck"] == "none"
     assert stats["benchmark"]["quality_score"] == 95
+
+
+def test_an_error_lists_all_that_its_sentence_counts() -> None:
+    error = Unsendable([(f"f{number}", "no permission") for number in range(7)])
+    (line,) = lines(Failed(error))
+    assert json.loads(line)["items"] == [{"path": f"f{n}", "reason": "no permission"} for n in range(7)]
+    assert json.loads(error_line(error))["items"] == json.loads(line)["items"]
