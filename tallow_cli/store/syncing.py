@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -44,19 +43,3 @@ def sync_directories(root: ReceiveRoot, paths: Sequence[SafePath]) -> None:
     for path in paths:
         root.filesystem.sync_directory(root.itself(path))
     root.filesystem.sync_directory(root.directory)
-
-
-def current_umask() -> int:
-    """The process's umask, without the window that setting and resetting it opens where that can be
-    helped.
-    """
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            for line in status:
-                if line.startswith("Umask:"):
-                    return int(line.split()[1], 8)
-    except (OSError, ValueError):
-        pass
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return umask

@@ -14,7 +14,7 @@ import pytest
 
 from tallow_cli.core.names import SafePath, check_manifest_names
 from tallow_cli.errors import DiskFull, DiskNearlyFull, TargetExists, TargetNotDirectory, TargetUnwritable
-from tallow_cli.store import failures, filesystem, receive_root, syncing
+from tallow_cli.store import failures, filesystem, receive_root
 from tallow_cli.store.filesystem import DirFdFilesystem, Filesystem, PathFilesystem, default_filesystem
 from tallow_cli.store.receive_root import MOST_RESERVED_BYTES, ReceiveRoot, temporary_name
 from tests.support.disk import FailingFilesystem, FullDisk, NoHardLinks, file_entry, files, tree
@@ -441,20 +441,6 @@ def test_functions_that_the_c_library_has_not_are_not_used(monkeypatch: pytest.M
     monkeypatch.setattr(sys, "platform", "darwin")
     assert filesystem._c_function("syncfs") is None
     filesystem._c_function.cache_clear()
-
-
-def test_the_umask_is_read_without_changing_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = os.umask(0o027)
-    try:
-        assert syncing.current_umask() == 0o027
-        monkeypatch.setattr("builtins.open", _no_proc)
-        assert syncing.current_umask() == 0o027
-    finally:
-        assert os.umask(before) == 0o027
-
-
-def _no_proc(*args: object, **kwargs: object) -> object:
-    raise FileNotFoundError
 
 
 # Sentences

@@ -21,7 +21,7 @@ from tallow_cli.errors import (
     TargetNotDirectory,
     TargetUnwritable,
 )
-from tallow_cli.store import directory_sink, publishing, syncing
+from tallow_cli.store import directory_sink, publishing
 from tallow_cli.store.directory_sink import DirectorySink, FileSink
 from tallow_cli.store.file_source import FileSource
 from tallow_cli.store.filesystem import Directory, DirFdFilesystem, Filesystem, PathFilesystem
@@ -261,7 +261,8 @@ def test_modes_are_masked_and_the_owner_is_not_locked_out(target: Path) -> None:
             Entry("d/nothing", EntryKind.FILE, 0, 0),
         ),
     )
-    umask = syncing.current_umask()
+    umask = os.umask(0o022)
+    os.umask(umask)
     assert stat.S_IMODE((target / "d").stat().st_mode) == 0o700
     assert stat.S_IMODE((target / "d" / "suid").stat().st_mode) == 0o777 & ~umask
     assert stat.S_IMODE((target / "d" / "nothing").stat().st_mode) == 0o400
