@@ -1,4 +1,4 @@
-"""`make demo`: make a file, send it between two real processes, compare, say how fast it was."""
+"""`make demo`: make a file, send it between two real processes, compare, say how fast it was, and clean up."""
 
 from __future__ import annotations
 
@@ -8,47 +8,67 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from tallow_cli.core.quantities import parse_size
 
 BLOCK = 2**20
+# On one machine nothing but the limit would leave time to look at the panel.
+LIMIT = "400Mbit"
 
 
 def main(size_text: str) -> int:
-    """Run the demo in ./demo. Returns the exit code."""
+    """Run the demo in ./demo, which is gone afterwards. Returns the exit code."""
     directory = Path("demo").resolve()
-    received = directory / "received"
     shutil.rmtree(directory, ignore_errors=True)
+    try:
+        return _demonstrate(directory, parse_size(size_text))
+    except KeyboardInterrupt:  # both processes had it too, and have said so
+        return 130
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _demonstrate(directory: Path, size: int) -> int:
+    received = directory / "received"
     received.mkdir(parents=True)
     source = directory / "demo.bin"
-    size = parse_size(size_text)
-    print(f"Making {source.relative_to(Path.cwd())} ({size:,} random bytes) …", flush=True)
+    print(f"Making demo/{source.name} ({size:,} random bytes) …", flush=True)
     with source.open("wb") as file:
         for start in range(0, size, BLOCK):
             file.write(os.urandom(min(BLOCK, size - start)))
 
     tallow = [sys.executable, "-m", "tallow_cli"]
-    print("$ tallow send demo.bin          (this shell; the other one runs `tallow recv CODE`)\n", flush=True)
-    # Standard output of a sender that is not a terminal carries the code alone: that is how scripts read it.
-    sender = subprocess.Popen([*tallow, "send", str(source)], stdout=subprocess.PIPE, text=True)
-    if sender.stdout is None:
-        return 1
-    found = re.match(r"\S+", sender.stdout.readline())
-    if found is None:
-        return sender.wait() or 1
-    receiver = subprocess.Popen(
-        [*tallow, "recv", "--yes", "--quiet", "--output", str(received)],
-        env={**os.environ, "TALLOW_CODE": found.group()},
+    print(
+        f"$ tallow send --limit {LIMIT} demo.bin     (another process runs `tallow recv CODE`)\n", flush=True
     )
-    failed = sender.wait() or receiver.wait()
-    if failed:
-        print(f"The transfer failed with exit code {failed}.", file=sys.stderr)
-        return failed
+    # Standard output of a sender that is not a terminal carries the code alone: that is how scripts read it.
+    sender = subprocess.Popen(
+        [*tallow, "send", "--limit", LIMIT, str(source)], stdout=subprocess.PIPE, text=True
+    )
+    with sender, tempfile.TemporaryFile() as said:
+        code = re.match(r"\S+", sender.stdout.readline()) if sender.stdout else None
+        if code is None:
+            return sender.wait() or 1
+        # One panel is enough: what the receiver says is shown if it fails.
+        receiver = subprocess.Popen(
+            [*tallow, "recv", "--yes", "--quiet", "--output", str(received)],
+            env={**os.environ, "TALLOW_CODE": code.group()},
+            stdin=subprocess.DEVNULL,
+            stderr=said,
+        )
+        failed = sender.wait() or receiver.wait()
+        if failed:
+            said.seek(0)
+            sys.stderr.write(said.read().decode(errors="replace"))
+            print(f"The transfer failed with exit code {failed}.", file=sys.stderr)
+            return failed
     if not filecmp.cmp(source, received / source.name, shallow=False):
         print("The received file differs from the one sent.", file=sys.stderr)
         return 9
-    print(f"\ndemo/received/{source.name} is identical to demo/{source.name}.")
+    print(f"\nWhat was received is identical to demo/{source.name}; both are removed again.")
+    print("`tallow bench` measures how fast this machine is without --limit.")
     return 0
 
 

@@ -56,3 +56,16 @@ def test_websockets_is_one_that_bounds_the_fragments_of_a_message() -> None:
     """And whose servers close with a code: 15.0.1 has neither, 16.0 only that."""
     [websockets] = [each for each in requirements() if each.name == "websockets"]
     assert websockets.floor >= (17, 4)
+
+
+def test_the_source_distribution_has_what_its_own_tests_need() -> None:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    included = pyproject["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    [needed] = re.findall(r"^\$\(STAMP\): (.*)$", makefile, re.MULTILINE)
+    tested = {
+        path.name
+        for path in ROOT.iterdir()
+        if path.name in {"docs", "tests", "tallow_cli", "signaling", ".ci"}
+    }
+    assert {*needed.split(), *tested, "README.md"} <= {*included, "pyproject.toml"}  # which is always there
