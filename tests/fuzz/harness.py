@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-SECONDS = 5.0 * float(os.environ.get("TALLOW_FUZZ", "1"))
+SECONDS = 4.0 * float(os.environ.get("TALLOW_FUZZ", "1"))
 # Of CPU time, so that a crowded machine is no hang. The costliest honest turn takes tens of milliseconds.
 HANG_CPU_S = 4.0
 MAX_GROWTH_BYTES = 160 * 1024 * 1024
