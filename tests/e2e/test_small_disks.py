@@ -108,7 +108,8 @@ def test_a_stream_stops_before_the_disk_is_full_and_leaves_nothing(sh: Shell) ->
         receiver = sh.start("recv", code, "--yes", "--json", "-o", sh.directory / "disk")
         assert receiver.wait() == 10, receiver.report()
         assert "left to other programs" in receiver.err[-1] or "no room" in receiver.err[-1]
-        assert "so nothing is kept" in receiver.err[-1]
+        if receiver.events("progress"):  # it may be full before the first is due
+            assert "so nothing is kept" in receiver.err[-1]
         assert sender.wait() == 8
         assert os.listdir(view) == []
 
