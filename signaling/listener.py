@@ -48,15 +48,20 @@ class Listener(Generic[Arrival]):
         tls_timeout_s: float,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._listening = sockets
         self._door = door
         self._tls = tls
         self._tls_timeout_s = tls_timeout_s
         self._opening: set[asyncio.Task[None]] = set()
         self._breathers: set[asyncio.TimerHandle] = set()
+        self._listening: list[socket.socket] = []
+        self.add(sockets)
+
+    def add(self, sockets: list[socket.socket]) -> None:
+        """Listen on these as well."""
         for each in sockets:
             each.setblocking(False)
             each.listen(BACKLOG)
+            self._listening.append(each)
             self._hear(each)
 
     # What websockets asks of an asyncio.Server

@@ -129,6 +129,7 @@ class SignalingServer:
         self._unopened: set[_Gated] = set()
         self._numbers = count(1)
         self._server: Server | None = None
+        self._listener: Listener[_Arrival] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self, host: str | Sequence[str], port: int) -> int:
@@ -153,14 +154,26 @@ class SignalingServer:
             logger=_quiet_logger(),
         )
 
+        listener = self._listener = Listener(sockets, _Door(self, server), self._tls, OPEN_TIMEOUT_S)
+
         async def listen() -> Listener[_Arrival]:
-            return Listener(sockets, _Door(self, server), self._tls, OPEN_TIMEOUT_S)
+            return listener
 
         server.create_server = listen  # type: ignore[assignment]  # a Listener is as much of a Server as is used
         self._server = await server
         bound: int = sockets[0].getsockname()[1]
         self._log("listening", {"port": bound})
         return bound
+
+    async def also_listen(self, host: str) -> None:
+        """Listen on one more address, an interface that came up, at the same port. Raises CannotListen."""
+        if self._listener is None or not self._listener.sockets:
+            raise RuntimeError("the server is not running")
+        port = self._listener.sockets[0].getsockname()[1]
+        try:
+            self._listener.add(bound_sockets(await _resolved([host]), port))
+        except OSError as error:
+            raise CannotListen(_why_not(host, port, error)) from error
 
     async def close(self) -> None:
         """Stop listening and close every connection (1001), in about a second. Idempotent."""

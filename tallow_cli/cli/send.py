@@ -71,6 +71,16 @@ def command(
     ] = False,
     server: options.Server = None,
     local: options.Local = False,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            "--listen",
+            metavar="ADDRESS",
+            help="Where the sender's own server listens: an address of this machine, or any, public ones too. Unless "
+            "given, on those of private networks.",
+            rich_help_panel=options.RENDEZVOUS,
+        ),
+    ] = None,
     code: options.CodeOption = None,
     timeout: options.Timeout = options.DEFAULT_TIMEOUT,
     channels: options.Channels = options.DEFAULT_CHANNELS,
@@ -96,6 +106,7 @@ def command(
     settings = SendSettings(
         code=None if code is None else _chosen_code(context, code, json=json),
         server=chosen_server(context, server, local=local),
+        listen=listen,
         link=link_settings(
             engine=engine,
             channels=channels,

@@ -47,14 +47,16 @@ async def announce(
     port: int,
     *,
     interfaces: Sequence[str] | None = None,
+    public: bool = False,
     use_mdns: bool | None = None,
     directories: LocalDirectories | None = None,
     on_notice: OnNotice = _say_nothing,
 ) -> AsyncIterator[None]:
     """Let receivers find the server on `port` while the context lasts.
 
-    `interfaces` limits multicast to those with these addresses; `use_mdns` None asks the environment. What does not
-    work is told to `on_notice`, because the receiver can still be given the URL.
+    `interfaces` limits multicast to those with these addresses, `public` has it tell those of the Internet too;
+    `use_mdns` None asks the environment. What does not work is told to `on_notice`, because the receiver can still be
+    given the URL.
     Raises NameplateTaken if another live sender on this machine announces the same nameplate.
     """
     with ExitStack() as files:
@@ -64,7 +66,7 @@ async def announce(
             on_notice(f"Receivers on this machine cannot discover this sender ({error}).")
         advertising: asyncio.Task[None] | None = None
         if mdns_allowed() if use_mdns is None else use_mdns:
-            advertising = asyncio.create_task(_advertise(nameplate, port, interfaces, on_notice))
+            advertising = asyncio.create_task(_advertise(nameplate, port, interfaces, public, on_notice))
         try:
             yield
         finally:
@@ -122,10 +124,10 @@ async def _resolve(nameplate: str, interfaces: Sequence[str] | None) -> list[str
 
 
 async def _advertise(
-    nameplate: str, port: int, interfaces: Sequence[str] | None, on_notice: OnNotice
+    nameplate: str, port: int, interfaces: Sequence[str] | None, public: bool, on_notice: OnNotice
 ) -> None:
     await asyncio.sleep(MDNS_DELAY_S)
     try:
-        await mdns.advertise(nameplate, port, interfaces)
+        await mdns.advertise(nameplate, port, interfaces, public=public)
     except OSError as error:
         on_notice(f"Receivers on the network cannot discover this sender ({error.strerror or error}).")

@@ -38,6 +38,15 @@ def interfaces(named: tuple[str, ...] | None = None) -> tuple[Interface, ...]:
     return tuple(found)
 
 
+def neighbours_addresses() -> list[str]:
+    """Those of this machine by which its neighbours can name it, IPv4 first."""
+    found = [each.ip for interface in interfaces() for each in interface.addresses]
+    usable = sorted(
+        (ip for ip in found if is_for_neighbours(ip) and is_usable(ip)), key=lambda ip: ip.version
+    )
+    return [str(ip) for ip in usable]
+
+
 def is_for_neighbours(address: Address) -> bool:
     """Whether an address belongs to a network of somebody's own (private, shared, link-local), not to the Internet."""
     return not (address.is_global or address.is_loopback or address.is_multicast or address.is_unspecified)

@@ -50,7 +50,7 @@ _DRAWS = 5  # of a number that no other sender on this machine has
 @asynccontextmanager
 async def hosting(settings: SendSettings, emit: Callable[[SessionEvent], None]) -> AsyncIterator[Host]:
     """Where receivers can come to, for as long as the context lasts. Raises ServerUnreachable."""
-    async with open_meeting_place(settings.server, emit) as place:
+    async with open_meeting_place(settings.server, emit, listen=settings.listen) as place:
         host = Host(place, settings, emit)
         try:
             yield host

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from signaling.limits import EMBEDDED_LIMITS
 from signaling.server import CannotListen, SignalingServer
-from tallow_cli.errors import NoNetwork, ServerUnreachable
+from tallow_cli.errors import BadOption, NoNetwork, ServerUnreachable
 from tallow_cli.net.addresses import loopback_addresses, primary_address
 from tallow_cli.net.discovery import announce
+from tallow_cli.net.interfaces import interfaces, is_for_neighbours, neighbours_addresses
+from tallow_cli.net.mdns import RESCAN_S
 from tallow_cli.net.server_url import server_url
 from tallow_cli.session.events import Notice, SessionEvent
+from tallow_cli.session.settings import LISTEN_ANYWHERE
 
-_EVERY_ADDRESS = ""
+_ONLY_PUBLIC = (
+    "This machine's address is a public one, on which a sender's server is not opened unasked: receivers elsewhere "
+    "cannot come. Use --listen any to open it, or a server that both can reach."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +36,12 @@ class MeetingPlace:
 
 @asynccontextmanager
 async def open_meeting_place(
-    server: str | None, emit: Callable[[SessionEvent], None]
+    server: str | None, emit: Callable[[SessionEvent], None], *, listen: str | None = None
 ) -> AsyncIterator[MeetingPlace]:
-    """The user's server, or one of our own for as long as the context lasts.
+    """The user's server, or one of our own for as long as the context lasts (`listen`: see `SendSettings`).
 
-    Raises ServerUnreachable if no port can be listened on, NoNetwork if this process could not reach it.
+    Raises ServerUnreachable if no port can be listened on, NoNetwork if this process could not reach it, BadOption for
+    an address this machine does not have.
     """
     if server is not None:
         yield MeetingPlace(
@@ -47,8 +56,9 @@ async def open_meeting_place(
     if not loopback:
         raise NoNetwork(only_loopback=True)
     own = SignalingServer(limits=EMBEDDED_LIMITS)
+    listening = [*loopback, *_addresses(listen)]
     try:
-        port = await own.start(_EVERY_ADDRESS, 0)
+        port = await own.start("" if listen == LISTEN_ANYWHERE else listening, 0)
     except CannotListen as error:
         raise ServerUnreachable("this machine", str(error)) from error
     announcements = AsyncExitStack()
@@ -60,7 +70,12 @@ async def open_meeting_place(
             return
         await withdraw()
         await announcements.enter_async_context(
-            announce(nameplate, port, on_notice=lambda notice: emit(Notice(notice, detail=True)))
+            announce(
+                nameplate,
+                port,
+                public=listen is not None,
+                on_notice=lambda notice: emit(Notice(notice, detail=True)),
+            )
         )
         announced = nameplate
 
@@ -69,19 +84,59 @@ async def open_meeting_place(
         announced = None
         await announcements.aclose()
 
-    # A machine with no network but itself may still have no place to announce in: name the way that is left.
-    here = loopback[0]
+    following = asyncio.create_task(_follow_interfaces(own, listening)) if listen is None else None
+    reachable = _reachable(listening, listen)
+    if reachable is None:
+        emit(Notice(_ONLY_PUBLIC))
     try:
         async with announcements:
             yield MeetingPlace(
-                connect_url=server_url(here, port),
+                connect_url=server_url(loopback[0], port),
                 given_url=None,
-                reachable_as=server_url(primary_address() or here, port),
+                reachable_as=None if reachable is None else server_url(reachable, port),
                 announce=replace_announcement,
                 withdraw=withdraw,
             )
     finally:
+        if following is not None:
+            following.cancel()
+            await asyncio.wait([following])
         await own.close()
+
+
+def _addresses(listen: str | None) -> list[str]:
+    """Where our server listens besides loopback."""
+    if listen is None:
+        return neighbours_addresses()
+    if listen == LISTEN_ANYWHERE:
+        return [str(each.ip) for interface in interfaces() for each in interface.addresses]
+    if not interfaces((listen,)):
+        raise BadOption("--listen", f"{listen!r} is no address of this machine; give one that it has, or any")
+    return [listen]
+
+
+def _reachable(listening: list[str], listen: str | None) -> str | None:
+    """The address to name to somebody who cannot discover us; None where the one to name is not listened on.
+
+    A machine with no network but itself may still have no place to announce in: then it is loopback, which is left.
+    """
+    primary = primary_address()
+    if primary in listening:
+        return primary
+    if primary is not None and listen is None and not is_for_neighbours(ipaddress.ip_address(primary)):
+        return None
+    return next((text for text in listening if not ipaddress.ip_address(text).is_loopback), listening[0])
+
+
+async def _follow_interfaces(own: SignalingServer, listening: list[str]) -> None:
+    """A laptop that joins a network while it waits is found there."""
+    while True:
+        await asyncio.sleep(RESCAN_S)
+        for address in neighbours_addresses():
+            if address not in listening:
+                listening.append(address)
+                with suppress(CannotListen):  # the port is another program's there
+                    await own.also_listen(address)
 
 
 async def _announce_nothing(_nameplate: str) -> None:

@@ -74,12 +74,18 @@ class Waits:
                 raise BadOption("--timeout", f"it must be more than 0 and at most {MAX_WAIT_S:,} seconds")
 
 
+LISTEN_ANYWHERE = "any"
+
+
 @dataclass(frozen=True, slots=True)
 class SendSettings:
-    """`code` None: make one. `server` None: start one here and announce it."""
+    """`code` None: make one. `server` None: start one here and announce it; it listens on loopback and on the addresses
+    that this machine has in networks of its own, or where `listen` says: on one address, or `LISTEN_ANYWHERE`.
+    """
 
     code: Code | None = None
     server: str | None = None
+    listen: str | None = None
     link: LinkSettings = field(default_factory=LinkSettings)
     waits: Waits = field(default_factory=Waits)
 

@@ -113,7 +113,7 @@ class Sessions:
         link: LinkSettings | None = None,
         waits: Waits | None = None,
     ) -> Side:
-        settings = SendSettings(code, server, link or LinkSettings(), waits or Waits())
+        settings = SendSettings(code, server, link=link or LinkSettings(), waits=waits or Waits())
         side = Side()
         return self._start(side, send(source, settings, side.emit))
 

@@ -46,7 +46,9 @@ class Multicast:
         monkeypatch.setattr(mdns, "advertise", self._advertise)
         monkeypatch.setattr(mdns, "resolve", self._resolve)
 
-    async def _advertise(self, nameplate: str, port: int, interfaces: Sequence[str] | None) -> None:
+    async def _advertise(
+        self, nameplate: str, port: int, interfaces: Sequence[str] | None, *, public: bool
+    ) -> None:
         if self.failure is not None:
             raise self.failure
         self.advertised.append((nameplate, port))
