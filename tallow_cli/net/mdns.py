@@ -141,7 +141,9 @@ def _multicast_socket(interface: str) -> socket.socket:
     try:
         made.setblocking(False)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "SO_REUSEPORT"):
+        # On Linux a group of sockets that share a port by SO_REUSEPORT may get a datagram once, and the ear of another
+        # interface would have it; SO_REUSEADDR is enough there.
+        if sys.platform != "linux" and hasattr(socket, "SO_REUSEPORT"):
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if sys.platform == "linux":
             made.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
