@@ -65,6 +65,8 @@ class LocalDirectories:
             paths.append(Path(runtime) / "tallow")
         with suppress(FileNotFoundError):  # every directory for temporary files is missing or read-only
             paths.append(Path(tempfile.gettempdir()) / f"tallow-{user}")
+        with suppress(RuntimeError):  # nobody's home. Where others may write, the names above may be squatted
+            paths.append(Path.home() / ".tallow-waiting")
         return cls(tuple(paths))
 
     @contextmanager

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -184,10 +185,10 @@ def test_both_the_runtime_and_the_temporary_directory_are_looked_into(
     (tmp_path / "run").mkdir()
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     of_a_cron_job = LocalDirectories.of_this_user()
-    assert of_a_cron_job.paths == (tmp_path / f"tallow-{os.getuid()}",)
+    assert of_a_cron_job.paths[0] == tmp_path / f"tallow-{os.getuid()}"
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     of_a_login = LocalDirectories.of_this_user()
-    assert of_a_login.paths == (tmp_path / "run" / "tallow", tmp_path / f"tallow-{os.getuid()}")
+    assert of_a_login.paths[:2] == (tmp_path / "run" / "tallow", tmp_path / f"tallow-{os.getuid()}")
     with of_a_cron_job.announced("4821", 1234):
         assert of_a_login.port_of("4821") == 1234
 
@@ -199,3 +200,18 @@ def test_a_runtime_directory_that_does_not_exist_is_passed_over(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
     with LocalDirectories.of_this_user().announced("4821", 1234) as path:
         assert path.parent == tmp_path / f"tallow-{os.getuid()}"
+
+
+def test_where_another_user_has_taken_the_name_the_home_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squatted = tmp_path / "tmp" / f"tallow-{os.getuid()}"
+    squatted.mkdir(parents=True, mode=0o777)
+    squatted.chmod(0o777)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with LocalDirectories.of_this_user().announced("4821", 1234) as path:
+        assert path.is_relative_to(tmp_path / ".tallow-waiting")
+        assert LocalDirectories.of_this_user().port_of("4821") == 1234
