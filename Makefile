@@ -6,6 +6,7 @@ STAMP  := $(VENV)/.installed
 SIZE   ?= 256MiB
 SEEDS  ?= 2000
 FUZZ   ?= 50
+JOBS   ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-lab test-interop check format sim fuzz bench bench-lab docs lock clean
@@ -24,7 +25,7 @@ demo: venv  ## send a real file (SIZE=256MiB) between two processes, with the li
 	$(BIN)/python -m tests.support.demo $(SIZE)
 
 test: check  ## all checks, then all tests that can run here (within 20 minutes on 2 cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 test-lab: venv  ## the tests in network and mount namespaces alone (root; iproute2, nftables, util-linux)
 	$(BIN)/python -m pytest -m lab
