@@ -132,7 +132,11 @@ def _explain_os_error(error: OSError, url: str) -> str:
         port = standard_port(url)  # the user may not know that it is this one
         own = f" on port {port}; `tallow serve` listens on {DEFAULT_PORT} unless told otherwise"
         return f"nothing listens there{own if port else ''}"
-    return error.strerror or str(error)
+    if isinstance(
+        error, ConnectionError
+    ):  # asyncio raises one without a text where a TLS handshake is hung up on
+        return error.strerror or "it hung up; with wss:// that may mean that it does not speak TLS: try ws://"
+    return error.strerror or str(error) or type(error).__name__
 
 
 def _explain_status(url: str, status: int, body: bytes) -> SignalingError:
