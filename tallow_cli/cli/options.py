@@ -113,6 +113,16 @@ Reliable = Annotated[
         "--reliable", help="Let SCTP order and retransmit instead of Tallow.", rich_help_panel=SPEED
     ),
 ]
+MaxRetransmits = Annotated[
+    str | None,
+    typer.Option(
+        "--max-retransmits",
+        metavar="0..8",
+        help="How often SCTP repeats a lost packet before Tallow sends its bytes anew; 2 (turbo) or 0 (aiortc) unless "
+        "given.",
+        rich_help_panel=SPEED,
+    ),
+]
 BufferHigh = Annotated[
     str,
     typer.Option(

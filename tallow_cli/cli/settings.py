@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from tallow_cli.cli.options import choice_option, count_option, rate_option, size_option
 from tallow_cli.cli.sources import is_typed, origin
 from tallow_cli.errors import BadOption, SignalingError, UnknownNameplate
-from tallow_cli.net.channels import MAX_CHANNELS, MIN_CHANNELS
+from tallow_cli.net.channels import MAX_CHANNELS, MAX_RETRANSMITS, MIN_CHANNELS
 from tallow_cli.net.engines import DEFAULT_ENGINE, ENGINES
 from tallow_cli.net.server_url import normalize_server_url
 from tallow_cli.session.settings import MODES, LinkSettings, Mode
@@ -28,6 +28,7 @@ def link_settings(
     channels: str,
     mode: str,
     reliable: bool,
+    max_retransmits: str | None,
     buffer_high: str,
     buffer_low: str,
     limit: str | None,
@@ -38,6 +39,9 @@ def link_settings(
         engine=DEFAULT_ENGINE if engine is None else choice_option("--engine", engine, sorted(ENGINES)),
         channels=count_option("--channels", channels, MIN_CHANNELS, MAX_CHANNELS),
         reliable=reliable,
+        max_retransmits=None
+        if max_retransmits is None
+        else count_option("--max-retransmits", max_retransmits, 0, MAX_RETRANSMITS),
         encrypt=not no_encrypt,
         mode=cast("Mode", choice_option("--mode", mode, MODES)),
         buffer_high=size_option("--buffer-high", buffer_high),

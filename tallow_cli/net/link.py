@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from tallow_cli.errors import BadOption, NoPathError, PeerProtocolError, PeerVanished
 from tallow_cli.net.awake import awake_timeout
-from tallow_cli.net.channels import DEFAULT_CHANNELS, check_channel_count
+from tallow_cli.net.channels import DEFAULT_CHANNELS, check_channel_count, check_max_retransmits
 from tallow_cli.net.description import MAX_CANDIDATES, CandidateInfo, Description, worth_trying
 from tallow_cli.net.engines import (
     DEFAULT_ENGINE,
@@ -82,6 +82,7 @@ class LinkOptions:
     engine: str = DEFAULT_ENGINE
     channels: int = DEFAULT_CHANNELS
     reliable: bool = False
+    max_retransmits: int | None = None  # of what this side sends, unless reliable; None: the engine's own
     ice_servers: tuple[IceServer, ...] = ()
     relay_only: bool = False
     offload: bool = True  # GSO and GRO, where the system has them
@@ -90,6 +91,7 @@ class LinkOptions:
 
     def __post_init__(self) -> None:
         check_channel_count(self.channels)
+        check_max_retransmits(self.max_retransmits, reliable=self.reliable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,8 +255,9 @@ class PeerLink:
 
     @property
     def retransmissions(self) -> int:
-        """How often unreliable channels send a packet again before they give its message up."""
-        return self._engine.retransmissions
+        """How often unreliable channels send a packet of ours again before they give its message up."""
+        chosen = self._options.max_retransmits
+        return self._engine.retransmissions if chosen is None else chosen
 
     # Connecting
 

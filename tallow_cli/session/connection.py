@@ -87,6 +87,8 @@ async def connect(
             remote_address=path.remote_address,
             is_lan=connection.is_lan,
             channels=len(connection.data.indexes),
+            reliable=link.reliable,
+            max_retransmits=None if link.reliable else link.retransmissions,
             encrypted=connection.sealed,
             notes=link.notes,
         )

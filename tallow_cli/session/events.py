@@ -58,6 +58,8 @@ class Connected:
     remote_address: str
     is_lan: bool
     channels: int
+    reliable: bool  # ordered and reliable channels, which either side may have asked for
+    max_retransmits: int | None  # of this side's packets; None where reliable
     encrypted: bool  # whether payload is sealed under the code's key, above DTLS
     notes: tuple[str, ...] = ()  # fall-backs taken, for --verbose
 

@@ -75,6 +75,7 @@ async def prepare_link(role: LinkRole, settings: LinkSettings, stack: AsyncExitS
             engine=settings.engine,
             channels=settings.channels,
             reliable=settings.reliable,
+            max_retransmits=settings.max_retransmits,
             via=settings.via,
         ),
     )

@@ -18,6 +18,7 @@ from tallow_cli.net.channels import (
     DEFAULT_CHANNELS,
     check_buffer_marks,
     check_channel_count,
+    check_max_retransmits,
 )
 from tallow_cli.net.engines import DEFAULT_ENGINE
 
@@ -42,6 +43,7 @@ class LinkSettings:
     engine: str = DEFAULT_ENGINE
     channels: int = DEFAULT_CHANNELS
     reliable: bool = False
+    max_retransmits: int | None = None  # None: the engine's own
     encrypt: bool = True
     mode: Mode = "balanced"
     buffer_high: int = DEFAULT_BUFFER_HIGH
@@ -51,6 +53,7 @@ class LinkSettings:
 
     def __post_init__(self) -> None:
         check_channel_count(self.channels)
+        check_max_retransmits(self.max_retransmits, reliable=self.reliable)
         check_buffer_marks(self.buffer_high, self.buffer_low)
         if self.mode not in MODES:
             raise BadOption("--mode", f"{self.mode!r} is not one of {', '.join(MODES)}")

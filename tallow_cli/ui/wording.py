@@ -98,10 +98,17 @@ def connected(event: Connected) -> str:
 def connection_details(event: Connected) -> list[str]:
     """What `--verbose` adds."""
     details = [
-        f"Engine {one_line(event.engine)}, {format_count(event.channels, 'data channel')}, "
+        f"Engine {one_line(event.engine)}, {format_count(event.channels, 'data channel')} ({_kind(event)}), "
         f"{one_line(event.local_address)} to {one_line(event.remote_address)}."
     ]
     return details + [one_line(note) for note in event.notes]
+
+
+def _kind(event: Connected) -> str:
+    """Of the data channels, in the words of the options that change it."""
+    if event.max_retransmits is None:
+        return "reliable"
+    return f"unordered, max-retransmits {event.max_retransmits}"
 
 
 def offer_summary(event: Offered) -> str:

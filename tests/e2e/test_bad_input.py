@@ -234,6 +234,8 @@ def test_a_full_disk_ends_the_receiver_and_leaves_nothing(sh: Shell) -> None:
         (["send", ".", "--mode", "reckless"], "--mode"),
         (["send", ".", "--buffer-high", "1MiB", "--buffer-low", "2MiB"], "--buffer"),
         (["send", ".", "--buffer-high", "lots"], "--buffer-high"),
+        (["send", ".", "--max-retransmits", "9"], "--max-retransmits"),
+        (["recv", "--max-retransmits", "0", "--reliable"], "--max-retransmits"),
         (["send", ".", "--limit", "20"], "--limit"),
         (["send", ".", "--engine", "steam"], "--engine"),
         (["send", ".", "--timeout", "-1"], "--timeout"),

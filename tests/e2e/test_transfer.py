@@ -160,6 +160,34 @@ def test_a_transfer_works_with(sh: Shell, flags: list[str]) -> None:
     assert digest(target / "data.bin") == digest(source)
 
 
+@pytest.mark.parametrize("engine", ["turbo", "aiortc"])
+def test_each_side_says_how_often_it_sends_packets_again(sh: Shell, engine: str) -> None:
+    source = make_file(sh.directory / "data.bin", 500_000)
+    target = sh.directory / "in"
+    target.mkdir()
+
+    chosen = ["--engine", engine, "--max-retransmits", "1"]
+    sender, receiver = sh.transfer([source, *chosen], ["-o", target, "--engine", engine])
+
+    assert (sender.wait(), receiver.wait()) == (0, 0), sender.report() + receiver.report()
+    assert sender.events("connected")[0]["max_retransmits"] == 1
+    assert receiver.events("connected")[0]["max_retransmits"] == {"turbo": 2, "aiortc": 0}[engine]
+    assert digest(target / "data.bin") == digest(source)
+
+
+def test_reliable_channels_win_over_the_other_sides_number_of_repetitions(sh: Shell) -> None:
+    source = make_file(sh.directory / "data.bin", 500_000)
+    target = sh.directory / "in"
+    target.mkdir()
+
+    sender, receiver = sh.transfer([source, "--max-retransmits", "0"], ["-o", target, "--reliable"])
+
+    assert (sender.wait(), receiver.wait()) == (0, 0), sender.report() + receiver.report()
+    for side in (sender, receiver):
+        connected = side.events("connected")[0]
+        assert (connected["reliable"], connected["max_retransmits"]) == (True, None)
+
+
 def test_without_encryption_on_both_sides_the_event_says_so(sh: Shell) -> None:
     source = make_file(sh.directory / "data.bin", 500_000)
     target = sh.directory / "in"

@@ -16,6 +16,7 @@ DEFAULTS = {
     "channels": "3",
     "mode": "balanced",
     "reliable": False,
+    "max_retransmits": None,
     "buffer_high": "16MiB",
     "buffer_low": "4MiB",
     "limit": None,
@@ -32,9 +33,12 @@ def test_the_defaults_of_the_options_are_those_of_the_settings() -> None:
 
 
 def test_what_is_given_arrives() -> None:
-    settings = link_settings(**{**DEFAULTS, "limit": "8Mbit", "no_encrypt": True, "engine": "aiortc"})  # type: ignore[arg-type]
+    settings = link_settings(
+        **{**DEFAULTS, "limit": "8Mbit", "no_encrypt": True, "engine": "aiortc", "max_retransmits": "0"}
+    )  # type: ignore[arg-type]
     assert settings.limit_bytes_per_s == 1_000_000
     assert settings.encrypt is False
+    assert settings.max_retransmits == 0
 
 
 @pytest.mark.parametrize(
@@ -46,6 +50,11 @@ def test_what_is_given_arrives() -> None:
         {"engine": ""},
         {"mode": "x"},
         {"limit": "fast"},
+        {"max_retransmits": "9"},
+        {"max_retransmits": "-1"},
+        {"max_retransmits": "two"},
+        {"max_retransmits": ""},
+        {"max_retransmits": "0", "reliable": True},
         {"buffer_low": "1GiB"},
     ],
 )

@@ -8,14 +8,16 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
+from aiortc import RTCDataChannel
 
 from tallow_cli.errors import BadOption, NoPathError, PeerProtocolError, PeerVanished
 from tallow_cli.net.channels import Channel
 from tallow_cli.net.description import decode_untrusted, encode
-from tallow_cli.net.engines import ENGINES
+from tallow_cli.net.engines import ENGINES, EngineOptions
 from tallow_cli.net.link import CONTROL_LABEL, DATA_LABEL, IceServer, LinkOptions, PeerLink
 from tallow_cli.net.udp_batch import BatchSocket
 
@@ -128,6 +130,34 @@ async def test_the_smaller_number_of_channels_and_the_stricter_wishes_win() -> N
         for link in (a, b):
             assert len(link.data) == 2
             assert link.reliable
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+async def test_each_side_chooses_how_often_its_own_packets_are_sent_again(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[RTCDataChannel] = []
+
+    class Recorded(RTCDataChannel):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(self)
+
+    monkeypatch.setattr("aiortc.RTCDataChannel", Recorded)
+    asked = [LinkOptions(engine=engine, max_retransmits=5), LinkOptions(engine=engine)]
+    async with two_links(*asked) as links:
+        own = ENGINES[engine](EngineOptions()).retransmissions
+        for link, expected in zip(links, (5, own), strict=True):
+            assert link.retransmissions == expected
+            control, *data = [c.maxRetransmits for c in made if c.transport is link._sctp]
+            assert control is None
+            assert data == [expected] * 3
+
+
+def test_repetitions_out_of_range_or_on_reliable_channels_are_refused() -> None:
+    for wrong in ({"max_retransmits": -1}, {"max_retransmits": 9}, {"max_retransmits": 0, "reliable": True}):
+        with pytest.raises(BadOption, match="--max-retransmits"):
+            LinkOptions(**wrong)  # type: ignore[arg-type]  # a table of mixed fields
 
 
 async def test_a_megabyte_queued_at_once_arrives_whole_and_low_is_reported_once(options: LinkOptions) -> None:

@@ -65,7 +65,7 @@ def test_a_fresh_code_after_a_wrong_guess_says_that_the_old_one_is_spent() -> No
 def test_the_connection_is_a_sentence_and_its_details_are_for_the_verbose() -> None:
     assert Log().tell(CONNECTED, PEER) == "Connected directly on the local network, to 192.168.1.7.\n"
     verbose = Log(verbose=True).tell(CONNECTED)
-    assert "Engine aiortc, 3 data channels" in verbose
+    assert "Engine aiortc, 3 data channels (unordered, max-retransmits 0)" in verbose
     assert "no GSO here" in verbose
 
 
