@@ -124,17 +124,22 @@ MaxRetransmits = Annotated[
     ),
 ]
 BufferHigh = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--buffer-high",
         metavar="SIZE",
-        help="Pause a channel above this much queued data.",
+        help="Pause a channel above this much queued data; 16MiB unless given.",
         rich_help_panel=SPEED,
     ),
 ]
 BufferLow = Annotated[
-    str,
-    typer.Option("--buffer-low", metavar="SIZE", help="Resume it below this much.", rich_help_panel=SPEED),
+    str | None,
+    typer.Option(
+        "--buffer-low",
+        metavar="SIZE",
+        help="Resume it below this much; a quarter of --buffer-high unless given.",
+        rich_help_panel=SPEED,
+    ),
 ]
 Limit = Annotated[
     str | None,

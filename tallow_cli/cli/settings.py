@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from tallow_cli.cli.options import choice_option, count_option, rate_option, size_option
 from tallow_cli.cli.sources import is_typed, origin
 from tallow_cli.errors import BadOption, SignalingError, UnknownNameplate
-from tallow_cli.net.channels import MAX_CHANNELS, MAX_RETRANSMITS, MIN_CHANNELS
+from tallow_cli.net.channels import MAX_CHANNELS, MAX_RETRANSMITS, MIN_CHANNELS, buffer_marks
 from tallow_cli.net.engines import DEFAULT_ENGINE, ENGINES
 from tallow_cli.net.server_url import normalize_server_url
 from tallow_cli.session.settings import MODES, LinkSettings, Mode
@@ -29,12 +29,16 @@ def link_settings(
     mode: str,
     reliable: bool,
     max_retransmits: str | None,
-    buffer_high: str,
-    buffer_low: str,
+    buffer_high: str | None,
+    buffer_low: str | None,
     limit: str | None,
     no_encrypt: bool,
 ) -> LinkSettings:
     """Raises BadOption for a value out of range."""
+    high, low = buffer_marks(
+        None if buffer_high is None else size_option("--buffer-high", buffer_high),
+        None if buffer_low is None else size_option("--buffer-low", buffer_low),
+    )
     return LinkSettings(
         engine=DEFAULT_ENGINE if engine is None else choice_option("--engine", engine, sorted(ENGINES)),
         channels=count_option("--channels", channels, MIN_CHANNELS, MAX_CHANNELS),
@@ -44,8 +48,8 @@ def link_settings(
         else count_option("--max-retransmits", max_retransmits, 0, MAX_RETRANSMITS),
         encrypt=not no_encrypt,
         mode=cast("Mode", choice_option("--mode", mode, MODES)),
-        buffer_high=size_option("--buffer-high", buffer_high),
-        buffer_low=size_option("--buffer-low", buffer_low),
+        buffer_high=high,
+        buffer_low=low,
         limit_bytes_per_s=rate_option("--limit", limit),
     )
 

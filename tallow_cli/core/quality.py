@@ -132,8 +132,7 @@ def judge(facts: Facts) -> tuple[Bottleneck, str]:
         return Bottleneck.NETWORK_LATENCY, _on_latency(facts)
     if facts.memory_fraction is not None and facts.memory_fraction > MEMORY_PRESSURE:
         return Bottleneck.MEMORY, (
-            f"{_percent(facts.memory_fraction)} of the memory is in use. "
-            "Lower --buffer-high (and --buffer-low), or close other programs."
+            f"{_percent(facts.memory_fraction)} of the memory is in use. Close other programs."
         )
     if facts.sample_count < FEWEST_SAMPLES_TO_JUDGE_RATE:
         return Bottleneck.NONE, "Too little was measured yet to say what limits the rate."
@@ -190,16 +189,17 @@ def _on_latency(facts: Facts) -> str:
     if rtt_ms <= LATENCY_RTT_MS:
         return (
             f"Round trips vary by {jitter_ms:.0f} ms around {rtt_ms:.0f} ms. "
-            "Use a wired network or a better radio link; --mode conservative reacts more calmly."
+            "Use a wired network or a better radio link."
         )
     if facts.min_rtt_ms is not None and rtt_ms > QUEUED_RTT_FACTOR * facts.min_rtt_ms:
         return (
             f"Round trips take {rtt_ms:.0f} ms, although the path itself takes {facts.min_rtt_ms:.0f} ms: "
-            "data is queueing on the way. Lower --buffer-high, or set --limit just below the rate reached."
+            "data is queueing on the way. Send with --limit just below the rate reached, "
+            "or stop what else fills the path."
         )
     return (
         f"Round trips take {rtt_ms:.0f} ms: the other side is far away, or the path goes round. "
-        "Raise --buffer-high so that more can be on the way, or find a more direct path."
+        "Find a more direct path, with no VPN or relay in between."
     )
 
 
@@ -214,7 +214,7 @@ def _on_backpressure(facts: Facts) -> str:
         return (
             f"{observed}, because reading what is sent could not keep up. Send from a faster disk or source."
         )
-    return f"{observed}. Try --mode conservative or a higher --buffer-high; see whether a disk is busy."
+    return f"{observed}. See whether a disk is busy at either end, or others use the network."
 
 
 def _on_cpu(facts: Facts) -> str:

@@ -233,6 +233,7 @@ def test_a_full_disk_ends_the_receiver_and_leaves_nothing(sh: Shell) -> None:
         (["send", ".", "--channels", "many"], "--channels"),
         (["send", ".", "--mode", "reckless"], "--mode"),
         (["send", ".", "--buffer-high", "1MiB", "--buffer-low", "2MiB"], "--buffer"),
+        (["send", ".", "--buffer-high", "8GiB", "--buffer-low", "4GiB"], "--buffer-high"),
         (["send", ".", "--buffer-high", "lots"], "--buffer-high"),
         (["send", ".", "--max-retransmits", "9"], "--max-retransmits"),
         (["recv", "--max-retransmits", "0", "--reliable"], "--max-retransmits"),

@@ -145,7 +145,8 @@ def test_a_text_is_printed_by_the_receiver(sh: Shell) -> None:
         ["--channels", "2"],
         ["--channels", "4", "--mode", "aggressive"],
         ["--reliable"],
-        ["--buffer-high", "1MiB", "--buffer-low", "256KiB"],
+        ["--buffer-high", "1MiB"],
+        ["--buffer-high", "4GiB", "--buffer-low", "4095MiB"],
     ],
     ids=lambda flags: " ".join(flags),
 )

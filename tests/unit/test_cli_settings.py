@@ -17,8 +17,8 @@ DEFAULTS = {
     "mode": "balanced",
     "reliable": False,
     "max_retransmits": None,
-    "buffer_high": "16MiB",
-    "buffer_low": "4MiB",
+    "buffer_high": None,
+    "buffer_low": None,
     "limit": None,
     "no_encrypt": False,
 }
@@ -42,6 +42,24 @@ def test_what_is_given_arrives() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "high", "low"),
+    [
+        ({"buffer_high": "1MiB"}, 1 << 20, 1 << 18),
+        ({"buffer_high": "2"}, 2, 1),
+        ({"buffer_high": "4GiB"}, 1 << 32, 1 << 30),
+        ({"buffer_low": "1MiB"}, 16 << 20, 1 << 20),
+        ({"buffer_low": "32MiB"}, 128 << 20, 32 << 20),
+        ({"buffer_low": "2GiB"}, 1 << 32, 2 << 30),
+        ({"buffer_high": "1MiB", "buffer_low": "1KiB"}, 1 << 20, 1024),
+    ],
+    ids=str,
+)
+def test_one_mark_alone_takes_the_other_along(given: dict[str, object], high: int, low: int) -> None:
+    settings = link_settings(**{**DEFAULTS, **given})  # type: ignore[arg-type]
+    assert (settings.buffer_high, settings.buffer_low) == (high, low)
+
+
+@pytest.mark.parametrize(
     "mistake",
     [
         {"engine": "steam"},
@@ -55,7 +73,13 @@ def test_what_is_given_arrives() -> None:
         {"max_retransmits": "two"},
         {"max_retransmits": ""},
         {"max_retransmits": "0", "reliable": True},
-        {"buffer_low": "1GiB"},
+        {"buffer_low": "4GiB"},
+        {"buffer_low": "0"},
+        {"buffer_high": "0"},
+        {"buffer_high": "1"},
+        {"buffer_high": "8GiB"},
+        {"buffer_high": "8GiB", "buffer_low": "4GiB"},
+        {"buffer_high": "16MiB", "buffer_low": "1GiB"},
     ],
 )
 def test_a_mistake_is_a_bad_option(mistake: dict[str, object]) -> None:

@@ -19,7 +19,7 @@ WORDY = replace(
     quality_score=61,
     bottleneck=Bottleneck.NETWORK_LATENCY,
     recommendation="Round trips take 400 ms, although the path itself takes 20 ms: data is queueing on the way. "
-    "Lower --buffer-high, or set --limit just below the rate reached.",
+    "Send with --limit just below the rate reached.",
 )
 
 
