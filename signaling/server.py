@@ -160,7 +160,11 @@ class SignalingServer:
             return listener
 
         server.create_server = listen  # type: ignore[assignment]  # a Listener is as much of a Server as is used
-        self._server = await server
+        try:
+            self._server = await server
+        except BaseException:  # cancelled: nobody will call `close`
+            listener.close()
+            raise
         bound: int = sockets[0].getsockname()[1]
         self._log("listening", {"port": bound})
         return bound

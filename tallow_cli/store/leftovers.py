@@ -55,8 +55,8 @@ class ReceiveLock:
     def _locked(self, contents: bytes) -> int:
         filesystem = self._root.filesystem
         for _ in range(_TRIES):
-            fd = filesystem.create(self._root.directory, self._name)
             unfinished.note(self._path)
+            fd = filesystem.create(self._root.directory, self._name)
             try:
                 if filesystem.lock(fd) and _is_still(filesystem, self._root.directory, self._name, fd):
                     filesystem.write(

@@ -80,9 +80,14 @@ class PartialFile:
         """Make the temporary, with its blocks reserved."""
         filesystem = self._root.filesystem
         name = temporary_name(self._root.token)
-        self._fd = filesystem.create(self._root.parent(self.path), name)
-        self.temporary = name
+        parent = self._root.parent(self.path)
         unfinished.note(self._absolute(name))
+        try:
+            self._fd = filesystem.create(parent, name)
+        except OSError:
+            unfinished.forget(self._absolute(name))
+            raise
+        self.temporary = name
         self._identity = filesystem.identity(self._fd)
         if self._layout is not None:
             filesystem.set_length(self._fd, self._layout.length)

@@ -7,15 +7,25 @@ a sink is at work in another thread; then whoever ends it calls `remove_all`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 
 _paths: set[str] = set()  # absolute; changed and copied in single steps, from any thread
 
 
+_leaving = False  # the process ends: a temporary made now would stay
+
+
 def note(path: str) -> None:
-    """A temporary stands at `path`, an absolute one whose last component nobody can guess."""
-    _paths.add(path)
+    """A temporary is about to stand at `path`, an absolute one whose last component nobody can guess.
+
+    Raises OSError where the process is being left.
+    """
+    _paths.add(path)  # first: either it is in what `remove_all` copies, or this sees that it runs
+    if _leaving:
+        forget(path)
+        raise OSError(errno.ECANCELED, "this process is being ended")
 
 
 def forget(path: str) -> None:
@@ -24,11 +34,13 @@ def forget(path: str) -> None:
 
 
 def remove_all(timeout_s: float) -> None:
-    """Remove every temporary of this process, from any thread and without a lock. Never raises.
+    """Remove every temporary of this process, which ends now, from any thread and without a lock. Never raises.
 
     Returns after `timeout_s` at most: a disk that hangs keeps what it has. What is removed here by its path
     cannot be anybody else's, wherever that path leads by now: its name is unguessable.
     """
+    global _leaving
+    _leaving = True
     paths = list(_paths)
     if not paths:
         return

@@ -94,7 +94,7 @@ def test_slips_at_a_terminal_leave_the_code_unspent(sh: Shell, sender: Tallow) -
         screen.type("4821 acorn blend crips\n")
         screen.expect(ASKED_AGAIN)
         screen.type(f"tallow recv {CODE}\n")
-        screen.expect("taken")  # a person is asked about it
+        screen.expect("[r/o/N] ")  # a person is asked about it
         screen.type(CTRL_D)
         assert screen.wait() == 7
 

@@ -90,13 +90,16 @@ def test_all_of_it_is_claimed_only_at_the_end(events: list[SessionEvent], link: 
 
 
 def test_a_loop_that_never_sleeps_needs_a_whole_core_whoever_has_the_cores() -> None:
-    began = time.monotonic()
-    use = measure._ProcessUse(began)
-    while time.monotonic() < began + 0.3:
-        pass
-    needed, _ = use.use(time.monotonic())
-    assert needed is not None
-    assert 0.8 < needed < 1.2
+    shares = []
+    for _ in range(5):  # the machine under this one may stop it, which nothing here counts
+        began = time.monotonic()
+        use = measure._ProcessUse(began)
+        while time.monotonic() < began + 0.2:
+            pass
+        needed, _ = use.use(time.monotonic())
+        assert needed is not None
+        shares.append(needed)
+    assert 0.8 < max(shares) < 1.2
 
 
 def test_a_loop_that_sleeps_needs_little() -> None:

@@ -9,11 +9,27 @@ from threading import Event
 import pytest
 from blake3 import blake3
 
+from tallow_cli.errors import TallowError
 from tallow_cli.store import unfinished
 from tallow_cli.store.directory_sink import DirectorySink
 from tests.support.disk import directory_entry, file_entry, files, tree
 
 TREE = files(directory_entry("mix"), file_entry("mix/a", 3), file_entry("mix/deep/down/b", 9))
+
+
+@pytest.fixture(autouse=True)
+def _a_process_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unfinished, "_leaving", False)
+
+
+def test_what_is_begun_while_the_process_is_left_is_not_made(tmp_path: Path) -> None:
+    sink = DirectorySink(tmp_path)
+    sink.open(TREE)
+    unfinished.remove_all(10)
+    with pytest.raises(TallowError):
+        sink.write(0, b"aaa")
+    sink.close()
+    assert [name for name, found in tree(tmp_path).items() if found is not None] == []
 
 
 def test_all_that_is_unfinished_goes_and_what_is_published_stays(
