@@ -36,15 +36,25 @@ def even_split(size: int, limit: int) -> int:
 class MessageSizer:
     """The present message size. Falls at once with the loss, at most doubles with each look at it.
 
-    `overhead_bytes` is what a message carries besides payload: headers and tag.
+    `overhead_bytes` is what a message carries besides payload: headers and tag. `most_payload_bytes`: no message
+    carries more, even where that fills no network packet.
     """
 
-    def __init__(self, *, max_message_bytes: int, preferred_message_bytes: int, overhead_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        max_message_bytes: int,
+        preferred_message_bytes: int,
+        overhead_bytes: int,
+        most_payload_bytes: int | None = None,
+    ) -> None:
         if max_message_bytes <= overhead_bytes:
             raise ValueError(f"messages of {max_message_bytes} bytes leave no room for payload")
         self._overhead_bytes = overhead_bytes
         self._packet_bytes = NETWORK_PACKET_BYTES
         self._ceiling_bytes = min(max_message_bytes, max(preferred_message_bytes, NETWORK_PACKET_BYTES))
+        self._most_payload_bytes = max_message_bytes if most_payload_bytes is None else most_payload_bytes
+        self._ceiling_bytes = min(self._ceiling_bytes, self._most_payload_bytes + overhead_bytes)
         self._message_bytes = min(self._ceiling_bytes, INITIAL_MESSAGE_BYTES)
 
     @property
@@ -72,7 +82,7 @@ class MessageSizer:
         """
         even = even_split(size, self.payload_bytes)
         whole = network_packets(even + self._overhead_bytes, self._packet_bytes) * self._packet_bytes
-        return min(size, max(even, whole - self._overhead_bytes))
+        return min(size, self._most_payload_bytes, max(even, whole - self._overhead_bytes))
 
     def update(self, packet_loss: float, rate_bytes_per_s: float) -> None:
         """Looks at the present loss of network packets (0..1) and the delivery rate (0: unknown)."""

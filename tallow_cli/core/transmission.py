@@ -83,13 +83,14 @@ class Transmission:
         self._memory_bytes = memory_bytes
         self._seal_bytes = SEAL_BYTES * sealed
         self._overhead_bytes = HEADER_BYTES + FLOOR_BYTES + DATA_HEADER_BYTES + self._seal_bytes
+        self._bucket = TokenBucket(limit_bytes_per_s) if limit_bytes_per_s else None
         self.sizer = MessageSizer(
             max_message_bytes=max_message_bytes,
             preferred_message_bytes=preferred_message_bytes,
             overhead_bytes=self._overhead_bytes,
+            most_payload_bytes=None if self._bucket is None else self._bucket.most_message_bytes,
         )
         self._turn = 0  # whose turn it is in the round robin
-        self._bucket = TokenBucket(limit_bytes_per_s, now) if limit_bytes_per_s else None
         self._bucket_ready_at: float | None = None  # sending waits for the user's limit until then
         self._poll_queue_at: float | None = None  # … or for room in the local queue: look again then
 

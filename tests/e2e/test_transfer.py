@@ -213,15 +213,17 @@ def test_encryption_stays_when_only_one_side_asks_for_none(sh: Shell) -> None:
     assert receiver.events("connected")[0]["encrypted"] is True
 
 
-def test_a_limit_is_kept(sh: Shell) -> None:
-    source = make_file(sh.directory / "data.bin", 2_500_000)
+@pytest.mark.parametrize(("limit", "size", "mbps"), [("1MB", 1_000_000, 8), ("1Mbit", 125_000, 1)])
+def test_a_limit_is_kept_from_the_first_second(sh: Shell, limit: str, size: int, mbps: float) -> None:
+    source = make_file(sh.directory / "data.bin", size)
     target = sh.directory / "in"
     target.mkdir()
 
-    sender, receiver = sh.transfer([source, "--limit", "8Mbit"], ["-o", target])
+    sender, receiver = sh.transfer([source, "--limit", limit], ["-o", target])
 
     assert (sender.wait(), receiver.wait()) == (0, 0), sender.report() + receiver.report()
-    assert sender.events("done")[0]["mbps"] <= 10
+    for side in (sender, receiver):
+        assert side.events("done")[0]["mbps"] <= 1.05 * mbps
 
 
 def test_ten_thousand_small_files_arrive(sh: Shell) -> None:

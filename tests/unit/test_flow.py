@@ -134,16 +134,32 @@ def test_at_first_every_delivered_byte_lets_two_more_wait():
     assert queue_bound(rate, 1_000_000) == 2_000_000
 
 
-def test_the_users_limit_holds_over_time():
-    bucket = TokenBucket(100_000, 0.0)
-    now, sent = 0.0, 0
-    while now < 10.0:
-        now = bucket.ready_at(now)
-        bucket.spend(now, 16_384)
-        sent += 16_384
-    assert 980_000 <= sent <= 1_060_000
+@pytest.mark.parametrize("rate", [51_200, 125_000, 625_000, 10e6, 1e9])
+@pytest.mark.parametrize("late_s", [0.0, 0.004, 0.02])
+def test_the_users_limit_holds_in_every_second_from_the_first(rate: float, late_s: float):
+    bucket = TokenBucket(rate)
+    begin = now = 600.0  # the code waited that long
+    sent: list[tuple[float, int]] = []
+    while now < begin + 4.0:
+        ready_at = bucket.ready_at(now)
+        now = now if ready_at <= now else ready_at + late_s
+        bucket.spend(now, bucket.most_message_bytes)
+        sent.append((now, bucket.most_message_bytes))
+    for start in (begin, begin + 0.5, begin + 1.0, begin + 2.7):
+        second = sum(size for at, size in sent if start <= at < start + 1.0)
+        assert 0.95 * rate <= second <= 1.05 * rate
+
+
+def test_after_a_pause_the_limit_makes_up_for_little():
+    bucket = TokenBucket(100_000)
+    bucket.spend(0.0, 1_000)
+    now, sent = 60.0, 0
+    while (now := bucket.ready_at(now)) < 61.0:
+        bucket.spend(now, 1_000)
+        sent += 1_000
+    assert sent <= 105_000
 
 
 def test_a_limit_of_nothing_is_refused():
     with pytest.raises(ValueError):
-        TokenBucket(0, 0.0)
+        TokenBucket(0)

@@ -530,7 +530,7 @@ def test_the_users_limit_spaces_the_messages():
         ack_all(peer, [entry for entry in batch if not isinstance(entry[2], Floor)])
         peer.now = max(machine.next_timeout(), peer.now + 0.001)
         machine.handle_timeout(peer.now)
-    assert 450_000 <= sent <= 560_000
+    assert 490_000 <= sent <= 505_000
 
 
 def test_misuse_by_the_shell_is_a_value_error():

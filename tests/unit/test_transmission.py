@@ -125,3 +125,19 @@ def test_reliable_channels_set_no_timers():
     assert list(way.deadlines()) == []
     way.handle_timeout(100.0)
     assert way.packets(100.0, BUDGET) == []
+
+
+@pytest.mark.parametrize(("limit", "largest"), [(1_000, 512), (125_000, 1_250), (5e6, 50_000)])
+@pytest.mark.parametrize("packet_bytes", [1_160, 16_300])
+def test_a_limit_keeps_messages_small_enough_to_hold_it(limit: float, largest: int, packet_bytes: int):
+    way, _ = start(1_000_000, limit_bytes_per_s=limit)
+    way.set_packet_bytes(packet_bytes)
+    now, sizes = 0.0, []
+    while now < 1.0:
+        sizes += [len(frame.data) for _, _, frame in sent(way.packets(now, BUDGET))]
+        for channel in way.channels:
+            if channel.recovery.next_number:
+                way.on_ack(now, ack(channel.index, (0, channel.recovery.next_number - 1)))
+        now += 0.001
+    assert max(sizes) <= largest
+    assert sum(sizes) <= max(1.05 * limit, limit + 512)
