@@ -141,13 +141,20 @@ class PathModel:
     @property
     def is_congested(self) -> bool:
         """Excess loss over a standing queue, or so much that its cause no longer matters."""
-        return self.has_excess_loss and (self.has_standing_queue or self.loss_rate > HARD_LOSS)
+        much = TAIL_LOSS if self.loses_tails else HARD_LOSS
+        return self.has_excess_loss and (self.has_standing_queue or self.loss_rate > much)
+
+    @property
+    def loses_tails(self) -> bool:
+        """Again and again much is lost in one or two pieces: chance scatters its losses, a buffer that holds less than
+        our bursts does not."""
+        return self._tail_losses > TAIL_LOSS_SCORE and self.loss_holes < CONGESTION_HOLES
 
     def has_loss_beyond(self, excess: float) -> bool:
         """The last round lost that much more than the path loses anyway, beyond chance, and in several places."""
         if not self.has_loss_verdict:
             return False
-        if self.loss_holes < CONGESTION_HOLES and self._tail_losses <= TAIL_LOSS_SCORE:
+        if self.loss_holes < CONGESTION_HOLES and not self.loses_tails:
             return False
         chance = CHANCE_SIGMAS * sqrt(self.baseline_loss / self.judged_packets)
         return self.loss_rate > min(self.baseline_loss + excess + chance, HARD_LOSS)
