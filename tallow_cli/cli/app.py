@@ -129,7 +129,7 @@ def _defaults(
 ) -> dict[str, dict[str, str | bool | list[str]]]:
     """What the config file says. A mistake in it is no reason to refuse help, or to complete nothing at Tab."""
     try:
-        defaults = load_defaults(environment.config_path, _options(), named=environment.config_is_named)
+        defaults = load_defaults(environment.config_path, _options, named=environment.config_is_named)
     except BadOption:
         if not arguments or _HELP.intersection(arguments) or "_TALLOW_COMPLETE" in environment.variables:
             return {}

@@ -9,7 +9,7 @@ on-conflict = "rename"
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from pathlib import Path
 
@@ -27,11 +27,12 @@ class OptionKind(Enum):
 
 
 def load_defaults(
-    path: Path, options: Mapping[str, Mapping[str, OptionKind]], *, named: bool = False
+    path: Path, known_options: Callable[[], Mapping[str, Mapping[str, OptionKind]]], *, named: bool = False
 ) -> dict[str, dict[str, _OPTION]]:
     """Read `path` into `{command: {parameter: value}}`, Typer's default map. Numbers become texts, as if typed.
 
-    `options` names each command's options (`buffer_high`) and what they take. Keys may be written with dashes.
+    `known_options` names each command's options (`buffer_high`) and what they take; it is asked only if there is a
+    file, since Typer takes long to answer. Keys may be written with dashes.
     `named`: somebody named this file, so it must be there; the usual one may be missing or out of reach (no
     home directory, somebody else's home), which is as good as missing.
     Raises BadOption for a file that is not TOML or that names an option no command has.
@@ -48,6 +49,7 @@ def load_defaults(
         table = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise BadOption(str(path), f"the config file is not TOML ({error})") from error
+    options = known_options()
     defaults: dict[str, dict[str, _OPTION]] = {command: {} for command in options}
     for key, value in table.items():
         if not isinstance(value, dict):

@@ -19,24 +19,24 @@ OPTIONS = {
 def load(tmp_path: Path, text: str) -> dict[str, dict[str, object]]:
     path = tmp_path / "config.toml"
     path.write_text(text)
-    return load_defaults(path, OPTIONS)  # type: ignore[return-value]
+    return load_defaults(path, lambda: OPTIONS)  # type: ignore[return-value]
 
 
 def test_a_missing_file_changes_nothing(tmp_path: Path) -> None:
-    assert load_defaults(tmp_path / "none.toml", OPTIONS) == {}
+    assert load_defaults(tmp_path / "none.toml", lambda: OPTIONS) == {}
 
 
 @pytest.mark.parametrize(
     "place", ["/dev/null/.config/config.toml", "/" + "n" * 300 + "/config.toml", "/", "/proc/1/mem"]
 )
 def test_a_usual_file_out_of_reach_is_as_good_as_missing(place: str) -> None:
-    assert load_defaults(Path(place), OPTIONS) == {}
+    assert load_defaults(Path(place), lambda: OPTIONS) == {}
 
 
 @pytest.mark.parametrize("place", ["none.toml", "/dev/null/config.toml", "."])
 def test_a_file_that_was_named_must_be_readable(tmp_path: Path, place: str) -> None:
     with pytest.raises(BadOption, match=r"TALLOW_CONFIG: .* cannot be read") as caught:
-        load_defaults(tmp_path / place, OPTIONS, named=True)
+        load_defaults(tmp_path / place, lambda: OPTIONS, named=True)
     assert caught.value.option == "TALLOW_CONFIG"
 
 
@@ -59,7 +59,7 @@ def test_what_is_not_text_is_said_to_be_so(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_bytes(b'server = "\xff"')
     with pytest.raises(BadOption, match="not UTF-8"):
-        load_defaults(path, OPTIONS)
+        load_defaults(path, lambda: OPTIONS)
 
 
 def test_a_top_level_key_reaches_every_command_that_has_the_option(tmp_path: Path) -> None:
