@@ -117,6 +117,18 @@ class InputNeeded(UsageError):
         self.option = option
 
 
+class HiddenInHome(UsageError):
+    """--yes would put names that begin with a dot, which programs read by themselves, into a home directory."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+        super().__init__(
+            f"{paths[0]}{more} would be put into your home directory, where programs act on names that begin with a "
+            "dot, and --yes asks nobody. Name a directory with --output, or look at the offer without --yes."
+        )
+        self.paths = tuple(paths)
+
+
 class NameplateTaken(UsageError):
     """Somebody else has, or lately had, the number of the code that was chosen."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -10,7 +12,7 @@ from tallow_cli.cli.environment import Environment
 from tallow_cli.cli.options import ConflictChoice
 from tallow_cli.cli.prompt import ask
 from tallow_cli.core.manifest import EntryKind, Manifest
-from tallow_cli.errors import BadOption, Declined, InputNeeded, TargetExists, TargetUnwritable
+from tallow_cli.errors import BadOption, Declined, HiddenInHome, InputNeeded, TargetExists, TargetUnwritable
 from tallow_cli.store.destination import sink_for
 from tallow_cli.store.sequential_sink import TextSink
 from tallow_cli.store.sink import Conflict, OnConflict, Sink
@@ -20,6 +22,7 @@ T = TypeVar("T")
 
 _NAMES_SHOWN = 5
 _RUNNABLE_BITS = 0o111
+_BLANKS = " \u2800\u1160"  # as NFKC leaves them; the last two are letters that show nothing
 _YES = {"y": True, "yes": True}
 _POLICIES = {
     "r": OnConflict.RENAME,
@@ -51,7 +54,8 @@ class Consent:
     async def decide(self, manifest: Manifest) -> Sink:
         """The unopened sink for this offer.
 
-        Raises Declined, InputNeeded where nobody can be asked, TargetExists, TargetNotDirectory, BadOption.
+        Raises Declined, InputNeeded where nobody can be asked, HiddenInHome, TargetExists, TargetNotDirectory,
+        BadOption.
         """
         if manifest.kind == "text" and (self._output is None or self._to_terminal):
             if "stdout" in self._environment.closed:
@@ -100,10 +104,11 @@ class Consent:
 
     async def _ask_for_consent(self, manifest: Manifest, conflicts: Sequence[Conflict]) -> None:
         if self._yes:
+            self._keep_from_home(manifest)
             return
         if not self._can_ask:
             raise InputNeeded("Your consent to receive this", "--yes")
-        self._point_out(manifest)
+        await self._point_out(manifest)
         if self._on_conflict is OnConflict.OVERWRITE:
             self._list("would be replaced", _replaced(conflicts), most=None)
         await self._confirm("Receive this? [y/N] ")
@@ -112,7 +117,7 @@ class Consent:
         """One question for the offer and its conflicts."""
         if not self._can_ask or self._yes:
             raise TargetExists(conflicts[0].path)
-        self._point_out(manifest)
+        await self._point_out(manifest)
         self._list("exists already", [f"{c.path} ({c.existing_kind})" for c in conflicts])
         policy = await self._choose(
             "Receive it and [r]ename, receive it and [o]verwrite, or [n]othing? [r/o/N] ", _POLICIES
@@ -121,10 +126,19 @@ class Consent:
             raise Declined
         return policy
 
-    def _point_out(self, manifest: Manifest) -> None:
-        """What is easily overlooked in a long list, and may act when nobody asks it to."""
-        self._list("hidden", _hidden(manifest))
-        self._list("can be run", _runnable(manifest))
+    async def _point_out(self, manifest: Manifest) -> None:
+        """What is easily overlooked in a long list, and may act when nobody asks it to, or be taken for another."""
+        for what, names in await asyncio.to_thread(_worth_a_look, manifest):
+            self._list(what, names)
+
+    def _keep_from_home(self, manifest: Manifest) -> None:
+        """Nobody looks at what --yes lets in, and in a home directory a dotfile acts at the next login.
+
+        Raises HiddenInHome for such a name at the top of a home directory that nobody named with --output.
+        """
+        hidden = [path for path in _hidden(manifest) if "/" not in path.removesuffix("/")]
+        if hidden and self._output is None and _is_home(self._environment.variables.get("HOME")):
+            raise HiddenInHome(hidden)
 
     def _list(self, what: str, names: Sequence[str], most: int | None = _NAMES_SHOWN) -> None:
         for name in names[:most]:
@@ -156,6 +170,41 @@ def _not_shown(conflicts: Iterable[Conflict], shown: Iterable[Conflict]) -> list
     """What overwriting would replace beside what was shown."""
     known = set(_replaced(shown))
     return [path for path in _replaced(conflicts) if path not in known]
+
+
+def _is_home(home: str | None) -> bool:
+    """Whether the current directory is this user's own."""
+    try:
+        return os.path.samefile(os.curdir, home or os.path.expanduser("~"))
+    except OSError:
+        return False
+
+
+def _worth_a_look(manifest: Manifest) -> list[tuple[str, list[str]]]:
+    return [
+        ("hidden", _hidden(manifest)),
+        ("can be run", _runnable(manifest)),
+        ("begins like an option", _like_options(manifest)),
+        ("looks like another name", _alike(manifest)),
+    ]
+
+
+def _like_options(manifest: Manifest) -> list[str]:
+    """What a command given `*` would take for its options."""
+    return [e.path for e in manifest.entries if "/" not in e.path and e.path.startswith("-")]
+
+
+def _alike(manifest: Manifest) -> list[str]:
+    """Names that differ in blanks, in case or in the form of their letters alone (Unicode's NFKC)."""
+    first: dict[str, str] = {}
+    found: dict[str, None] = {}
+    for entry in manifest.entries:
+        letters = unicodedata.normalize("NFKC", entry.path).casefold()
+        key = "".join(letter for letter in letters if letter.isprintable() and letter not in _BLANKS)
+        before = first.setdefault(key, entry.path)
+        if before != entry.path:
+            found[before] = found[entry.path] = None
+    return list(found)
 
 
 def _hidden(manifest: Manifest) -> list[str]:

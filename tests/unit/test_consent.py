@@ -14,7 +14,7 @@ from tallow_cli.cli.consent import Consent
 from tallow_cli.cli.environment import Environment
 from tallow_cli.cli.options import ConflictChoice
 from tallow_cli.core.manifest import Entry, EntryKind, Manifest
-from tallow_cli.errors import BadOption, Declined, InputNeeded, TargetExists
+from tallow_cli.errors import BadOption, Declined, HiddenInHome, InputNeeded, TargetExists
 from tallow_cli.store.directory_sink import DirectorySink, FileSink
 from tallow_cli.store.sequential_sink import StdoutSink, TextSink
 from tallow_cli.store.sink import Conflict, OnConflict, Sink
@@ -125,6 +125,41 @@ async def test_what_is_neither_is_asked_again(monkeypatch: pytest.MonkeyPatch) -
     person = Person("yeah", "si", "y")
     await decide(person, monkeypatch, REPORT)
     assert len(person.questions) == 3
+
+
+DOTS = files(file_entry(".profile", 3), directory_entry(".ssh"), file_entry(".ssh/authorized_keys", 1))
+
+
+async def test_nothing_that_acts_by_itself_is_put_into_a_home_unseen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    person = Person()
+    person.environment = Environment(
+        stdin=person.environment.stdin, stderr=person.stderr, variables={"HOME": str(tmp_path)}
+    )
+    with pytest.raises(HiddenInHome, match=r"\.profile and 1 more"):
+        await decide(person, monkeypatch, DOTS, yes=True)
+    await decide(person, monkeypatch, REPORT, yes=True)
+    await decide(person, monkeypatch, DOTS, yes=True, output=str(tmp_path))  # somebody named it
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    await decide(person, monkeypatch, DOTS, yes=True)
+
+
+async def test_names_that_pass_for_others_or_for_options_are_pointed_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    offer = files(
+        file_entry("-rf", 1),
+        file_entry("notes.txt", 1),
+        file_entry("notes.txt\u2800", 1),
+        file_entry("other", 1),
+    )
+    person = Person("y")
+    await decide(person, monkeypatch, offer)
+    assert "begins like an option: -rf" in person.was_shown
+    assert person.was_shown.count("looks like another name: notes.txt") == 2
+    assert "looks like another name: other" not in person.was_shown
 
 
 async def test_the_flag_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
