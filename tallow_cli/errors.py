@@ -7,7 +7,7 @@
     ├── WrongCodeError        5    ProofNotTaken
     ├── NoPathError           6    NoNetwork
     ├── RefusedError          7    PeerRefused  PeerCancelled  Declined  TooLarge
-    ├── BrokenOffError        8    PeerVanished (ReportMissing)  TransferStalled  PeerFailed
+    ├── BrokenOffError        8    PeerVanished (ReportMissing)  TransferStalled  NoAnswer  PeerFailed
     ├── IntegrityError        9    DigestMismatch  PeerProtocolError (IncompatiblePeer)
     ├── LocalFileError       10    SourceMissing  SourceUnreadable  SourceChanged  Unsendable  TargetExists
     │                              TargetNotDirectory (TargetMissing)  TargetUnwritable  TargetChanged
@@ -320,6 +320,17 @@ class TransferStalled(BrokenOffError):
     def __init__(self, what: str, waited_s: float) -> None:
         super().__init__(
             f"Nothing moved for {waited_s:.0f} s while {what}. Check the network and run both commands again."
+        )
+        self.waited_s = waited_s
+
+
+class NoAnswer(BrokenOffError):
+    """A person was asked, and did not answer in time: nothing is wrong with the network."""
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(
+            f"The receiver did not answer the offer within {waited_s:,.0f} s. "
+            "Run both commands again, or wait longer with --timeout."
         )
         self.waited_s = waited_s
 

@@ -15,7 +15,7 @@ from tallow_cli.core.manifest import encode_manifest
 from tallow_cli.core.name_rules import NameRules
 from tallow_cli.core.quality import LimitedBy
 from tallow_cli.core.sending import SendMachine, SendOptions
-from tallow_cli.errors import TransferStalled
+from tallow_cli.errors import NoAnswer
 from tallow_cli.session.connection import Connection
 from tallow_cli.session.events import Done, FileFinished, LastWords, LeftOut, Notice, SessionEvent
 from tallow_cli.session.measure import TICK_S, Meter, Sample
@@ -103,7 +103,7 @@ class Sending:
             await self._worker.close()
 
     def _consent_overdue(self) -> None:
-        self._pump.fail(TransferStalled("waiting for the receiver to accept", self._settings.waits.peer_s))
+        self._pump.fail(NoAnswer(self._settings.waits.peer_s))
 
     # A turn of the pump
 

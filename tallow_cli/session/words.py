@@ -8,6 +8,7 @@ from tallow_cli.errors import (
     InputNeeded,
     IntegrityError,
     LocalFileError,
+    NoAnswer,
     PeerProtocolError,
     SourceChanged,
     SourceMissing,
@@ -34,6 +35,7 @@ _SENTENCES: tuple[tuple[type[TallowError], str], ...] = (
     (LocalFileError, "it could not use one of its files."),
     (PeerProtocolError, "it received something that breaks the protocol."),
     (IntegrityError, "what it received was not what was sent."),
+    (NoAnswer, "it has waited for too long for an answer to its offer."),
     (TransferStalled, "it has waited for too long."),
 )
 _UNFORESEEN_KIND = TallowError.exit_code.kind

@@ -29,6 +29,7 @@ LOWEST: Final = 12  # rows; below, a single line
 _ROWS_FOR_CHANNELS: Final = 22
 _ROWS_FOR_FILES: Final = 32
 
+_SPREAD_FROM = 78  # columns; below, the spread would take the room of the figure itself
 _GOOD_QUALITY: Final = 90
 _FAIR_QUALITY: Final = 70
 
@@ -66,7 +67,7 @@ def _progress(view: TransferView, screen: Screen) -> Panel:
     bar.add_column(justify="right", no_wrap=True)
     amount = " · ".join(part for part in (view.percent, view.amount) if part)
     if view.fraction is None:
-        bar.add_row(Text("receiving until the sender's stream ends", style="dim"), Text(amount))
+        bar.add_row(Text("until the sender's stream ends", style="dim"), Text(amount))
     else:
         done = ProgressBar(
             total=1.0,
@@ -127,7 +128,7 @@ def _network(view: TransferView, figures: BenchmarkSnapshot | None, screen: Scre
         return _panel(Text("measured at the sending end", style="dim"), "Network", screen, height=5)
     if figures is not None:
         spread = ""
-        if figures.min_rtt_ms is not None:
+        if figures.min_rtt_ms is not None and screen.width >= _SPREAD_FROM:
             spread = f"{format_milliseconds(figures.min_rtt_ms)} to {format_milliseconds(figures.max_rtt_ms)}"
         grid.add_row("RTT", Text(format_milliseconds(figures.current_rtt_ms), style="bold"), Text(spread))
         grid.add_row("Jitter", Text(format_milliseconds(figures.jitter_ms), style="bold"), Text(""))

@@ -23,6 +23,7 @@ from tallow_cli.errors import (
     DiskFull,
     InputNeeded,
     IntegrityError,
+    NoAnswer,
     NoPathError,
     PeerCancelled,
     PeerFailed,
@@ -426,7 +427,7 @@ async def test_an_error_of_ours_at_consent_is_told_too(sessions: Sessions) -> No
 async def test_a_receiver_who_does_not_answer_is_not_waited_for_forever(sessions: Sessions) -> None:
     sender = sessions.send(TextSource("x"), waits=Waits(peer_s=0.2))
     receiver = sessions.receive(never)
-    assert isinstance(await sender.failure(), TransferStalled)
+    assert isinstance(await sender.failure(), NoAnswer)
     told = await receiver.failure()
     assert isinstance(told, PeerFailed)
     assert "waited for too long" in told.sentence
