@@ -184,6 +184,8 @@ class SignalingServer:
         server, self._server = self._server, None
         if server is None:
             return
+        if self._listener is not None:
+            self._listener.close()  # at once: websockets does it in a task, which never runs if this is cancelled
         for connection in list(self._unopened):
             connection.transport.abort()  # its handler would wait for the rest of OPEN_TIMEOUT_S
         server.close(code=CloseCode.GOING_AWAY, reason="the server is stopping")

@@ -85,10 +85,10 @@ async def open_meeting_place(
         await announcements.aclose()
 
     following = asyncio.create_task(_follow_interfaces(own, listening)) if listen is None else None
-    reachable = _reachable(listening, listen)
-    if reachable is None:
-        emit(Notice(_ONLY_PUBLIC))
     try:
+        reachable = _reachable(listening, listen)
+        if reachable is None:
+            emit(Notice(_ONLY_PUBLIC))
         async with announcements:
             yield MeetingPlace(
                 connect_url=server_url(loopback[0], port),
@@ -98,10 +98,12 @@ async def open_meeting_place(
                 withdraw=withdraw,
             )
     finally:
-        if following is not None:
-            following.cancel()
-            await asyncio.wait([following])
-        await own.close()
+        try:
+            if following is not None:
+                following.cancel()
+                await asyncio.wait([following])
+        finally:  # that wait may be cancelled
+            await own.close()
 
 
 def _addresses(listen: str | None) -> list[str]:
