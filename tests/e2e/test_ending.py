@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -173,7 +174,8 @@ def test_a_benchmark_that_is_left_at_once_leaves_no_process_behind(sh: Shell) ->
         children |= children_of(process.pid)
         assert children
         for child in children:
-            os.kill(child, signal.SIGSTOP)  # deaf to their parent's voice
+            with contextlib.suppress(ProcessLookupError):  # a run may just have ended
+                os.kill(child, signal.SIGSTOP)  # deaf to their parent's voice
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
