@@ -14,8 +14,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from tallow_cli.core.quantities import parse_rate
 from tallow_cli.errors import BadOption
+from tallow_cli.quantities import parse_rate
 
 IP_UDP_HEADER_BYTES: Final = 28  # IPv4 without options (RFC 791) and UDP (RFC 768)
 # Ethernet's. Loopback carries 64 KiB in one piece, which no link does that somebody would want emulated.

@@ -28,8 +28,8 @@ import msgspec
 
 from tallow_cli.bench.emulated_link import Direction, LinkSpec
 from tallow_cli.bench.process import leave_ctrl_c_to_parent, say
-from tallow_cli.net.addresses import primary_address
-from tallow_cli.net.udp_buffers import grow_buffers
+from tallow_cli.meeting.addresses import primary_address
+from tallow_cli.wire.udp_buffers import grow_buffers
 
 _LOOPBACK: Final = "127.0.0.1"
 # How many datagrams to read before looking whether others are due: 64 take about half a millisecond.

@@ -10,8 +10,8 @@ from typing import Any, Final
 from tallow_cli.bench.emulated_link import LinkSpec
 from tallow_cli.bench.runner import RunResult
 from tallow_cli.bench.scenarios import Scenario
-from tallow_cli.core.throughput import format_throughput
 from tallow_cli.errors import BelowThresholdError
+from tallow_cli.measure.throughput import format_throughput
 
 GIGABYTE: Final = 1_000_000_000
 # With two cores and some load the emulator is 0.1 ms late at 100 Mbit/s and 0.4 ms at 300; more is jitter that a

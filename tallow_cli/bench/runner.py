@@ -30,8 +30,6 @@ from tallow_cli.bench.process import BareSettings, ProcessUse
 from tallow_cli.bench.scenarios import BARE, MIB, Scenario
 from tallow_cli.bench.sdp import sdp_via
 from tallow_cli.bench.worker import WorkerSettings
-from tallow_cli.core.benchmark import BenchmarkSnapshot
-from tallow_cli.core.throughput import mbps
 from tallow_cli.errors import (
     BrokenOffError,
     DiskFull,
@@ -47,6 +45,8 @@ from tallow_cli.errors import (
     UsageError,
     WrongCodeError,
 )
+from tallow_cli.measure.benchmark import BenchmarkSnapshot
+from tallow_cli.measure.throughput import mbps
 
 # How long a process told to end may take before it is killed: three of them one after another, within the time that
 # a benchmark itself has to end.

@@ -8,8 +8,8 @@ from typing import Final
 
 from tallow_cli.bench.emulated_link import LinkSpec
 from tallow_cli.bench.process import EventLoopName
-from tallow_cli.core.quantities import parse_size
 from tallow_cli.errors import BadOption
+from tallow_cli.quantities import parse_size
 from tallow_cli.session.settings import LinkSettings
 
 MIB: Final = 1024 * 1024

@@ -26,9 +26,9 @@ from tallow_cli.bench.process import (
     say,
     say_use,
 )
-from tallow_cli.core.manifest import Manifest
 from tallow_cli.crypto.codes import parse_code
 from tallow_cli.errors import TallowError
+from tallow_cli.offer.manifest import Manifest
 from tallow_cli.session.events import Failed, SessionEvent, Stats
 from tallow_cli.session.receive import receive
 from tallow_cli.session.send import send

@@ -11,7 +11,7 @@ import typer
 from tallow_cli.cli import options
 from tallow_cli.cli.environment import environment_of
 from tallow_cli.errors import BadOption
-from tallow_cli.net.engines import ENGINES
+from tallow_cli.webrtc.engines import ENGINES
 
 if TYPE_CHECKING:
     from tallow_cli.bench.report import Report

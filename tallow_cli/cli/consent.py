@@ -11,8 +11,8 @@ from typing import TypeVar
 from tallow_cli.cli.environment import Environment
 from tallow_cli.cli.options import ConflictChoice
 from tallow_cli.cli.prompt import ask
-from tallow_cli.core.manifest import EntryKind, Manifest
 from tallow_cli.errors import BadOption, Declined, HiddenInHome, InputNeeded, TargetExists, TargetUnwritable
+from tallow_cli.offer.manifest import EntryKind, Manifest
 from tallow_cli.store.destination import sink_for
 from tallow_cli.store.sequential_sink import TextSink
 from tallow_cli.store.sink import Conflict, OnConflict, Sink

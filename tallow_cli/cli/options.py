@@ -15,9 +15,9 @@ from typing import Annotated, overload
 
 import typer
 
-from tallow_cli.core.quantities import parse_rate, parse_seconds, parse_size
 from tallow_cli.errors import BadOption
-from tallow_cli.net.engines import DEFAULT_ENGINE, ENGINES
+from tallow_cli.quantities import parse_rate, parse_seconds, parse_size
+from tallow_cli.webrtc.engines import DEFAULT_ENGINE, ENGINES
 
 ARGUMENTS = "Arguments"
 RENDEZVOUS = "Finding each other"

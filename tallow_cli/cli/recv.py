@@ -103,8 +103,8 @@ def command(
     from tallow_cli.cli.prompt import CODE_OPTIONS, ask_code
     from tallow_cli.cli.readiness import check_ready_to_receive
     from tallow_cli.cli.settings import chosen_server, link_settings, naming_server, show
-    from tallow_cli.core.name_rules import POSIX
-    from tallow_cli.net.server_url import normalize_server_url
+    from tallow_cli.meeting.server_url import normalize_server_url
+    from tallow_cli.offer.name_rules import POSIX
     from tallow_cli.session.receive import receive
     from tallow_cli.session.settings import ReceiveSettings, Waits
     from tallow_cli.store.name_probe import rules_at

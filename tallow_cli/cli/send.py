@@ -183,7 +183,7 @@ def open_source(
 
 def _read_text(environment: Environment) -> str:
     """What standard input holds, to its end; a person may type it. Raises BadOption."""
-    from tallow_cli.core.manifest import MAX_TEXT_BYTES
+    from tallow_cli.offer.manifest import MAX_TEXT_BYTES
 
     try:
         with open(environment.stdin.fileno(), "rb", closefd=False) as stdin:
@@ -204,7 +204,7 @@ def _read_text(environment: Environment) -> str:
 
 def _checked_name(name: str) -> str:
     """Raises BadOption for what no receiver could use as the name of a file."""
-    from tallow_cli.core.names import ForbiddenName, check_component
+    from tallow_cli.offer.names import ForbiddenName, check_component
 
     try:
         check_component(name)

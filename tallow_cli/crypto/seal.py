@@ -8,7 +8,7 @@ Nonce: four zero bytes, the channel (8 bits), the packet number (56 bits); RFC 5
 direction has its own key and a packet number is used once per channel, so no nonce occurs twice; a sealer
 enforces that. Duplicates are not refused here: frames of the data
 channels mean the same the second time, and on the control channel, which is ordered, a number that does not rise
-is refused by `core.control`.
+is refused by `transfer.control`.
 
 One key seals 2^56 packets a channel by number, and by GCM's bound (blocks^2 / 2^129) stays below 2^-37 for 1
 PiB.

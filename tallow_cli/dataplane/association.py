@@ -1,6 +1,6 @@
 """One SCTP association's data transfer (RFC 9260 section 6, RFC 3758, RFC 8985), sans-IO.
 
-The shell (net/turbo_sctp.py) keeps the association's life: INIT, COOKIE, HEARTBEAT requests, RE-CONFIG, SHUTDOWN,
+The shell (webrtc/turbo_sctp.py) keeps the association's life: INIT, COOKIE, HEARTBEAT requests, RE-CONFIG, SHUTDOWN,
 ABORT. This class owns DATA, SACK, FORWARD-TSN, the path MTU probes and every timer about them.
 
 Driver contract
@@ -35,9 +35,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from tallow_cli.dataplane.batches import BatchBuilder
-from tallow_cli.dataplane.congestion import DEFAULT_CONTROLLER
+from tallow_cli.dataplane.congestion.pacing import MAX_SAVED_BYTES
+from tallow_cli.dataplane.congestion.registry import DEFAULT_CONTROLLER
 from tallow_cli.dataplane.outbound import OutboundMessage
-from tallow_cli.dataplane.pacing import MAX_SAVED_BYTES
 from tallow_cli.dataplane.packets import (
     COMMON_HEADER_BYTES,
     HEARTBEAT_ACK,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tallow_cli.dataplane.delivery_rate import SendStamp
+from tallow_cli.dataplane.congestion.delivery_rate import SendStamp
 from tallow_cli.dataplane.outbound import OutboundMessage
 from tallow_cli.dataplane.packets import PACKET_OVERHEAD_BYTES
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final
 
-from tallow_cli.dataplane.delivery_rate import DeliveryRateEstimator
+from tallow_cli.dataplane.congestion.delivery_rate import DeliveryRateEstimator
 from tallow_cli.dataplane.outbound import OutboundMessage
 from tallow_cli.dataplane.packets import Sack
 from tallow_cli.dataplane.rack import Rack

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Final
 
 from tallow_cli.dataplane.batches import BatchBuilder
-from tallow_cli.dataplane.congestion import ControllerConfig, create_controller
-from tallow_cli.dataplane.delivery_rate import DeliveryRateEstimator
+from tallow_cli.dataplane.congestion.controller import ControllerConfig
+from tallow_cli.dataplane.congestion.delivery_rate import DeliveryRateEstimator
+from tallow_cli.dataplane.congestion.pacing import MAX_LATENESS_S, Pacer
+from tallow_cli.dataplane.congestion.registry import create_controller
 from tallow_cli.dataplane.outbound import OutboundMessage, SendQueue
-from tallow_cli.dataplane.pacing import MAX_LATENESS_S, Pacer
 from tallow_cli.dataplane.packets import (
     FLAG_IMMEDIATE,
     PACKET_OVERHEAD_BYTES,

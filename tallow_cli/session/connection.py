@@ -7,18 +7,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tallow_cli.core.lan import detect_lan
+from tallow_cli.awake import awake_timeout
 from tallow_cli.crypto.handshake import HandshakeResult
 from tallow_cli.crypto.keys import Role
 from tallow_cli.crypto.seal import PacketOpen, PacketSeal
 from tallow_cli.errors import NoPathError, PeerCancelled, PeerVanished, TallowError
-from tallow_cli.net.awake import awake_timeout
-from tallow_cli.net.channels import Channel, ParallelChannelManager
-from tallow_cli.net.description import decode_untrusted
-from tallow_cli.net.link import PeerLink
+from tallow_cli.link.channels import Channel, ParallelChannelManager
+from tallow_cli.link.description import decode_untrusted
+from tallow_cli.measure.lan import detect_lan
 from tallow_cli.session.events import Connected, SessionEvent
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.settings import LinkSettings, Waits
+from tallow_cli.webrtc.peer_link import PeerLink
 
 
 class Room(Protocol):

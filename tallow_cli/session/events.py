@@ -11,11 +11,11 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
 
-from tallow_cli.core.benchmark import BenchmarkSnapshot
-from tallow_cli.core.manifest import WhyLeftOut
-from tallow_cli.core.messages import Why
 from tallow_cli.errors import TallowError
-from tallow_cli.net.channels import ChannelStats
+from tallow_cli.link.channels import ChannelStats
+from tallow_cli.measure.benchmark import BenchmarkSnapshot
+from tallow_cli.offer.manifest import WhyLeftOut
+from tallow_cli.transfer.messages import Why
 
 
 @dataclass(frozen=True, slots=True)

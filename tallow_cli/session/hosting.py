@@ -28,14 +28,14 @@ from tallow_cli.errors import (
     TallowError,
     WrongCodeError,
 )
-from tallow_cli.net.description import encode
-from tallow_cli.net.link import PeerLink
-from tallow_cli.net.signaling_client import SignalingClient
+from tallow_cli.link.description import encode
+from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.events import CodeReady, Notice, PeerAuthenticated, SessionEvent, Waiting
 from tallow_cli.session.meeting import ANSWER_S, Meeting, capabilities, parting, prepare_link, tell_failure
 from tallow_cli.session.meeting_place import MeetingPlace, open_meeting_place
 from tallow_cli.session.settings import SendSettings
 from tallow_cli.session.task_groups import first_error
+from tallow_cli.webrtc.peer_link import PeerLink
 
 _MAX_CODES = 5  # wrong guesses after which the sender stops offering fresh codes
 _HELLO_S = 15.0  # a receiver that is slow to gather its addresses joins before it has them

@@ -11,15 +11,15 @@ from functools import partial
 from tallow_cli import __version__
 from tallow_cli.crypto.handshake import HandshakeResult, JoinerHandshake
 from tallow_cli.errors import TallowError
-from tallow_cli.net.description import encode
-from tallow_cli.net.discovery import find
-from tallow_cli.net.link import PeerLink
-from tallow_cli.net.signaling_client import SignalingClient
+from tallow_cli.link.description import encode
+from tallow_cli.meeting.discovery import find
+from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.events import PeerAuthenticated, SessionEvent
 from tallow_cli.session.meeting import ANSWER_S, Meeting, capabilities, parting, prepare_link, tell_failure
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.settings import ReceiveSettings
 from tallow_cli.session.task_groups import first_error
+from tallow_cli.webrtc.peer_link import PeerLink
 
 # How long after its server the sender is taken for gone, if there is no path by then. Whom discovery finds runs the
 # server itself; a server whose address was given may be anybody's, and be restarted.

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
-from tallow_cli.core.driving import FileReady, FileWithdrawn
 from tallow_cli.store.sink import Published, Sink
+from tallow_cli.transfer.driving import FileReady, FileWithdrawn
 
 # What a job has done is told while it goes on: a slow disk is credited, shown and interrupted in small steps.
 REPORT_BYTES: Final = 1024 * 1024

@@ -17,9 +17,9 @@ from tallow_cli.errors import (
     SignalingError,
     TallowError,
 )
-from tallow_cli.net.link import LinkOptions, LinkRole, PeerLink
-from tallow_cli.net.signaling_client import SignalingClient
+from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.settings import MAX_WAIT_S, LinkSettings
+from tallow_cli.webrtc.peer_link import LinkOptions, LinkRole, PeerLink
 
 ANSWER_S = (
     30.0  # for the next body of a handshake: a program answers in milliseconds; the rest is for slow links

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from signaling.limits import EMBEDDED_LIMITS
 from signaling.server import CannotListen, SignalingServer
 from tallow_cli.errors import BadOption, NoNetwork, ServerUnreachable
-from tallow_cli.net.addresses import loopback_addresses, primary_address
-from tallow_cli.net.discovery import announce
-from tallow_cli.net.interfaces import interfaces, is_for_neighbours, neighbours_addresses
-from tallow_cli.net.mdns import RESCAN_S
-from tallow_cli.net.server_url import server_url
+from tallow_cli.meeting.addresses import loopback_addresses, primary_address
+from tallow_cli.meeting.discovery import announce
+from tallow_cli.meeting.interfaces import interfaces, is_for_neighbours, neighbours_addresses
+from tallow_cli.meeting.mdns import RESCAN_S
+from tallow_cli.meeting.server_url import server_url
 from tallow_cli.session.events import Notice, SessionEvent
 from tallow_cli.session.settings import LISTEN_ANYWHERE
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from tallow_cli.core.manifest import Manifest
-from tallow_cli.core.messages import Why
+from tallow_cli.offer.manifest import Manifest
 from tallow_cli.session.events import LeftOut, LeftOutItem, Offered, OfferedEntry
 from tallow_cli.store.failures import displayable
 from tallow_cli.store.scan import NotSent
+from tallow_cli.transfer.messages import Why
 
 _WITHDRAWN: Final = {
     Why.VANISHED: "it vanished before it was sent",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from tallow_cli.net.awake import AwakeTimer
+from tallow_cli.awake import AwakeTimer
 from tallow_cli.session.events import SessionEvent, Waiting
 
 A_MOMENT_S = 1.0  # what is over sooner is not worth a line

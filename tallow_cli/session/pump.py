@@ -1,4 +1,4 @@
-"""The loop between a transfer machine and real channels: the shell that core.driving's contract asks for.
+"""The loop between a transfer machine and real channels: the shell that transfer.driving's contract asks for.
 
 One `Pump` drives one machine over one link. Inputs (messages, drained channels, finished reads and writes) call
 `wake`, which runs one turn soon: however many came meanwhile, a turn drains everything once. Packets are opened
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
-from tallow_cli.core.driving import CONTROL_CHANNEL, ChannelState, OutgoingPacket
-from tallow_cli.core.frames import HEADER_BYTES, parse_header_untrusted
 from tallow_cli.errors import PeerProtocolError, PeerVanished, TallowError
 from tallow_cli.session.connection import Connection
 from tallow_cli.session.words import for_the_peer, kind_for_the_peer
+from tallow_cli.transfer.driving import CONTROL_CHANNEL, ChannelState, OutgoingPacket
+from tallow_cli.transfer.frames import HEADER_BYTES, parse_header_untrusted
 
 _GOODBYE_S = 2.0  # for the last words to leave a slow link
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tallow_cli.crypto.keys import Role
-from tallow_cli.net.addresses import require_network
+from tallow_cli.meeting.addresses import require_network
 from tallow_cli.session.connection import connect
 from tallow_cli.session.events import Done, SessionEvent
 from tallow_cli.session.joining import join

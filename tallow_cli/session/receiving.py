@@ -8,10 +8,8 @@ from contextlib import suppress
 from functools import partial
 from time import monotonic
 
-from tallow_cli.core.driving import Failed, FileReady, FileWithdrawn, Finished, OfferArrived, Reported
-from tallow_cli.core.manifest import Manifest, decode_manifest_untrusted
-from tallow_cli.core.receiving import ReceiveMachine, ReceiveOptions
 from tallow_cli.errors import SLIPS, TallowError, TooLarge, TransferStalled
+from tallow_cli.offer.manifest import Manifest, decode_manifest_untrusted
 from tallow_cli.session.connection import Connection
 from tallow_cli.session.events import (
     Done,
@@ -23,7 +21,7 @@ from tallow_cli.session.events import (
     TextReceived,
 )
 from tallow_cli.session.landing import Batch, Landing, Report
-from tallow_cli.session.measure import TICK_S, Meter, Sample
+from tallow_cli.session.meter import TICK_S, Meter, Sample
 from tallow_cli.session.offer_events import describe, withdrawn_item
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.pump import Pump
@@ -32,6 +30,8 @@ from tallow_cli.session.words import for_the_peer, kind_for_the_peer
 from tallow_cli.session.worker import CLOSE_WAIT_S, Worker
 from tallow_cli.store.sequential_sink import StdoutSink, TextSink
 from tallow_cli.store.sink import Published, Sink
+from tallow_cli.transfer.driving import Failed, FileReady, FileWithdrawn, Finished, OfferArrived, Reported
+from tallow_cli.transfer.receiver import ReceiveMachine, ReceiveOptions
 
 # A hop between threads costs as much as writing and hashing half a megabyte: data gathers first, but not for long.
 _BATCH_BYTES = 1024 * 1024

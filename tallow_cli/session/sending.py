@@ -9,16 +9,13 @@ from dataclasses import replace
 from itertools import count
 from time import monotonic
 
-from tallow_cli.core.chunking import AdaptiveBitrateController, ChunkMode
-from tallow_cli.core.driving import Accepted, Failed, Finished, PeerReady, ReadRequest
-from tallow_cli.core.manifest import encode_manifest
-from tallow_cli.core.name_rules import NameRules
-from tallow_cli.core.quality import LimitedBy
-from tallow_cli.core.sending import SendMachine, SendOptions
 from tallow_cli.errors import NoAnswer
+from tallow_cli.measure.quality import LimitedBy
+from tallow_cli.offer.manifest import encode_manifest
+from tallow_cli.offer.name_rules import NameRules
 from tallow_cli.session.connection import Connection
 from tallow_cli.session.events import Done, FileFinished, LastWords, LeftOut, Notice, SessionEvent
-from tallow_cli.session.measure import TICK_S, Meter, Sample
+from tallow_cli.session.meter import TICK_S, Meter, Sample
 from tallow_cli.session.offer_events import describe, left_out, withdrawn_item
 from tallow_cli.session.path_view import PathView
 from tallow_cli.session.patience import Patience
@@ -27,6 +24,9 @@ from tallow_cli.session.settings import SendSettings
 from tallow_cli.session.worker import Worker
 from tallow_cli.store.failures import displayable
 from tallow_cli.store.source import Source
+from tallow_cli.transfer.chunking import AdaptiveBitrateController, ChunkMode
+from tallow_cli.transfer.driving import Accepted, Failed, Finished, PeerReady, ReadRequest
+from tallow_cli.transfer.sender import SendMachine, SendOptions
 
 _REPORT_TICKS = 5  # the receiver's user is told the sender's measurements once a second
 

@@ -9,10 +9,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tallow_cli.core.name_rules import POSIX, NameRules
 from tallow_cli.crypto.codes import Code
 from tallow_cli.errors import BadOption
-from tallow_cli.net.channels import (
+from tallow_cli.link.channels import (
     DEFAULT_BUFFER_HIGH,
     DEFAULT_BUFFER_LOW,
     DEFAULT_CHANNELS,
@@ -20,7 +19,8 @@ from tallow_cli.net.channels import (
     check_channel_count,
     check_max_retransmits,
 )
-from tallow_cli.net.engines import DEFAULT_ENGINE
+from tallow_cli.offer.name_rules import POSIX, NameRules
+from tallow_cli.webrtc.engines import DEFAULT_ENGINE
 
 Mode = Literal["aggressive", "balanced", "conservative"]
 MODES: tuple[Mode, ...] = ("aggressive", "balanced", "conservative")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from tallow_cli.core.manifest import EntryKind, Manifest
-from tallow_cli.core.names import ForbiddenName, local_name
 from tallow_cli.errors import BadOption, TargetExists, TargetMissing, TargetNotDirectory, TargetUnwritable
+from tallow_cli.offer.manifest import EntryKind, Manifest
+from tallow_cli.offer.names import ForbiddenName, local_name
 from tallow_cli.store.directory_sink import DirectorySink, FileSink
 from tallow_cli.store.failures import displayable, target_error
 from tallow_cli.store.receive_root import kind_of

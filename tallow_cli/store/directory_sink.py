@@ -15,9 +15,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-from tallow_cli.core.manifest import EntryKind, FileSpan, Manifest
-from tallow_cli.core.names import ForbiddenName, SafePath, check_manifest_names, local_name
 from tallow_cli.errors import BadOption, DigestMismatch, LocalFileError
+from tallow_cli.offer.manifest import EntryKind, FileSpan, Manifest
+from tallow_cli.offer.names import ForbiddenName, SafePath, check_manifest_names, local_name
 from tallow_cli.store import leftovers
 from tallow_cli.store.failures import displayable, target_error
 from tallow_cli.store.filesystem import Data, Filesystem, default_filesystem

@@ -19,9 +19,6 @@ from typing import Final
 
 from blake3 import blake3
 
-from tallow_cli.core.manifest import Entry, LeftOut, Manifest, WhyLeftOut
-from tallow_cli.core.messages import Why
-from tallow_cli.core.name_rules import POSIX, NameRules
 from tallow_cli.errors import (
     LocalFileError,
     SourceChanged,
@@ -30,6 +27,8 @@ from tallow_cli.errors import (
     Unsendable,
     UsageError,
 )
+from tallow_cli.offer.manifest import Entry, LeftOut, Manifest, WhyLeftOut
+from tallow_cli.offer.name_rules import POSIX, NameRules
 from tallow_cli.store.excludes import Excludes
 from tallow_cli.store.failures import displayable, is_gone, source_error
 from tallow_cli.store.page_cache import LARGE_FILE_BYTES, UncachedReader, pread
@@ -37,6 +36,7 @@ from tallow_cli.store.scan import LocalFile, NotSent, Scan, scan
 from tallow_cli.store.snapshots import Snapshots
 from tallow_cli.store.source import EMPTY_DIGEST, Withdrawn
 from tallow_cli.store.source_tree import SourceTree
+from tallow_cli.transfer.messages import Why
 
 CLOSE_WAIT_S: Final = 1.0
 _NOTHING: Final = Manifest("files", ())

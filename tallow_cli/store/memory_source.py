@@ -8,9 +8,9 @@ from typing import Final
 
 from blake3 import blake3
 
-from tallow_cli.core.manifest import MAX_TEXT_BYTES, Entry, EntryKind, Manifest
-from tallow_cli.core.name_rules import NameRules
 from tallow_cli.errors import BadOption
+from tallow_cli.offer.manifest import MAX_TEXT_BYTES, Entry, EntryKind, Manifest
+from tallow_cli.offer.name_rules import NameRules
 from tallow_cli.store.source import EMPTY_DIGEST, SingleSource
 
 _BLOCK_BYTES: Final = 4 * 1024 * 1024  # longer than the window of zstd's usual levels: it finds nothing

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
-from tallow_cli.core.name_rules import MAX_NAME_BYTES, NameRules, platform_rules
+from tallow_cli.offer.name_rules import MAX_NAME_BYTES, NameRules, platform_rules
 from tallow_cli.store.filesystem import Directory, Filesystem, default_filesystem
 from tallow_cli.store.receive_root import temporary_name
 

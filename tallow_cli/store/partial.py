@@ -11,8 +11,8 @@ from typing import Final
 
 from blake3 import blake3
 
-from tallow_cli.core.names import SafePath
-from tallow_cli.core.ranges import RangeSet
+from tallow_cli.offer.names import SafePath
+from tallow_cli.ranges import RangeSet
 from tallow_cli.store import unfinished
 from tallow_cli.store.filesystem import NOT_SUPPORTED, Data
 from tallow_cli.store.page_cache import LARGE_FILE_BYTES

@@ -12,9 +12,9 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tallow_cli.core.manifest import Entry, EntryKind, Manifest
-from tallow_cli.core.names import SafePath, fold, numbered
 from tallow_cli.errors import TargetChanged, TargetExists, TargetUnwritable
+from tallow_cli.offer.manifest import Entry, EntryKind, Manifest
+from tallow_cli.offer.names import SafePath, fold, numbered
 from tallow_cli.store.receive_root import ReceiveRoot, Standing
 from tallow_cli.store.sink import Conflict, OnConflict
 

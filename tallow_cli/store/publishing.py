@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from tallow_cli.core.manifest import PERMISSION_BITS, FileSpan
-from tallow_cli.core.names import SafePath
 from tallow_cli.errors import LocalFileError, TargetChanged, TargetExists
+from tallow_cli.offer.manifest import PERMISSION_BITS, FileSpan
+from tallow_cli.offer.names import SafePath
 from tallow_cli.store.failures import displayable, target_error
 from tallow_cli.store.partial import PartialFile
 from tallow_cli.store.placement import next_free

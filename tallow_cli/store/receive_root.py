@@ -16,7 +16,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from tallow_cli.core.names import SafePath
 from tallow_cli.errors import (
     DiskFull,
     DiskNearlyFull,
@@ -25,6 +24,7 @@ from tallow_cli.errors import (
     TargetNotDirectory,
     TargetUnwritable,
 )
+from tallow_cli.offer.names import SafePath
 from tallow_cli.store.failures import displayable, target_error
 from tallow_cli.store.filesystem import NO_HARD_LINKS, Directory, Filesystem
 

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tallow_cli.core.manifest import (
+from tallow_cli.errors import LocalFileError, SourceUnreadable
+from tallow_cli.offer.manifest import (
     MAX_ABS_MTIME_NS,
     MAX_ENTRIES,
     MAX_HOLES,
@@ -27,9 +28,8 @@ from tallow_cli.core.manifest import (
     encoded_entry_bytes,
     pack_holes,
 )
-from tallow_cli.core.name_rules import POSIX, NameRules
-from tallow_cli.core.names import ForbiddenName, NameChecker, NameRule
-from tallow_cli.errors import LocalFileError, SourceUnreadable
+from tallow_cli.offer.name_rules import POSIX, NameRules
+from tallow_cli.offer.names import ForbiddenName, NameChecker, NameRule
 from tallow_cli.store.arguments import Argument, named
 from tallow_cli.store.excludes import Excludes
 from tallow_cli.store.failures import displayable, is_gone, reason

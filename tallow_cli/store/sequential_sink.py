@@ -18,9 +18,9 @@ from typing import Final
 
 from blake3 import blake3
 
-from tallow_cli.core.manifest import EntryKind, Manifest
-from tallow_cli.core.names import check_manifest_names
 from tallow_cli.errors import BadOption, DigestMismatch, PeerProtocolError, TargetUnwritable
+from tallow_cli.offer.manifest import EntryKind, Manifest
+from tallow_cli.offer.names import check_manifest_names
 from tallow_cli.store.failures import target_error
 from tallow_cli.store.filesystem import Data, use_bytes
 from tallow_cli.store.ordering import InOrder

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from tallow_cli.core.manifest import Manifest
+from tallow_cli.offer.manifest import Manifest
 
 
 class OnConflict(StrEnum):

@@ -14,11 +14,11 @@ from typing import Final, Protocol, runtime_checkable
 
 from blake3 import blake3
 
-from tallow_cli.core.manifest import Manifest
-from tallow_cli.core.messages import Why
-from tallow_cli.core.name_rules import NameRules
 from tallow_cli.errors import LocalFileError
+from tallow_cli.offer.manifest import Manifest
+from tallow_cli.offer.name_rules import NameRules
 from tallow_cli.store.scan import NotSent
+from tallow_cli.transfer.messages import Why
 
 EMPTY_DIGEST: Final = blake3(b"").digest()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from tallow_cli.core.manifest import Entry
+from tallow_cli.offer.manifest import Entry
 
 
 class SparseLayout:

@@ -12,10 +12,10 @@ from typing import Final
 
 from blake3 import blake3
 
-from tallow_cli.core.manifest import Entry, EntryKind, Manifest
-from tallow_cli.core.name_rules import NameRules
-from tallow_cli.core.names import ForbiddenName, check_component
 from tallow_cli.errors import SourceUnreadable, Unsendable
+from tallow_cli.offer.manifest import Entry, EntryKind, Manifest
+from tallow_cli.offer.name_rules import NameRules
+from tallow_cli.offer.names import ForbiddenName, check_component
 from tallow_cli.store.failures import displayable, reason
 from tallow_cli.store.filesystem import use_bytes
 from tallow_cli.store.source import SingleSource

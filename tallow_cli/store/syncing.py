@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from tallow_cli.core.names import SafePath
+from tallow_cli.offer.names import SafePath
 from tallow_cli.store.partial import PartialFile
 from tallow_cli.store.receive_root import ReceiveRoot
 

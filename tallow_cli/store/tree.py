@@ -8,9 +8,9 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from tallow_cli.core.manifest import PERMISSION_BITS, Entry, EntryKind
-from tallow_cli.core.names import SafePath
 from tallow_cli.errors import TargetExists
+from tallow_cli.offer.manifest import PERMISSION_BITS, Entry, EntryKind
+from tallow_cli.offer.names import SafePath
 from tallow_cli.store.filesystem import NOT_SUPPORTED
 from tallow_cli.store.receive_root import ReceiveRoot, Standing, temporary_name
 from tallow_cli.store.syncing import sync_directories

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from tallow_cli.core.throughput import format_throughput
+from tallow_cli.measure.throughput import format_throughput
 
 __all__ = [
     "format_bytes",

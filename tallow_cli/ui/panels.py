@@ -12,8 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tallow_cli.core.benchmark import BenchmarkSnapshot, Bottleneck
-from tallow_cli.core.quality import BANDWIDTH_LOSS
+from tallow_cli.measure.benchmark import BenchmarkSnapshot, Bottleneck
+from tallow_cli.measure.quality import BANDWIDTH_LOSS
 from tallow_cli.ui.format import (
     format_bytes,
     format_fraction,

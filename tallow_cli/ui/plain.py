@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from tallow_cli.core.throughput import format_throughput, mbps
+from tallow_cli.measure.throughput import format_throughput, mbps
 from tallow_cli.session.events import (
     CodeReady,
     Connected,

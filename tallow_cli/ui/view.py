@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from tallow_cli.net.channels import ChannelStats
+from tallow_cli.link.channels import ChannelStats
 from tallow_cli.session.events import (
     CodeReady,
     Connected,

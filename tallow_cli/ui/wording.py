@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from tallow_cli.core.benchmark import Bottleneck
+from tallow_cli.measure.benchmark import Bottleneck
 from tallow_cli.session.events import (
     CodeReady,
     Connected,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from tallow_cli.core.manifest import Manifest
+from tallow_cli.offer.manifest import Manifest
 from tallow_cli.store import publishing
 from tallow_cli.store.directory_sink import DirectorySink
 from tallow_cli.store.sink import OnConflict

@@ -14,9 +14,9 @@ import pytest
 from zeroconf import NotRunningException, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
-from tallow_cli.net import mdns
-from tallow_cli.net.dns_message import Service, answer
-from tallow_cli.net.interfaces import Interface
+from tallow_cli.meeting import mdns
+from tallow_cli.meeting.dns_message import Service, answer
+from tallow_cli.meeting.interfaces import Interface
 
 pytestmark = pytest.mark.e2e
 

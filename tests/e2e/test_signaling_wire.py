@@ -29,9 +29,9 @@ from tallow_cli.errors import (
     SignalingError,
     UnknownNameplate,
 )
-from tallow_cli.net.discovery import announce, find
-from tallow_cli.net.local_discovery import LocalDirectories
-from tallow_cli.net.signaling_client import SignalingClient
+from tallow_cli.meeting.discovery import announce, find
+from tallow_cli.meeting.local_discovery import LocalDirectories
+from tallow_cli.meeting.signaling_client import SignalingClient
 from tests.support.certificates import self_signed
 
 pytestmark = pytest.mark.e2e

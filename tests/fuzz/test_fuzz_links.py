@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tallow_cli.errors import TallowError
-from tallow_cli.net.engines import ENGINES
-from tallow_cli.net.link import LinkOptions, PeerLink
+from tallow_cli.webrtc.engines import ENGINES
+from tallow_cli.webrtc.peer_link import LinkOptions, PeerLink
 from tests.fuzz.harness import Probe, probing
 from tests.fuzz.hostile_input import SctpFuzzer, dtls_records, some_bytes, stun_message
 from tests.security.test_strangers import Stranger, client_hello, connect

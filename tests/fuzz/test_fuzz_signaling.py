@@ -26,7 +26,7 @@ from signaling.protocol import (
 )
 from signaling.server import SignalingServer
 from tallow_cli.errors import TallowError
-from tallow_cli.net.signaling_client import SignalingClient
+from tallow_cli.meeting.signaling_client import SignalingClient
 from tests.fuzz.harness import probing
 from tests.fuzz.hostile_input import mutated, some_bytes, websocket_frames
 from tests.support.hostile_server import HostileServer, Wire, frame

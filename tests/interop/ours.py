@@ -21,9 +21,9 @@ from aiortc import (
     RTCSctpTransport,
 )
 
-from tallow_cli.net.aiortc_internals import IceGatherer
-from tallow_cli.net.description import CandidateInfo, Description, DtlsRole
-from tallow_cli.net.engines import make_engine
+from tallow_cli.link.description import CandidateInfo, Description, DtlsRole
+from tallow_cli.webrtc.aiortc_internals import IceGatherer
+from tallow_cli.webrtc.engines import make_engine
 
 SCTP_PORT: Final = 5000
 TIMEOUT_S: Final = 20.0

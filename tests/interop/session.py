@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tallow_cli.net.description import Description
+from tallow_cli.link.description import Description
 from tests.interop.ours import OurSide
 from tests.interop.peer_process import PeerProcess, running
 from tests.support import sdp

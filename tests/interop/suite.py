@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 import pytest
 
-from tallow_cli.net.link import LinkOptions, PeerLink
+from tallow_cli.webrtc.peer_link import LinkOptions, PeerLink
 from tests.interop.ours import Message
 from tests.interop.peer_process import Event, PeerProcess, running
 from tests.interop.session import Session, exchange, session

@@ -8,8 +8,8 @@ from time import monotonic
 
 import pytest
 
-from tallow_cli.net.dtls_batch import BatchDtlsTransport
-from tallow_cli.net.turbo_sctp import TurboSctpTransport
+from tallow_cli.webrtc.dtls_batch import BatchDtlsTransport
+from tallow_cli.webrtc.turbo_sctp import TurboSctpTransport
 from tests.support.ortc import Inbox, Peer, connected
 
 INIT, INIT_ACK, COOKIE_ECHO, COOKIE_ACK = 1, 2, 10, 11

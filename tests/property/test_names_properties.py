@@ -7,9 +7,10 @@ import unicodedata
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tallow_cli.core.manifest import Entry, EntryKind, Manifest, decode_manifest_untrusted, encode_manifest
-from tallow_cli.core.name_rules import MACOS
-from tallow_cli.core.names import (
+from tallow_cli.errors import PeerProtocolError
+from tallow_cli.offer.manifest import Entry, EntryKind, Manifest, decode_manifest_untrusted, encode_manifest
+from tallow_cli.offer.name_rules import MACOS
+from tallow_cli.offer.names import (
     MAX_NAME_BYTES,
     ForbiddenName,
     NameChecker,
@@ -18,7 +19,6 @@ from tallow_cli.core.names import (
     fold,
     numbered,
 )
-from tallow_cli.errors import PeerProtocolError
 from tests.support.disk import file_entry, files
 
 # Characters that the rules are about, mixed with all others.

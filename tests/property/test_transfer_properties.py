@@ -8,9 +8,12 @@ from contextlib import suppress
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallow_cli.core import frames
-from tallow_cli.core.driving import ChannelState, Failed
-from tallow_cli.core.frames import (
+from tallow_cli.errors import PeerProtocolError
+from tallow_cli.offer.name_rules import POSIX
+from tallow_cli.ranges import RangeSet
+from tallow_cli.transfer import frames
+from tallow_cli.transfer.driving import ChannelState, Failed
+from tallow_cli.transfer.frames import (
     Ack,
     Control,
     Credit,
@@ -23,7 +26,7 @@ from tallow_cli.core.frames import (
     parse_frames_untrusted,
     parse_header_untrusted,
 )
-from tallow_cli.core.messages import (
+from tallow_cli.transfer.messages import (
     Accept,
     ControlAssembler,
     Offer,
@@ -31,12 +34,9 @@ from tallow_cli.core.messages import (
     decode_message_untrusted,
     encode_message,
 )
-from tallow_cli.core.messagesize import even_split
-from tallow_cli.core.name_rules import POSIX
-from tallow_cli.core.ranges import RangeSet
-from tallow_cli.core.receiving import ReceiveMachine, ReceiveState
-from tallow_cli.core.sending import SendMachine
-from tallow_cli.errors import PeerProtocolError
+from tallow_cli.transfer.messagesize import even_split
+from tallow_cli.transfer.receiver import ReceiveMachine, ReceiveState
+from tallow_cli.transfer.sender import SendMachine
 from tests.support.transfer_peer import HandPeer
 
 bounds = st.integers(0, 60)

@@ -18,9 +18,9 @@ import msgspec
 import pytest
 from blake3 import blake3
 
-from tallow_cli.core.manifest import Entry, EntryKind, Manifest, decode_manifest_untrusted
-from tallow_cli.core.name_rules import WINDOWS
 from tallow_cli.errors import LocalFileError, PeerProtocolError, TallowError
+from tallow_cli.offer.manifest import Entry, EntryKind, Manifest, decode_manifest_untrusted
+from tallow_cli.offer.name_rules import WINDOWS
 from tallow_cli.store.directory_sink import DirectorySink, FileSink
 from tallow_cli.store.filesystem import DirFdFilesystem, Filesystem, PathFilesystem
 from tallow_cli.store.sink import OnConflict, Sink

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tallow_cli.net.engines import ENGINES
-from tallow_cli.net.link import LinkOptions, PeerLink
+from tallow_cli.webrtc.engines import ENGINES
+from tallow_cli.webrtc.peer_link import LinkOptions, PeerLink
 from tests.support.hostile_peer import HostilePeer, chunk, data_chunk, parameter
 
 pytestmark = pytest.mark.timeout(60)

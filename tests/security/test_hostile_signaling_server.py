@@ -31,8 +31,8 @@ from tallow_cli.errors import (
     TallowError,
     UnknownNameplate,
 )
-from tallow_cli.net import signaling_client, websocket
-from tallow_cli.net.signaling_client import SignalingClient
+from tallow_cli.meeting import signaling_client, websocket
+from tallow_cli.meeting.signaling_client import SignalingClient
 from tests.support.hostile_server import (
     BINARY,
     CONTINUATION,

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tallow_cli.net.engines import ENGINES
-from tallow_cli.net.link import IceServer, LinkOptions, PeerLink
+from tallow_cli.webrtc.engines import ENGINES
+from tallow_cli.webrtc.peer_link import IceServer, LinkOptions, PeerLink
 from tests.security.test_strangers import connect, talk
 
 TURNSERVER = shutil.which("turnserver")

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tallow_cli.core.name_rules import POSIX
 from tallow_cli.errors import TallowError
+from tallow_cli.offer.name_rules import POSIX
 from tallow_cli.store.file_source import FileSource
 from tests.support.disk import read_all
 

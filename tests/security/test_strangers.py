@@ -18,9 +18,9 @@ from aiortc import RTCCertificate
 from aiortc.rtcdtlstransport import SRTP_PROFILES
 from OpenSSL import SSL
 
-from tallow_cli.net.engines import ENGINES
-from tallow_cli.net.ice_wall import MAX_EARLY_BYTES, MAX_QUEUED_BYTES
-from tallow_cli.net.link import LinkOptions, PeerLink
+from tallow_cli.webrtc.engines import ENGINES
+from tallow_cli.webrtc.ice_wall import MAX_EARLY_BYTES, MAX_QUEUED_BYTES
+from tallow_cli.webrtc.peer_link import LinkOptions, PeerLink
 from tests.support.hostile_peer import HostilePeer
 
 pytestmark = pytest.mark.timeout(60)

@@ -12,9 +12,10 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 
-from tallow_cli.dataplane.congestion import ControllerConfig, create_controller
-from tallow_cli.dataplane.delivery_rate import DeliveryRateEstimator, SendStamp
-from tallow_cli.dataplane.pacing import Pacer
+from tallow_cli.dataplane.congestion.controller import ControllerConfig
+from tallow_cli.dataplane.congestion.delivery_rate import DeliveryRateEstimator, SendStamp
+from tallow_cli.dataplane.congestion.pacing import Pacer
+from tallow_cli.dataplane.congestion.registry import create_controller
 from tests.sim.link import Link, PathPreset
 
 MTU_BYTES = 1200

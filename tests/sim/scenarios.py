@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from tallow_cli.core.receiving import ReceiveOptions
-from tallow_cli.core.sending import SendOptions
+from tallow_cli.transfer.receiver import ReceiveOptions
+from tallow_cli.transfer.sender import SendOptions
 from tests.sim.channels import Profile
 from tests.sim.transfer import Scenario
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from tallow_cli.dataplane.congestion import DEFAULT_CONTROLLER
+from tallow_cli.dataplane.congestion.registry import DEFAULT_CONTROLLER
 from tests.sim.link import PRESETS, PathPreset
 from tests.sim.profiles import Measurement, measure
 from tests.sim.whole_stack import TransferMeasurement, measure_transfer

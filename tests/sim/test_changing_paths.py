@@ -13,7 +13,7 @@ from random import Random
 
 import pytest
 
-from tallow_cli.core.sending import SendOptions
+from tallow_cli.transfer.sender import SendOptions
 from tests.sim.link import PathPreset, path
 from tests.sim.model_flow import ModelFlow
 from tests.sim.transfer import Scenario

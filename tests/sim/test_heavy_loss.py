@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tallow_cli.core.sending import SendOptions
+from tallow_cli.transfer.sender import SendOptions
 from tests.sim.link import path
 from tests.sim.test_changing_paths import shares
 

@@ -14,7 +14,9 @@ from random import Random
 
 from blake3 import blake3
 
-from tallow_cli.core.driving import (
+from tallow_cli.errors import TallowError
+from tallow_cli.ranges import RangeSet
+from tallow_cli.transfer.driving import (
     Accepted,
     ChannelState,
     Failed,
@@ -25,12 +27,10 @@ from tallow_cli.core.driving import (
     OutgoingPacket,
     PeerReady,
 )
-from tallow_cli.core.frames import HEADER_BYTES, parse_header_untrusted
-from tallow_cli.core.messages import Why
-from tallow_cli.core.ranges import RangeSet
-from tallow_cli.core.receiving import ReceiveMachine, ReceiveOptions
-from tallow_cli.core.sending import SendMachine, SendOptions
-from tallow_cli.errors import TallowError
+from tallow_cli.transfer.frames import HEADER_BYTES, parse_header_untrusted
+from tallow_cli.transfer.messages import Why
+from tallow_cli.transfer.receiver import ReceiveMachine, ReceiveOptions
+from tallow_cli.transfer.sender import SendMachine, SendOptions
 from tests.sim.channels import CONTROL, Profile, Wire
 
 TAG = b"t" * 16  # stands for the AEAD tag

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from tallow_cli.core.sending import SendOptions
 from tallow_cli.dataplane.packets import PACKET_OVERHEAD_BYTES
-from tallow_cli.net.turbo_engine import TurboEngine
+from tallow_cli.transfer.sender import SendOptions
+from tallow_cli.webrtc.turbo_engine import TurboEngine
 from tests.sim.associations import DTLS_BYTES, End, make_configs
 from tests.sim.channels import CONTROL
 from tests.sim.link import IP_UDP_OVERHEAD_BYTES, PRESETS, Link, PathPreset

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from tallow_cli.dataplane.congestion import AckSample, CongestionController
-from tallow_cli.dataplane.delivery_rate import DeliveryRateEstimator, SendStamp
+from tallow_cli.dataplane.congestion.controller import AckSample, CongestionController
+from tallow_cli.dataplane.congestion.delivery_rate import DeliveryRateEstimator, SendStamp
 
 MTU = 1_000
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tallow_cli.core.quantities import parse_size
+from tallow_cli.quantities import parse_size
 
 BLOCK = 2**20
 # On one machine nothing but the limit would leave time to look at the panel.

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from tallow_cli.core.manifest import Entry, EntryKind, Manifest, decode_manifest_untrusted, encode_manifest
+from tallow_cli.offer.manifest import Entry, EntryKind, Manifest, decode_manifest_untrusted, encode_manifest
 from tallow_cli.store.filesystem import Data, Directory, DirFdFilesystem
 from tallow_cli.store.sink import Published, Sink
 from tallow_cli.store.source import Source

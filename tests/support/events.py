@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tallow_cli.core.benchmark import BenchmarkSnapshot, Bottleneck
 from tallow_cli.errors import PeerFailed
-from tallow_cli.net.channels import ChannelStats
+from tallow_cli.link.channels import ChannelStats
+from tallow_cli.measure.benchmark import BenchmarkSnapshot, Bottleneck
 from tallow_cli.session.events import (
     CodeReady,
     Connected,

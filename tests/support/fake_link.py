@@ -16,9 +16,9 @@ from collections import Counter
 from collections.abc import Callable
 
 from tallow_cli.errors import NoPathError, PeerVanished
-from tallow_cli.net.channels import ChannelState
-from tallow_cli.net.description import CandidateInfo, Description
-from tallow_cli.net.link import LinkOptions, LinkRole, PathInfo
+from tallow_cli.link.channels import ChannelState
+from tallow_cli.link.description import CandidateInfo, Description
+from tallow_cli.webrtc.peer_link import LinkOptions, LinkRole, PathInfo
 
 ADDRESS = "192.0.2.7"
 
@@ -27,7 +27,7 @@ Tamper = Callable[[LinkRole, int, bytes], list[bytes]]
 
 
 class FakeChannel:
-    """See `net.channels.Channel`."""
+    """See `link.channels.Channel`."""
 
     def __init__(self, link: FakeLink, index: int) -> None:
         self.label = "tallow-control" if index == 0 else "tallow-group-transfer"
@@ -75,7 +75,7 @@ class FakeChannel:
 
 
 class FakeLink:
-    """See `net.link.PeerLink`. Made by a FakeNetwork."""
+    """See `webrtc.peer_link.PeerLink`. Made by a FakeNetwork."""
 
     engine = "fake"
     notes: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from typing import Any
 
 from google_crc32c import value as crc32c
 
-from tallow_cli.net.link import PeerLink
+from tallow_cli.webrtc.peer_link import PeerLink
 
 PORT = 5000
 

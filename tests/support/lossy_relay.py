@@ -17,8 +17,8 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from tallow_cli.net.description import CandidateInfo, Description
-from tallow_cli.net.udp_buffers import grow_buffers
+from tallow_cli.link.description import CandidateInfo, Description
+from tallow_cli.wire.udp_buffers import grow_buffers
 
 Address = tuple[Any, ...]
 

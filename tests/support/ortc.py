@@ -19,10 +19,10 @@ from aiortc import (
     RTCSctpTransport,
 )
 
-from tallow_cli.net.aiortc_internals import DtlsTransport, IceGatherer
-from tallow_cli.net.dtls_batch import BatchDtlsTransport
-from tallow_cli.net.stock_sctp import StockSctpTransport
-from tallow_cli.net.turbo_sctp import TurboSctpTransport
+from tallow_cli.webrtc.aiortc_internals import DtlsTransport, IceGatherer
+from tallow_cli.webrtc.dtls_batch import BatchDtlsTransport
+from tallow_cli.webrtc.stock_sctp import StockSctpTransport
+from tallow_cli.webrtc.turbo_sctp import TurboSctpTransport
 
 TIMEOUT_S = 20.0
 MAX_MESSAGE = 262144

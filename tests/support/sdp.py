@@ -10,7 +10,7 @@ import ipaddress
 import re
 from typing import Final, Literal
 
-from tallow_cli.net.description import CandidateInfo, Description, DtlsRole
+from tallow_cli.link.description import CandidateInfo, Description, DtlsRole
 
 Setup = Literal["actpass", "active", "passive"]
 

@@ -13,13 +13,12 @@ import pytest
 
 from signaling.limits import ServerLimits
 from signaling.server import SignalingServer
-from tallow_cli.core.manifest import Manifest
-from tallow_cli.core.name_rules import POSIX, NameRules
 from tallow_cli.crypto.codes import Code, parse_code
 from tallow_cli.crypto.handshake import CLEAR_PAYLOAD, HandshakeResult, HostHandshake, JoinerHandshake
 from tallow_cli.crypto.keys import Role
-from tallow_cli.net.description import encode
-from tallow_cli.net.link import LinkOptions, PeerLink
+from tallow_cli.link.description import encode
+from tallow_cli.offer.manifest import Manifest
+from tallow_cli.offer.name_rules import POSIX, NameRules
 from tallow_cli.session import meeting
 from tallow_cli.session.connection import Connection, connect
 from tallow_cli.session.events import CodeReady, Done, SessionEvent
@@ -29,6 +28,7 @@ from tallow_cli.session.settings import LinkSettings, ReceiveSettings, SendSetti
 from tallow_cli.store.sequential_sink import NullSink
 from tallow_cli.store.sink import Sink
 from tallow_cli.store.source import Source
+from tallow_cli.webrtc.peer_link import LinkOptions, PeerLink
 from tests.support.entropy import SeededEntropy
 from tests.support.fake_link import FakeLink, FakeNetwork
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from tallow_cli.core.driving import ChannelState, OutgoingPacket
-from tallow_cli.core.frames import Control, Data, Frame, encode_control, encode_frames, parse_frames_untrusted
-from tallow_cli.core.messages import ControlAssembler, ControlMessage, encode_message
+from tallow_cli.transfer.driving import ChannelState, OutgoingPacket
+from tallow_cli.transfer.frames import (
+    Control,
+    Data,
+    Frame,
+    encode_control,
+    encode_frames,
+    parse_frames_untrusted,
+)
+from tallow_cli.transfer.messages import ControlAssembler, ControlMessage, encode_message
 
 
 class Machine(Protocol):

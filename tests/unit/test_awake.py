@@ -1,4 +1,4 @@
-"""net.awake: what a pause of the process counts for, on a clock that the test turns."""
+"""awake: what a pause of the process counts for, on a clock that the test turns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tallow_cli.net.awake import AwakeTimer, awake_timeout
+from tallow_cli.awake import AwakeTimer, awake_timeout
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""core.quantities: what people write for sizes, rates and times."""
+"""quantities: what people write for sizes, rates and times."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallow_cli.core.quantities import MAX_BYTES, parse_rate, parse_seconds, parse_size
+from tallow_cli.quantities import MAX_BYTES, parse_rate, parse_seconds, parse_size
 
 
 @pytest.mark.parametrize(

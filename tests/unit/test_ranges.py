@@ -2,7 +2,7 @@
 
 import pytest
 
-from tallow_cli.core.ranges import RangeSet
+from tallow_cli.ranges import RangeSet
 
 
 def test_bytes_added_twice_are_counted_once():

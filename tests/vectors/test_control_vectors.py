@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from tallow_cli.core.manifest import decode_manifest_untrusted, encode_manifest
-from tallow_cli.core.messages import decode_message_untrusted, encode_message
 from tallow_cli.errors import PeerProtocolError
+from tallow_cli.offer.manifest import decode_manifest_untrusted, encode_manifest
+from tallow_cli.transfer.messages import decode_message_untrusted, encode_message
 from tests.vectors.make_control import FOLDER
 
 VECTORS: dict[str, list[dict[str, Any]]] = json.loads((FOLDER / "vectors.json").read_text(encoding="utf-8"))

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tallow_cli.core.frames import (
+from tallow_cli.errors import PeerProtocolError
+from tallow_cli.transfer.frames import (
     HEADER_BYTES,
     Ack,
     Control,
@@ -21,7 +22,6 @@ from tallow_cli.core.frames import (
     parse_frames_untrusted,
     parse_header_untrusted,
 )
-from tallow_cli.errors import PeerProtocolError
 from tests.vectors.make_frames import FOLDER
 
 

@@ -23,9 +23,9 @@ from peer_protocol import (
     serve,
 )
 
-from tallow_cli.net import turbo_sctp
-from tallow_cli.net.description import decode_untrusted, encode
-from tallow_cli.net.link import LinkOptions, PeerLink
+from tallow_cli.link.description import decode_untrusted, encode
+from tallow_cli.webrtc import turbo_sctp
+from tallow_cli.webrtc.peer_link import LinkOptions, PeerLink
 
 CONNECT_TIMEOUT_S = 15.0
 

@@ -1,1 +1,0 @@
-"""I/O shells of the network: aiortc connections, channels, the signaling client, discovery."""

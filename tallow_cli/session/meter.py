@@ -1,0 +1,168 @@
+"""From the machines' figures to what people see: a sample five times a second.
+
+The chunk size follows the same samples. Times are `time.monotonic`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from tallow_cli.link.channels import ChannelStats, ParallelChannelManager
+from tallow_cli.measure.benchmark import TransferBenchmark
+from tallow_cli.measure.quality import LimitedBy
+from tallow_cli.measure.throughput import mbps
+from tallow_cli.session.events import Done, Progress, SessionEvent, Stats
+from tallow_cli.transfer.driving import ChannelCounters
+
+TICK_S = 0.2
+_ETA_TICKS = 25  # the last five seconds decide what time is left
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One side's state at a moment; None is unknown."""
+
+    bytes_done: int
+    rtt_s: float | None = None
+    loss: float | None = None
+    limited_by: LimitedBy | None = None
+    chunk_bytes: int = 0
+    message_bytes: int = 0
+    files_done: int = 0
+
+
+class Meter:
+    """Turns samples into Progress and Stats events, and into the final figures."""
+
+    def __init__(
+        self,
+        emit: Callable[[SessionEvent], None],
+        channels: ParallelChannelManager,
+        *,
+        total_bytes: int | None,
+        held_bytes: int = 0,
+        files_total: int,
+        now: float,
+    ) -> None:
+        self._emit = emit
+        self._channels = channels
+        self._total_bytes = total_bytes
+        self._held_bytes = held_bytes
+        self._files_total = files_total
+        self._benchmark = TransferBenchmark(sample_interval=TICK_S)
+        self._started_at = now
+        self._process = _ProcessUse(now)
+        self._benchmark.start(now, held_bytes)
+        self._recent = deque([(now, held_bytes)], maxlen=_ETA_TICKS)
+
+    def tick(self, now: float, sample: Sample, counters: Mapping[int, ChannelCounters]) -> None:
+        """Take a sample and tell the world."""
+        cpu_fraction, memory_fraction = self._process.use(now)
+        self._benchmark.observe(
+            now,
+            sample.bytes_done,
+            sample.rtt_s,
+            sample.loss,
+            cpu_fraction=cpu_fraction,
+            memory_fraction=memory_fraction,
+            limited_by=sample.limited_by,
+        )
+        self._recent.append((now, sample.bytes_done))
+        self._progress(sample, self._short_of_all(sample.bytes_done))
+        self._emit(
+            Stats(
+                benchmark=self._benchmark.snapshot(),
+                channels=channel_stats(self._channels, counters),
+                chunk_bytes=sample.chunk_bytes,
+                message_bytes=sample.message_bytes,
+            )
+        )
+
+    def finish(self, now: float, sample: Sample, *, left_out: int = 0, missed: int = 0) -> Done:
+        """The last sample: emit the full progress and return what `Done` says."""
+        self._benchmark.finish(now, sample.bytes_done)
+        self._progress(sample, sample.bytes_done)
+        seconds = now - self._started_at
+        done = Done(
+            bytes=sample.bytes_done,
+            files=sample.files_done,
+            seconds=seconds,
+            mbps=mbps(sample.bytes_done - self._held_bytes, seconds),
+            left_out=left_out,
+            missed=missed,
+            benchmark=self._benchmark.snapshot(),
+        )
+        self._emit(done)
+        return done
+
+    def _short_of_all(self, bytes_done: int) -> int:
+        """Every byte may be there and not yet verified: the last one is counted when `finish` says it is over."""
+        return bytes_done if not self._total_bytes else min(bytes_done, self._total_bytes - 1)
+
+    def _progress(self, sample: Sample, bytes_done: int) -> None:
+        self._emit(
+            Progress(
+                bytes=bytes_done,
+                total=self._total_bytes,
+                eta_s=self._eta_s(bytes_done),
+                files_done=sample.files_done,
+                files_total=self._files_total,
+            )
+        )
+
+    def _eta_s(self, bytes_done: int) -> float | None:
+        (first_at, first_bytes), (last_at, last_bytes) = self._recent[0], self._recent[-1]
+        if self._total_bytes is None or last_bytes <= first_bytes:
+            return None
+        return max(0, self._total_bytes - bytes_done) * (last_at - first_at) / (last_bytes - first_bytes)
+
+
+def channel_stats(
+    channels: ParallelChannelManager, counters: Mapping[int, ChannelCounters]
+) -> tuple[ChannelStats, ...]:
+    """The manager's view of each channel, with the chunks the transfer counted on it."""
+    return tuple(
+        replace(
+            stats,
+            chunks_sent=counters[stats.index].chunks_sent,
+            chunks_received=counters[stats.index].chunks_received,
+        )
+        for stats in channels.stats()
+    )
+
+
+class _ProcessUse:
+    """The share of one core this process needs, and how full the machine's memory is."""
+
+    def __init__(self, now: float) -> None:
+        self._at = now
+        self._cpu_s = _needed_cpu_s()
+
+    def use(self, now: float) -> tuple[float | None, float | None]:
+        cpu_s = _needed_cpu_s()
+        elapsed_s = now - self._at
+        fraction = (cpu_s - self._cpu_s) / elapsed_s if elapsed_s > 0 else None
+        self._at, self._cpu_s = now, cpu_s
+        return fraction, _memory_fraction()
+
+
+def _needed_cpu_s() -> float:
+    """How long the event loop's thread has run, or was ready to run while others had the cores; where the system does
+    not say (no /proc/self/schedstat), the processor time of the process."""
+    with suppress(OSError, ValueError), open("/proc/self/schedstat", encoding="ascii") as file:
+        ran_ns, waited_ns, _ = file.read().split()
+        return (int(ran_ns) + int(waited_ns)) / 1e9
+    return time.process_time()
+
+
+def _memory_fraction() -> float | None:
+    """Used share of physical memory (0-1); None where the system does not say (no /proc/meminfo)."""
+    with suppress(OSError, ValueError, KeyError), open("/proc/meminfo", encoding="ascii") as file:
+        fields = dict(line.split(":", 1) for line in file)
+        total, available = (int(fields[name].split()[0]) for name in ("MemTotal", "MemAvailable"))
+        return 1 - available / total
+    return None

@@ -1,0 +1,198 @@
+"""The control messages of a transfer: msgpack maps with a `type`, cut into CONTROL frames on channel 0.
+
+Encoded messages are bounded; a message larger than one packet is fragmented, and `ControlAssembler` puts it
+together again. Everything decoded here is an untrusted peer's word: PeerProtocolError, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from tallow_cli.errors import PeerProtocolError
+from tallow_cli.offer.manifest import MAX_MANIFEST_BYTES
+from tallow_cli.offer.name_rules import NameRules
+from tallow_cli.transfer.frames import MAX_OFFSET
+
+PROTOCOL_VERSION = 1
+DIGEST_BYTES = 32  # BLAKE3
+MAX_CONTROL_BYTES = MAX_MANIFEST_BYTES + 1024  # the manifest is the largest thing said
+MAX_LATER_BYTES = 64 * 1024  # of a message after the Offer: Digests are the largest
+MAX_ANSWER_BYTES = 2 * 1024 * 1024  # of a message from the receiver: an Accept with all its held ranges
+MAX_DIGESTS = 1024  # in one message: 33 KiB, so that digests flow while data does
+MAX_HELD_RANGES = 65_536  # in an Accept
+MAX_SENTENCE = 1000  # characters of a text meant for the peer's user
+CONTROL_FRAGMENT_BYTES = 16_384  # one CONTROL frame: small beside data, so that control is never far behind
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_OFFSET)]
+_Micros = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
+_Sentence = Annotated[str, msgspec.Meta(max_length=MAX_SENTENCE)]
+_Kind = Annotated[str, msgspec.Meta(max_length=40)]
+_Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+
+
+class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
+    pass
+
+
+class Why(StrEnum):
+    """Why a file that was offered does not come after all."""
+
+    VANISHED = "vanished"
+    UNREADABLE = "unreadable"
+    CHANGED = "changed"  # rewritten, cut short, or another file took its place while it was read
+
+
+class Ready(_Message, frozen=True, tag="ready"):
+    """Receiver, first of all: offer me something. Where it would go, names have to keep these rules."""
+
+    version: int
+    names: NameRules
+
+
+class Offer(_Message, frozen=True, tag="offer"):
+    """Sender: this is what I would send."""
+
+    version: int
+    manifest: Annotated[bytes, msgspec.Meta(max_length=MAX_MANIFEST_BYTES)]
+
+
+class Accept(_Message, frozen=True, tag="accept"):
+    """Receiver: send it, up to `credit` distinct bytes for now, without the ranges in `held`."""
+
+    credit: _Count
+    held: Annotated[tuple[tuple[_Count, _Count], ...], msgspec.Meta(max_length=MAX_HELD_RANGES)] = ()
+
+
+class Refuse(_Message, frozen=True, tag="refuse"):
+    """Receiver: I do not take it. `kind` is the exit-code name of errors.py: whether a person said no, or something
+    is amiss here that can be mended.
+    """
+
+    kind: _Kind
+    reason: _Sentence
+
+
+class Digests(_Message, frozen=True, tag="digests"):
+    """Sender: the digests of the files `first`, `first + 1`, …, after reading them."""
+
+    first: _Count
+    digests: Annotated[tuple[_Digest, ...], msgspec.Meta(min_length=1, max_length=MAX_DIGESTS)]
+
+
+class Withdraw(_Message, frozen=True, tag="withdraw"):
+    """Sender: the file `index` does not come, in place of its digest. Its first `size` bytes in the stream are sent all
+    the same, for whatever they are; the rest never will be."""
+
+    index: _Count
+    size: _Count
+    why: Why
+
+
+class StreamEnd(_Message, frozen=True, tag="stream-end"):
+    """Sender: the stream of unknown length has this many bytes."""
+
+    total: _Count
+
+
+class PathReport(_Message, frozen=True, tag="path-report"):
+    """Sender: what I measure of the path just now, for the receiver's user. It decides nothing."""
+
+    rtt_us: _Micros
+    jitter_us: _Micros
+    loss_ppm: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]  # of network packets
+
+
+class Complete(_Message, frozen=True, tag="complete"):
+    """Receiver: every file that was not withdrawn is verified, synced and under its name.
+
+    `total` is the length of the stream, `files` counts those files.
+    """
+
+    total: _Count
+    files: _Count
+
+
+class Bye(_Message, frozen=True, tag="bye"):
+    """Sender: I have read your Complete; you may close."""
+
+
+class Failed(_Message, frozen=True, tag="failed"):
+    """Either: I met an error of my own. `kind` is the exit-code name of errors.py."""
+
+    kind: _Kind
+    sentence: _Sentence
+
+
+class Cancel(_Message, frozen=True, tag="cancel"):
+    """Either: my user stopped it."""
+
+
+ControlMessage = (
+    Ready
+    | Offer
+    | Accept
+    | Refuse
+    | Digests
+    | Withdraw
+    | StreamEnd
+    | PathReport
+    | Complete
+    | Bye
+    | Failed
+    | Cancel
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[ControlMessage] = msgspec.msgpack.Decoder(ControlMessage)
+
+
+def encode_message(message: ControlMessage) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode_message_untrusted(data: bytes | bytearray | memoryview) -> ControlMessage:
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise PeerProtocolError(f"a control message that cannot be read: {error}") from None
+
+
+def bounded_sentence(text: str) -> str:
+    """`text` cut to what a peer accepts."""
+    return text if len(text) <= MAX_SENTENCE else text[: MAX_SENTENCE - 1] + "…"
+
+
+def fragments(encoded: bytes, fragment_bytes: int) -> Iterator[tuple[memoryview, bool]]:
+    """Cuts an encoded message into (piece, more) for CONTROL frames."""
+    view = memoryview(encoded)
+    for start in range(0, len(view), fragment_bytes):
+        yield view[start : start + fragment_bytes], start + fragment_bytes < len(view)
+
+
+class ControlAssembler:
+    """Puts the CONTROL frames of a peer together. Holds at most `limit_bytes`."""
+
+    def __init__(self, limit_bytes: int = MAX_CONTROL_BYTES) -> None:
+        self._limit_bytes = limit_bytes
+        self._parts = bytearray()
+
+    def feed(self, data: bytes | memoryview, *, more: bool) -> ControlMessage | None:
+        """Takes the next fragment; returns the message once it is whole. Raises PeerProtocolError."""
+        if len(self._parts) + len(data) > self._limit_bytes:
+            raise PeerProtocolError(f"a control message of more than {self._limit_bytes} bytes")
+        if more:
+            self._parts += data
+            return None
+        if not self._parts:
+            return decode_message_untrusted(data)
+        whole, self._parts = self._parts, bytearray()
+        whole += data  # in place: a manifest is large
+        return decode_message_untrusted(whole)
+
+    def expect_at_most(self, limit_bytes: int) -> None:
+        """What comes from now on is small."""
+        self._limit_bytes = limit_bytes

@@ -1,0 +1,382 @@
+"""The sender of a transfer, as a state machine. The driver contract stands in driving.py.
+
+    WAITING ──Ready──▶ READY ──offer()──▶ OFFERING ──Accept──▶ SENDING ──all acknowledged, all settled──▶ COMPLETING
+                                             │ Refuse             └───────── Complete ──────▶ DONE ◀── Complete ┘
+                                             └──▶ FAILED ◀── Cancel, Failed, broken protocol, silence, no channel left
+
+A file that cannot be read to its end is withdrawn in place of its digest: the rest of the stream goes on.
+
+A Complete may overtake the last ACKs; it is true once every byte was sent and every digest with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from tallow_cli.errors import (
+    PeerProtocolError,
+    PeerRefused,
+    PeerVanished,
+    ReportMissing,
+    TallowError,
+    TransferStalled,
+)
+from tallow_cli.offer.manifest import MAX_MANIFEST_BYTES
+from tallow_cli.transfer.driving import (
+    Accepted,
+    ChannelCounters,
+    ChannelState,
+    ChunkSizer,
+    Finished,
+    OutgoingPacket,
+    PeerReady,
+    ReadRequest,
+    SendFigures,
+)
+from tallow_cli.transfer.endpoint import PACKETS_BUDGET_BYTES, TransferEndpoint
+from tallow_cli.transfer.frames import Ack, Credit, Frame
+from tallow_cli.transfer.messages import (
+    MAX_ANSWER_BYTES,
+    MAX_DIGESTS,
+    PROTOCOL_VERSION,
+    Accept,
+    Bye,
+    Complete,
+    ControlMessage,
+    Digests,
+    Offer,
+    PathReport,
+    Ready,
+    Refuse,
+    StreamEnd,
+    Why,
+    Withdraw,
+)
+from tallow_cli.transfer.sendbuffer import SendBuffer
+from tallow_cli.transfer.transmission import Transmission
+
+READ_AHEAD_S = 0.1  # of data at the present rate: the disk's hiccups do not reach the network
+MIN_READ_AHEAD_CHUNKS = 2  # one to send, one being read
+
+
+class SendState(Enum):
+    WAITING = "waiting"
+    READY = "ready"  # the receiver is; the shell shall offer
+    OFFERING = "offering"
+    SENDING = "sending"
+    COMPLETING = "completing"
+    DONE = "done"
+    FAILED = "failed"
+
+
+# What the receiver may say in which state; everything else breaks the protocol.
+_EXPECTED: dict[SendState, tuple[type, ...]] = {
+    SendState.WAITING: (Ready,),
+    SendState.OFFERING: (Accept, Refuse),
+    SendState.SENDING: (Complete,),
+    SendState.COMPLETING: (Complete,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SendOptions:
+    sealed: bool = True  # payload is sealed by the shell: marks the header and counts the AEAD tag
+    reliable: bool = False  # the data channels are ordered and reliable: nothing is retransmitted here
+    retransmissions: int = (
+        0  # how often unreliable channels send a packet again before they give its message up
+    )
+    max_message_bytes: int = 262_144  # the peer's negotiated maximum for one DataChannel message
+    preferred_message_bytes: int = 131_072  # what the engine carries best
+    memory_bytes: int = 24 * 1024 * 1024  # bound of data read and not yet acknowledged: a process of 150 MiB
+    limit_bytes_per_s: float | None = None  # --limit
+    idle_timeout_s: float = 60.0  # silence of the peer after which it is gone
+
+
+class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
+    """Sends one manifest and one byte stream over `channels` data channels and a control channel.
+
+    `chunk_sizer` is asked for the size of each next chunk.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        chunk_sizer: ChunkSizer,
+        now: float,
+        options: SendOptions | None = None,
+    ) -> None:
+        self._options = options = options or SendOptions()
+        super().__init__(
+            channels=channels,
+            now=now,
+            sealed=options.sealed,
+            max_message_bytes=options.max_message_bytes,
+            idle_timeout_s=options.idle_timeout_s,
+            assembly_limit_bytes=MAX_ANSWER_BYTES,
+        )
+        self._state = SendState.WAITING
+        self._file_count = 0
+        self._held_bytes = 0  # what the receiver had beforehand, or will never get
+        self._settled = 0  # files whose digest was sent or that were withdrawn, from the first
+        self._withdrawn = 0
+        self._chunk_sizer = chunk_sizer
+        self._buffer = SendBuffer(None, options.memory_bytes)
+        self._way = Transmission(
+            self._buffer,
+            channels=channels,
+            now=now,
+            sealed=options.sealed,
+            reliable=options.reliable,
+            retransmissions=options.retransmissions,
+            max_message_bytes=options.max_message_bytes,
+            preferred_message_bytes=options.preferred_message_bytes,
+            memory_bytes=options.memory_bytes,
+            limit_bytes_per_s=options.limit_bytes_per_s,
+        )
+
+    # For people -----------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> SendState:
+        return self._state
+
+    @property
+    def counters(self) -> Mapping[int, ChannelCounters]:
+        """Per data channel, by its index."""
+        return {channel.index: channel.counters for channel in self._way.channels}
+
+    @property
+    def figures(self) -> SendFigures:
+        """Numbers for people and for `AdaptiveBitrateController.report_metrics`; cheap, ask at any time."""
+        way, buffer = self._way, self._buffer
+        return SendFigures(
+            bytes_acked=buffer.acked_bytes,
+            bytes_written=self._written_bytes,
+            bytes_in_flight=way.in_flight_bytes,
+            bytes_sent=way.sent_bytes,
+            retained_bytes=buffer.retained_bytes,
+            total_bytes=buffer.total_bytes,
+            rate_bytes_per_s=way.rate.bytes_per_s,
+            smoothed_rtt_s=way.rtt.smoothed_s,
+            latest_rtt_s=way.rtt.latest_s,
+            min_rtt_s=way.rtt.min_s,
+            jitter_s=way.rtt.jitter_s,
+            message_loss=way.loss.message_loss,
+            packet_loss=way.loss.packet_loss,
+            message_bytes=way.sizer.message_bytes,
+            credit_bytes=way.credit.left,
+            read_bytes=buffer.read_bytes,
+            first_data_at=way.first_data_at,
+        )
+
+    @property
+    def _written_bytes(self) -> int:
+        acked_bytes = self._buffer.acked_bytes
+        if self._state is SendState.DONE:  # `complete` may overtake the last ACKs
+            return self._buffer.total_bytes or 0
+        return min(acked_bytes, self._held_bytes + self._way.credit.regained)
+
+    # The offer ------------------------------------------------------------------------------------------------
+
+    def offer(self, now: float, manifest: bytes, *, total_bytes: int | None, file_count: int) -> None:
+        """Answer `PeerReady`. After a `Failed` it does nothing.
+
+        `manifest` is opaque; `total_bytes` is None for a stream of unknown length; `file_count` files will be settled
+        by `digests` and `withdraw`, in order. Raises ValueError in any state but READY.
+        """
+        if self._over:
+            return
+        if self._state is not SendState.READY:
+            raise ValueError("nobody is ready for an offer, or it was made")
+        if len(manifest) > MAX_MANIFEST_BYTES:
+            raise ValueError(f"a manifest of {len(manifest)} bytes")
+        self._state = SendState.OFFERING
+        self.all_handed_over = (
+            False  # when it was cancelled: every byte acknowledged, and every digest on its way
+        )
+        self._file_count = file_count
+        self._buffer.total_bytes = total_bytes
+        self._control.send(Offer(PROTOCOL_VERSION, manifest))
+
+    # Reading and digests --------------------------------------------------------------------------------------
+
+    def next_read(self, now: float) -> ReadRequest | None:
+        """The next range to read, or None for now. Ranges come in stream order and are never asked for twice.
+
+        With `total_bytes` None only one is outstanding at a time.
+        """
+        if self._state is not SendState.SENDING:
+            return None
+        chunk_bytes = self._chunk_sizer.chunk_size
+        ahead_bytes = max(MIN_READ_AHEAD_CHUNKS * chunk_bytes, int(self._way.rate.bytes_per_s * READ_AHEAD_S))
+        return self._buffer.next_read(chunk_bytes, min(ahead_bytes, self._options.memory_bytes // 2))
+
+    def chunk_read(self, now: float, offset: int, data: bytes) -> None:
+        """The bytes of a range `next_read` gave. The machine keeps `data` until it is acknowledged.
+
+        With a known total `data` has exactly the size asked for (else ValueError: a source that shrank is
+        the shell's to report, `abort`). With an unknown total it may be shorter, and b"" means that the
+        stream has ended.
+        """
+        if self._state is not SendState.SENDING:
+            return
+        known = self._buffer.total_bytes is not None
+        self._buffer.chunk_read(offset, data)
+        if not known and self._buffer.total_bytes is not None:
+            self._control.send(StreamEnd(self._buffer.total_bytes))
+            self._consider_completing()
+
+    def digests(self, now: float, first: int, digests: Sequence[bytes]) -> None:
+        """BLAKE3 digests (32 bytes each) of the files `first`, `first + 1`, …; in order, each file once."""
+        if self._over:
+            return
+        self._check_settling(first, len(digests))
+        for start in range(0, len(digests), MAX_DIGESTS):
+            self._control.send(Digests(first + start, tuple(digests[start : start + MAX_DIGESTS])))
+        self._settled += len(digests)
+        self._consider_completing()
+
+    def withdraw(self, now: float, index: int, start: int, end: int, why: Why) -> None:
+        """The file `index`, which is [start, end) of the stream, will not come: the receiver shall drop it.
+
+        Takes its digest's place in the order. Of its range nothing more is asked for; what `next_read` has given
+        already the shell answers as ever, with whatever bytes it likes.
+        """
+        if self._over:
+            return
+        self._check_settling(index, 1)
+        sent_bytes = self._buffer.give_up(start, end)
+        self._held_bytes += end - start - sent_bytes
+        self._control.send(Withdraw(index, sent_bytes, why))
+        self._settled += 1
+        self._withdrawn += 1
+        self._consider_completing()
+
+    def _check_settling(self, first: int, count: int) -> None:
+        """Raises ValueError unless these files are the next ones."""
+        if first != self._settled or first + count > self._file_count:
+            raise ValueError(f"files from {first} are settled, after {self._settled} were")
+        if self._state not in (SendState.SENDING, SendState.COMPLETING):
+            raise ValueError("a file is settled before the offer was accepted")
+
+    # The network ----------------------------------------------------------------------------------------------
+
+    def buffered(self, now: float, channel: int, size_bytes: int) -> None:
+        """Of what was handed to `channel` (header, payload and tag) the last `size_bytes` have not left yet."""
+        if channel not in self._channel_states:
+            raise ValueError(f"no channel {channel}")
+        self._way.channels[channel - 1].recovery.buffered(now, size_bytes)
+
+    def network_packet(self, payload_bytes: int) -> None:
+        """The path takes network packets that carry this much of a message; a hint, at any time."""
+        self._way.set_packet_bytes(payload_bytes)
+
+    def report_path(self, now: float, *, rtt_s: float, jitter_s: float, packet_loss: float) -> None:
+        """Tell the receiver's user what this side measures of the path; call it about once a second."""
+        if self._state is SendState.SENDING:
+            self._control.send(
+                PathReport(
+                    rtt_us=min(int(rtt_s * 1e6), 0xFFFF_FFFF),
+                    jitter_us=min(int(jitter_s * 1e6), 0xFFFF_FFFF),
+                    loss_ppm=min(int(packet_loss * 1e6), 1_000_000),
+                )
+            )
+
+    def packets(self, now: float) -> list[OutgoingPacket]:
+        """What to send now, in order; at most about twice PACKETS_BUDGET_BYTES. Call again until it is empty."""
+        self._awake_at = now
+        packets = self._control.packets(PACKETS_BUDGET_BYTES)
+        if self._state in (SendState.SENDING, SendState.COMPLETING):
+            packets += self._way.packets(now, PACKETS_BUDGET_BYTES)
+        if packets:
+            self._life.spoke(now)
+        return packets
+
+    def next_timeout(self) -> float | None:
+        if self._over:
+            return None
+        deadlines = [self._life_deadline, *self._way.deadlines()]
+        if self._way.in_flight_bytes:
+            deadlines.append(self._way.progress_at + self._options.idle_timeout_s)
+        return min(deadlines)
+
+    def _on_pause(self, late_s: float) -> None:
+        super()._on_pause(late_s)
+        self._way.progress_at += late_s
+
+    def _on_timeout(self, now: float) -> None:
+        if not self._tend_life(now):
+            return
+        idle_timeout_s = self._options.idle_timeout_s
+        if self._way.in_flight_bytes and now >= self._way.progress_at + idle_timeout_s:
+            self._break_off(now, TransferStalled("data was on its way", idle_timeout_s))
+            return
+        self._way.handle_timeout(now)
+
+    # Inputs ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _over(self) -> bool:
+        return self._state in (SendState.DONE, SendState.FAILED)
+
+    def _enter_failed(self, now: float) -> None:
+        self._state = SendState.FAILED
+
+    def _peer_ended(self, now: float, error: TallowError) -> None:
+        if self._state is SendState.COMPLETING and isinstance(error, PeerVanished):
+            error = ReportMissing(error.detail)
+        super()._peer_ended(now, error)
+
+    def _on_message(self, now: float, message: ControlMessage) -> None:
+        if not isinstance(message, _EXPECTED.get(self._state, ())):
+            raise PeerProtocolError(f"{type(message).__name__} while {self._state.value}")
+        if isinstance(message, Ready):
+            if message.version != PROTOCOL_VERSION:
+                raise PeerProtocolError(f"transfer protocol version {message.version}")
+            self._state = SendState.READY
+            self._events.append(PeerReady(message.names))
+        elif isinstance(message, Accept):
+            self._buffer.hold_untrusted(message.held)
+            self._held_bytes = self._buffer.acked_bytes
+            self._way.credit.granted(message.credit)
+            self._state = SendState.SENDING
+            self._events.append(Accepted(self._held_bytes))
+            self._consider_completing()
+        elif isinstance(message, Refuse):
+            self._fail(now, PeerRefused(message.reason, message.kind))
+        elif isinstance(message, Complete):
+            self._on_complete(message)
+
+    def _on_complete(self, message: Complete) -> None:
+        if not self._buffer.all_sent_once or self._settled < self._file_count:
+            raise PeerProtocolError("a report of completion before everything was sent")
+        if message.total != self._buffer.total_bytes or message.files != self._file_count - self._withdrawn:
+            raise PeerProtocolError("a report of completion with other totals")
+        self._way.settle()
+        self._state = SendState.DONE
+        self._control.send(Bye())
+        self._events.append(Finished())
+
+    def cancel(self, now: float) -> None:
+        self.all_handed_over = self._state is SendState.COMPLETING and not self._control.has_unsent
+        super().cancel(now)
+
+    def _consider_completing(self) -> None:
+        done = self._buffer.all_acked and self._settled == self._file_count
+        if self._state is SendState.SENDING and done:
+            self._state = SendState.COMPLETING
+
+    def _on_data_frame(self, now: float, channel: int, number: int, frame: Frame) -> None:
+        if isinstance(frame, Ack):
+            if self._way.on_ack(now, frame):
+                self._consider_completing()
+        elif isinstance(frame, Credit):
+            self._way.credit.granted(frame.limit)
+        else:
+            raise PeerProtocolError(f"a {type(frame).__name__} frame from the receiver")
+
+    def _on_channel(self, now: float, channel: int, state: ChannelState) -> None:
+        self._way.channel_state(channel, state)

@@ -1,0 +1,303 @@
+"""Data on its way: which bytes go out now, over which channel, and what became of those that went.
+
+The sender's states and messages are in sending.py; this is everything below them: round robin over the
+channels, the bound of the local queue, credit, the user's limit, acknowledgements, loss, probes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tallow_cli.errors import PeerProtocolError
+from tallow_cli.transfer.driving import ChannelCounters, ChannelState, OutgoingPacket
+from tallow_cli.transfer.flow import DeliveryRate, SendCredit, TokenBucket, queue_bound
+from tallow_cli.transfer.frames import (
+    DATA_HEADER_BYTES,
+    FLOOR_BYTES,
+    HEADER_BYTES,
+    SEAL_BYTES,
+    Ack,
+    encode_data,
+    encode_header,
+    encode_ping,
+)
+from tallow_cli.transfer.messagesize import MessageSizer
+from tallow_cli.transfer.recovery import (
+    POLL_DEPARTURES_S,
+    ChannelRecovery,
+    LossEstimator,
+    RttEstimator,
+    SentPacket,
+)
+from tallow_cli.transfer.sendbuffer import Cursor, Piece, SendBuffer
+
+# Of three parts of the memory for data two may be in flight: each byte in flight is held twice, here and sealed in
+# the stack below, and a third part is being read ahead.
+IN_FLIGHT_SHARE = 2
+
+
+class DataChannel:
+    """One data channel: what is outstanding on it and the chunk it is sending."""
+
+    __slots__ = ("counters", "cursor", "index", "pings", "recovery", "state")
+
+    def __init__(self, index: int, retransmissions: int) -> None:
+        self.index = index
+        self.state = ChannelState.CLOSED
+        self.recovery = ChannelRecovery(retransmissions)
+        self.cursor: Cursor | None = None
+        self.counters = ChannelCounters()
+        self.pings = 0  # probes to send
+
+
+class Transmission:
+    """Sends what `buffer` holds over `channels` data channels. With `reliable` nothing is sent again here;
+    `retransmissions` as in `ChannelRecovery`."""
+
+    def __init__(
+        self,
+        buffer: SendBuffer,
+        *,
+        channels: int,
+        now: float,
+        sealed: bool,
+        reliable: bool,
+        retransmissions: int,
+        max_message_bytes: int,
+        preferred_message_bytes: int,
+        memory_bytes: int,
+        limit_bytes_per_s: float | None,
+    ) -> None:
+        self.rtt = RttEstimator()
+        self.loss = LossEstimator()
+        self.rate = DeliveryRate()
+        self.credit = SendCredit()
+        self.in_flight_bytes = 0
+        self.sent_bytes = 0
+        self.first_data_at: float | None = None
+        self.progress_at = now  # the last time data was acknowledged, or began to be in flight
+        self.channels = [DataChannel(index, retransmissions) for index in range(1, channels + 1)]
+        self._buffer = buffer
+        self._sealed = sealed
+        self._reliable = reliable
+        self._memory_bytes = memory_bytes
+        self._seal_bytes = SEAL_BYTES * sealed
+        self._overhead_bytes = HEADER_BYTES + FLOOR_BYTES + DATA_HEADER_BYTES + self._seal_bytes
+        self._bucket = TokenBucket(limit_bytes_per_s) if limit_bytes_per_s else None
+        self.sizer = MessageSizer(
+            max_message_bytes=max_message_bytes,
+            preferred_message_bytes=preferred_message_bytes,
+            overhead_bytes=self._overhead_bytes,
+            most_payload_bytes=None if self._bucket is None else self._bucket.most_message_bytes,
+        )
+        self._turn = 0  # whose turn it is in the round robin
+        self._bucket_ready_at: float | None = None  # sending waits for the user's limit until then
+        self._poll_queue_at: float | None = None  # … or for room in the local queue: look again then
+
+    def set_packet_bytes(self, packet_bytes: int) -> None:
+        """The path takes network packets that carry this much of a message."""
+        self.sizer.set_packet_bytes(packet_bytes)
+        self.loss.packet_bytes = self.sizer.packet_bytes
+
+    # Inputs -------------------------------------------------------------------------------------------------
+
+    def channel_state(self, index: int, state: ChannelState) -> None:
+        channel = self.channels[index - 1]
+        channel.state = state
+        if state is not ChannelState.CLOSED:
+            return
+        for packet in channel.recovery.abandon():
+            self._send_again(packet)
+        if channel.cursor is not None:
+            self._buffer.put_back(channel.cursor)
+            channel.cursor = None
+
+    def on_ack(self, now: float, ack: Ack) -> int:
+        """Returns how many bytes it is the first news of. Raises PeerProtocolError."""
+        if ack.channel > len(self.channels):
+            raise PeerProtocolError("an ACK of a channel that does not exist")
+        channel = self.channels[ack.channel - 1]
+        acked, late, rtt_sample_s = channel.recovery.on_ack(now, ack)
+        if rtt_sample_s is not None:
+            self.rtt.update(rtt_sample_s, ack.delay_us / 1e6)
+        news = 0
+        for packet in acked:
+            self.in_flight_bytes -= packet.message_bytes
+            if packet.piece is not None:
+                self.loss.record(packet.message_bytes, lost=False)
+                news += self._buffer.acked(packet.piece)
+        for packet in late:
+            if packet.piece is not None:
+                self.loss.undo_loss()
+                news += self._buffer.acked(packet.piece)
+        if acked or late:
+            self.progress_at = now
+        if news:
+            self.rate.delivered(now, news, self.rtt.smoothed_s or 0.0)
+        if not self._reliable:
+            self._detect_lost(now, channel)
+        self.sizer.update(self.loss.packet_loss, self.rate.bytes_per_s)
+        return news
+
+    def handle_timeout(self, now: float) -> None:
+        if self._reliable:
+            return
+        for channel in self.channels:
+            self._detect_lost(now, channel)
+            if channel.recovery.probe_due(now, self.rtt):
+                channel.pings = 1
+
+    def deadlines(self) -> Iterable[float]:
+        """When `handle_timeout` or `packets` has something to do."""
+        for at in (self._bucket_ready_at, self._poll_queue_at):
+            if at is not None:
+                yield at
+        if not self._reliable:
+            for channel in self.channels:
+                deadline = channel.recovery.deadline(self.rtt)
+                if deadline is not None:
+                    yield deadline
+
+    def settle(self) -> None:
+        """The receiver has reported everything complete: nothing is on its way any more."""
+        self._buffer.acked_all()
+        for channel in self.channels:
+            channel.recovery.abandon()
+        self.in_flight_bytes = 0
+
+    def _detect_lost(self, now: float, channel: DataChannel) -> None:
+        for packet in channel.recovery.detect_lost(now, self.rtt):
+            if packet.piece is not None:
+                channel.counters.messages_lost += 1
+                self.loss.record(packet.message_bytes, lost=True)
+            self._send_again(packet)
+
+    def _send_again(self, packet: SentPacket) -> None:
+        self.in_flight_bytes -= packet.message_bytes
+        if packet.piece is not None:
+            self._buffer.lost(packet.piece)
+
+    # Outputs ------------------------------------------------------------------------------------------------
+
+    def packets(self, now: float, budget_bytes: int) -> list[OutgoingPacket]:
+        """What may go out now: probes, then lost data, then new data, about `budget_bytes` at most."""
+        packets: list[OutgoingPacket] = []
+        self._append_probes(now, packets)
+        self._append_data(now, packets, budget_bytes)
+        if self.rtt.smoothed_s is None:
+            self._append_first_pings(now, packets)
+        return packets
+
+    def _append_probes(self, now: float, packets: list[OutgoingPacket]) -> None:
+        """RFC 9002 section 6.2.4. A PING is one network packet, so it survives where a message may not; at
+        the end of the stream the oldest message goes along, which saves a round trip if it was lost."""
+        for channel in self.channels:
+            if not channel.pings or channel.state is not ChannelState.OPEN:
+                continue
+            channel.pings = 0
+            tail = self._oldest_missing(channel) if self._buffer.idle else None
+            packets.append(self._ping(now, channel))
+            if tail is not None:
+                packets.append(self._data(now, channel, tail))
+
+    def _oldest_missing(self, channel: DataChannel) -> Piece | None:
+        for packet in channel.recovery.outstanding():
+            if packet.piece is not None:
+                missing = self._buffer.missing(packet.piece, self.sizer.payload_bytes)
+                if missing is not None:
+                    return missing
+        return None
+
+    def _append_first_pings(self, now: float, packets: list[OutgoingPacket]) -> None:
+        """Until a round trip is known a PING follows each batch: it arrives where a message may not, so the
+        first loss is found after a round trip and not after the initial probe timeout of a second."""
+        for index in sorted({packet.channel for packet in packets}):
+            packets.append(self._ping(now, self.channels[index - 1]))
+
+    def _append_data(self, now: float, packets: list[OutgoingPacket], budget_bytes: int) -> None:
+        self._bucket_ready_at = None
+        self._poll_queue_at = None
+        most_in_flight = self._memory_bytes * IN_FLIGHT_SHARE // 3
+        most_queued = queue_bound(self.rate, self.sizer.message_bytes)
+        queued_bytes = sum(channel.recovery.queued_bytes for channel in self.channels)
+        while budget_bytes > 0 and self.in_flight_bytes < most_in_flight:
+            if queued_bytes >= most_queued:
+                # ACKs and probes wake the shell as well, but not where nothing arrives for a round trip.
+                self._poll_queue_at = now + POLL_DEPARTURES_S
+                return
+            if self._bucket is not None and (ready_at := self._bucket.ready_at(now)) > now:
+                self._bucket_ready_at = ready_at
+                return
+            taken = self._take_lost() or self._take_new()
+            if taken is None:
+                return
+            channel, piece = taken
+            packets.append(self._data(now, channel, piece))
+            budget_bytes -= piece.size
+            queued_bytes += self._overhead_bytes + piece.size
+
+    def _take_lost(self) -> tuple[DataChannel, Piece] | None:
+        if not self._buffer.has_lost:
+            return None
+        piece = self._buffer.peek_lost(self.sizer.payload_bytes)
+        if piece is None:
+            return None
+        for channel in self._round():
+            self._buffer.take_lost(piece)
+            self._turn = channel.index % len(self.channels)
+            return channel, piece
+        return None
+
+    def _take_new(self) -> tuple[DataChannel, Piece] | None:
+        """A chunk goes whole over one channel; the next chunk over the next channel."""
+        for channel in self._round():
+            cursor = channel.cursor = channel.cursor or self._buffer.next_cursor()
+            if cursor is None:
+                continue
+            size = self.sizer.next_payload(cursor.chunk.end - cursor.position)
+            if size > self.credit.left:
+                # A window smaller than a message must not stop everything; otherwise a moment's wait is
+                # better than a small message.
+                if self.in_flight_bytes or self.credit.left <= 0:
+                    return None
+                size = self.credit.left
+            piece = self._buffer.take_new(cursor, size)
+            self.credit.used += piece.size
+            if cursor.finished:
+                channel.cursor = None
+                channel.counters.chunks_sent += 1
+                self._turn = channel.index % len(self.channels)
+            return channel, piece
+        return None
+
+    def _round(self) -> list[DataChannel]:
+        """The channels that take data now, beginning with the one whose turn it is."""
+        order = self.channels[self._turn :] + self.channels[: self._turn]
+        return [channel for channel in order if channel.state is ChannelState.OPEN]
+
+    def _data(self, now: float, channel: DataChannel, piece: Piece) -> OutgoingPacket:
+        recovery = channel.recovery
+        payload = encode_data(recovery.floor, piece.start, piece.data, end_of_chunk=piece.ends_chunk)
+        if self.first_data_at is None:
+            self.first_data_at = now
+        if self.in_flight_bytes == 0:
+            self.progress_at = now
+            self.rate.started(now)
+        packet = recovery.handed(now, self._overhead_bytes + piece.size, piece)
+        self.in_flight_bytes += packet.message_bytes
+        self.sent_bytes += piece.size
+        channel.counters.messages_sent += 1
+        channel.counters.bytes_sent += piece.size
+        if self._bucket is not None:
+            self._bucket.spend(now, piece.size)
+        return self._packet(channel, packet, payload)
+
+    def _ping(self, now: float, channel: DataChannel) -> OutgoingPacket:
+        payload = encode_ping()
+        packet = channel.recovery.handed(now, HEADER_BYTES + len(payload) + self._seal_bytes, None)
+        self.in_flight_bytes += packet.message_bytes
+        return self._packet(channel, packet, payload)
+
+    def _packet(self, channel: DataChannel, packet: SentPacket, payload: bytes) -> OutgoingPacket:
+        header = encode_header(self._sealed, channel.index, packet.number)
+        return OutgoingPacket(channel.index, packet.number, header, payload)

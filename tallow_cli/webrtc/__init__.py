@@ -1,0 +1,1 @@
+"""A link over WebRTC: aiortc and aioice with the engines, walls and hooks that are ours."""

@@ -1,0 +1,92 @@
+"""session.joining: the receiver's way to a sender that is not there yet, not honest, or not alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tallow_cli.errors import (
+    NoPathError,
+    PeerProtocolError,
+    PeerVanished,
+    UnknownNameplate,
+)
+from tallow_cli.meeting.signaling_client import SignalingClient
+from tallow_cli.session.events import Waiting
+from tallow_cli.session.settings import Waits
+from tallow_cli.store.memory_source import TextSource
+from tests.support.sessions import CODE, Sessions, opened_sessions, running_server
+
+
+@pytest.fixture
+async def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sessions]:
+    async with opened_sessions(tmp_path, monkeypatch) as opened:
+        yield opened
+
+
+async def test_a_sender_that_talks_nonsense_is_left(sessions: Sessions) -> None:
+    async with running_server() as url, await SignalingClient.connect(url) as client:
+        await client.allocate(CODE.nameplate)
+        receiver = sessions.receive(server=url)
+        await client.wait_for_peer(5)
+        await client.recv()
+        await client.send(b"\x01" * 2000)
+        assert isinstance(await receiver.failure(), PeerProtocolError)
+        assert await client.recv()  # the abort
+
+
+async def test_users_of_the_api_get_one_error_and_no_group(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver = sessions.receive(waits=Waits(find_s=0.1))
+    assert isinstance(await receiver.failure(), UnknownNameplate)
+
+    async def fails(*_arguments: object) -> None:
+        raise NoPathError("no network at all")
+
+    monkeypatch.setattr(sessions.network, "prepare", fails)
+    assert isinstance(await sessions.receive().failure(), NoPathError)
+
+
+async def test_a_client_that_joined_is_closed_when_the_link_cannot_be_prepared(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_server() as url, await SignalingClient.connect(url) as client:
+        await client.allocate(CODE.nameplate)
+
+        async def fails_late(*_arguments: object) -> None:
+            await client.wait_for_peer(5)
+            raise NoPathError("no network at all")
+
+        monkeypatch.setattr(sessions.network, "prepare", fails_late)
+        assert isinstance(await sessions.receive(server=url).failure(), NoPathError)
+        with pytest.raises(PeerVanished):
+            await client.recv(5)
+
+
+async def test_a_receiver_may_come_before_its_sender_at_a_server(sessions: Sessions) -> None:
+    async with running_server() as url:
+        receiver = sessions.receive(server=url)
+        await asyncio.sleep(0.3)  # it has asked in vain by now
+        assert receiver.events == []
+        sender = sessions.send(TextSource("x"), server=url)
+        await receiver.done()
+        await sender.done()
+
+
+async def test_a_receiver_may_come_before_a_sender_that_runs_its_own_server(sessions: Sessions) -> None:
+    receiver = sessions.receive()
+    await asyncio.sleep(0.05)
+    sender = sessions.send(TextSource("x"))
+    await receiver.done()
+    await sender.done()
+
+
+async def test_a_sender_that_never_comes_is_announced_as_a_wait_and_then_given_up(sessions: Sessions) -> None:
+    async with running_server() as url:
+        receiver = sessions.receive(server=url, waits=Waits(find_s=2.0))
+        assert await receiver.event(Waiting) == Waiting("for the sender", 2.0)
+        assert isinstance(await receiver.failure(), UnknownNameplate)

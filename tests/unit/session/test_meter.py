@@ -1,0 +1,118 @@
+"""session.meter: from samples to what people see."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tallow_cli.link.channels import ParallelChannelManager
+from tallow_cli.session import meter as meter_module
+from tallow_cli.session.events import Done, Progress, SessionEvent, Stats
+from tallow_cli.session.meter import Meter, Sample
+from tallow_cli.transfer.driving import ChannelCounters
+from tests.support.fake_link import FakeChannel, FakeLink, FakeNetwork
+
+
+@pytest.fixture
+async def link() -> FakeLink:
+    return await FakeNetwork().prepare("host")
+
+
+@pytest.fixture
+def events() -> list[SessionEvent]:
+    return []
+
+
+def channels(link: FakeLink) -> ParallelChannelManager:
+    return ParallelChannelManager([FakeChannel(link, index) for index in (1, 2)])
+
+
+def counters() -> dict[int, ChannelCounters]:
+    return {1: ChannelCounters(chunks_sent=3), 2: ChannelCounters(chunks_received=4)}
+
+
+def meter(events: list[SessionEvent], link: FakeLink, total: int | None = 1_000_000, held: int = 0) -> Meter:
+    return Meter(events.append, channels(link), total_bytes=total, held_bytes=held, files_total=2, now=100.0)
+
+
+def test_each_tick_says_how_far_it_is_and_what_was_measured(
+    events: list[SessionEvent], link: FakeLink
+) -> None:
+    subject = meter(events, link)
+    subject.tick(100.5, Sample(250_000, rtt_s=0.01, loss=0.0, chunk_bytes=65536), counters())
+    progress, stats = events
+    assert isinstance(progress, Progress)
+    assert (progress.bytes, progress.total, progress.eta_s) == (250_000, 1_000_000, pytest.approx(1.5))
+    assert isinstance(stats, Stats)
+    assert stats.chunk_bytes == 65536
+    assert [(c.chunks_sent, c.chunks_received) for c in stats.channels] == [(3, 0), (0, 4)]
+    assert stats.benchmark.current_rtt_ms == pytest.approx(10)
+
+
+def test_the_time_left_follows_the_last_five_seconds(events: list[SessionEvent], link: FakeLink) -> None:
+    subject = meter(events, link, total=100_000_000)
+    for tick in range(1, 51):  # a fast beginning
+        subject.tick(100 + tick * 0.2, Sample(tick * 1_000_000), counters())
+    for tick in range(1, 51):  # then a tenth of it
+        subject.tick(110 + tick * 0.2, Sample(50_000_000 + tick * 100_000), counters())
+    last = [event for event in events if isinstance(event, Progress)][-1]
+    assert last.eta_s == pytest.approx(45_000_000 / 500_000, rel=0.01)
+
+
+def test_no_time_is_left_to_tell_while_nothing_moves_or_the_end_is_unknown(
+    events: list[SessionEvent], link: FakeLink
+) -> None:
+    meter(events, link).tick(100.2, Sample(0), counters())
+    meter(events, link, total=None).tick(100.2, Sample(5), counters())
+    assert [event.eta_s for event in events if isinstance(event, Progress)] == [None, None]
+
+
+def test_the_rate_of_a_resumed_transfer_leaves_out_what_was_there(
+    events: list[SessionEvent], link: FakeLink
+) -> None:
+    done = meter(events, link, held=900_000).finish(101.0, Sample(1_000_000, files_done=2))
+    assert done.mbps == pytest.approx(0.8)
+    assert (done.bytes, done.files, done.seconds) == (1_000_000, 2, 1.0)
+    assert isinstance(events[-1], Done)
+    assert isinstance(events[-2], Progress)
+
+
+def test_a_transfer_that_took_no_time_has_a_rate_too(events: list[SessionEvent], link: FakeLink) -> None:
+    assert meter(events, link, total=0).finish(100.0, Sample(0)).mbps >= 0
+
+
+def test_all_of_it_is_claimed_only_at_the_end(events: list[SessionEvent], link: FakeLink) -> None:
+    subject = meter(events, link)
+    subject.tick(100.2, Sample(1_000_000), counters())  # every byte is there, none is verified
+    subject.finish(100.4, Sample(1_000_000))
+    assert [event.bytes for event in events if isinstance(event, Progress)] == [999_999, 1_000_000]
+
+
+def test_a_loop_that_never_sleeps_needs_a_whole_core_whoever_has_the_cores() -> None:
+    shares = []
+    for _ in range(5):  # the machine under this one may stop it, which nothing here counts
+        began = time.monotonic()
+        use = meter_module._ProcessUse(began)
+        while time.monotonic() < began + 0.2:
+            pass
+        needed, _ = use.use(time.monotonic())
+        assert needed is not None
+        shares.append(needed)
+    assert 0.8 < max(shares) < 1.2
+
+
+def test_a_loop_that_sleeps_needs_little() -> None:
+    use = meter_module._ProcessUse(time.monotonic())
+    time.sleep(0.2)
+    needed, _ = use.use(time.monotonic())
+    assert needed is not None
+    assert needed < 0.5
+
+
+def test_without_schedstat_the_processor_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("builtins.open", refuse)
+    assert meter_module._needed_cpu_s() == pytest.approx(time.process_time(), abs=0.1)

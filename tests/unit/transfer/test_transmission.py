@@ -1,0 +1,143 @@
+"""Data on its way, below the sender's states: turns, bounds and what becomes of a message."""
+
+import pytest
+
+from tallow_cli.errors import PeerProtocolError
+from tallow_cli.transfer.driving import ChannelState
+from tallow_cli.transfer.frames import Ack, Data, Ping, parse_frames_untrusted
+from tallow_cli.transfer.sendbuffer import SendBuffer
+from tallow_cli.transfer.transmission import Transmission
+
+BUDGET = 1 << 20
+
+
+def start(total=200_000, *, channels=2, chunk=40_000, credit=1 << 30, **changes):
+    """A transmission whose stream is read already, all channels open."""
+    buffer = SendBuffer(total, 1 << 25)
+    while (request := buffer.next_read(chunk, 1 << 30)) is not None:
+        buffer.chunk_read(request.offset, bytes(request.size))
+    settings = {
+        "channels": channels,
+        "now": 0.0,
+        "sealed": True,
+        "reliable": False,
+        "retransmissions": 0,
+        "max_message_bytes": 262_144,
+        "preferred_message_bytes": 131_072,
+        "memory_bytes": 1 << 25,
+        "limit_bytes_per_s": None,
+    }
+    way = Transmission(buffer, **{**settings, **changes})
+    way.credit.granted(credit)
+    for channel in range(1, channels + 1):
+        way.channel_state(channel, ChannelState.OPEN)
+    return way, buffer
+
+
+def sent(packets, kind=Data):
+    return [
+        (packet.channel, packet.number, frame)
+        for packet in packets
+        for frame in parse_frames_untrusted(packet.payload)
+        if isinstance(frame, kind)
+    ]
+
+
+def ack(channel, *ranges):
+    return Ack(channel, 0, ranges)
+
+
+def test_the_memory_bound_holds_whatever_the_rate():
+    way, _ = start(1_000_000, memory_bytes=50_000)
+    way.packets(0.0, BUDGET)
+    assert way.in_flight_bytes < 50_000 + 20_000
+
+
+def test_one_call_gives_about_its_budget():
+    way, _ = start(1_000_000)
+    assert sum(len(packet.payload) for packet in way.packets(0.0, 30_000)) < 30_000 + 20_000
+
+
+def test_until_a_round_trip_is_known_a_ping_follows_each_batch():
+    way, _ = start()
+    packets = way.packets(0.0, BUDGET)
+    assert [channel for channel, _, _ in sent(packets, Ping)] == [1, 2]
+    way.on_ack(0.1, ack(1, (0, 0)))
+    assert sent(way.packets(0.1, BUDGET), Ping) == []
+
+
+def test_the_ping_behind_a_lost_first_batch_has_it_sent_again_after_one_round_trip():
+    way, _ = start(40_000, channels=1)
+    first = sent(way.packets(0.0, BUDGET))
+    way.on_ack(0.1, ack(1, (len(first), len(first))))
+    way.handle_timeout(0.1125)
+    again = sent(way.packets(0.1125, BUDGET))
+    assert [frame.offset for _, _, frame in again][:1] == [0]
+    assert sum(len(frame.data) for _, _, frame in again) == 40_000
+
+
+def test_retransmissions_take_turns_over_the_channels_too():
+    way, _ = start(200_000, channels=2)
+    way.packets(0.0, BUDGET)
+    way.channel_state(1, ChannelState.CLOSED)
+    way.channel_state(1, ChannelState.OPEN)
+    channels = [channel for channel, _, _ in sent(way.packets(0.0, BUDGET))]
+    assert channels[:4] in ([1, 2, 1, 2], [2, 1, 2, 1])
+
+
+def test_a_window_smaller_than_a_message_still_lets_data_through():
+    way, _ = start(credit=1000)
+    assert [len(frame.data) for _, _, frame in sent(way.packets(0.0, BUDGET))] == [1000]
+    way.credit.granted(1500)
+    assert sent(way.packets(0.0, BUDGET)) == [], (
+        "a small message is not worth it while others are on their way"
+    )
+    way.on_ack(0.1, ack(1, (0, 1)))
+    assert [len(frame.data) for _, _, frame in sent(way.packets(0.1, BUDGET))] == [500]
+
+
+def test_nothing_goes_out_while_every_channel_is_paused():
+    way, buffer = start()
+    for channel in (1, 2):
+        way.channel_state(channel, ChannelState.PAUSED)
+    assert way.packets(0.0, BUDGET) == []
+    assert buffer.unsent_bytes == 200_000
+
+
+def test_an_ack_of_no_channel_of_ours_is_a_protocol_error():
+    way, _ = start()
+    with pytest.raises(PeerProtocolError):
+        way.on_ack(0.0, ack(3, (0, 0)))
+
+
+def test_settling_leaves_nothing_to_wait_for():
+    way, buffer = start()
+    way.packets(0.0, BUDGET)
+    way.settle()
+    assert way.in_flight_bytes == 0
+    assert buffer.all_acked
+    assert list(way.deadlines()) == []
+
+
+def test_reliable_channels_set_no_timers():
+    way, _ = start(reliable=True)
+    way.packets(0.0, BUDGET)
+    assert list(way.deadlines()) == []
+    way.handle_timeout(100.0)
+    assert way.packets(100.0, BUDGET) == []
+
+
+@pytest.mark.parametrize(("limit", "largest"), [(1_000, 512), (125_000, 1_250), (5e6, 50_000)])
+@pytest.mark.parametrize("packet_bytes", [1_160, 16_300])
+def test_a_limit_keeps_messages_small_enough_to_hold_it(limit: float, largest: int, packet_bytes: int):
+    way, _ = start(1_000_000, limit_bytes_per_s=limit)
+    way.set_packet_bytes(packet_bytes)
+    now, sizes = 0.0, []
+    while now < 1.0:
+        sizes += [len(frame.data) for _, _, frame in sent(way.packets(now, BUDGET))]
+        for channel in way.channels:
+            if channel.recovery.next_number:
+                way.on_ack(now, ack(channel.index, (0, channel.recovery.next_number - 1)))
+        now += 0.001
+    assert max(sizes) <= largest
+    assert sum(sizes) <= max(1.05 * limit, limit + 512)
