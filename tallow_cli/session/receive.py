@@ -15,7 +15,7 @@ from tallow_cli.meeting.addresses import require_network
 from tallow_cli.session.connection import connect
 from tallow_cli.session.events import Done, SessionEvent
 from tallow_cli.session.joining import join
-from tallow_cli.session.receiving import Decide, Receiving
+from tallow_cli.session.receiving import Decide, ReceiveTransfer
 from tallow_cli.session.settings import ReceiveSettings
 
 
@@ -32,4 +32,8 @@ async def receive(settings: ReceiveSettings, emit: Callable[[SessionEvent], None
             meeting.link, Role.JOINER, meeting.handshake, settings.link, settings.waits, emit, meeting
         )
         await meeting.leave()
-        return await Receiving(connection, settings, emit, decide).run()
+        transfer = ReceiveTransfer(settings, emit, decide)
+        try:
+            return await transfer.carry(connection)
+        finally:
+            await transfer.close()

@@ -16,7 +16,7 @@ from tallow_cli.session.connection import connect
 from tallow_cli.session.events import Done, Notice, SessionEvent
 from tallow_cli.session.hosting import hosting
 from tallow_cli.session.offer_events import left_out
-from tallow_cli.session.sending import Sending
+from tallow_cli.session.sending import SendTransfer
 from tallow_cli.session.settings import SendSettings
 from tallow_cli.store.source import Source
 
@@ -47,9 +47,12 @@ async def send(source: Source, settings: SendSettings, emit: Callable[[SessionEv
                     meeting,
                 )
                 await meeting.leave()
+                transfer = SendTransfer(source, settings, emit)
                 try:
-                    return await Sending(source, connection, settings, emit).run()
+                    return await transfer.carry(connection)
                 except PeerRefused as refusal:
                     if not refusal.can_be_mended_there:
                         raise
                     emit(Notice(f"The receiver could not take it: {refusal.reason}. The code still holds."))
+                finally:
+                    await transfer.close()

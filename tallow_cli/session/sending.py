@@ -1,11 +1,18 @@
-"""The sender's half of a transfer over an open connection: source, SendMachine and channels, joined."""
+"""The sender's half of a transfer: what outlives a connection, and what one connection of it does.
+
+transfer = SendTransfer(source, settings, emit)
+try:
+    done = await transfer.carry(connection)      # as often as it takes
+finally:
+    await transfer.close()
+"""
 
 from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from time import monotonic
 
@@ -13,13 +20,13 @@ from tallow_cli.errors import NoAnswer
 from tallow_cli.measure.quality import LimitedBy
 from tallow_cli.offer.manifest import encode_manifest
 from tallow_cli.offer.name_rules import NameRules
+from tallow_cli.session.attempt import Attempt
 from tallow_cli.session.connection import Connection
 from tallow_cli.session.events import Done, FileFinished, LastWords, LeftOut, Notice, SessionEvent
 from tallow_cli.session.meter import TICK_S, Meter, Sample
 from tallow_cli.session.offer_events import describe, left_out, withdrawn_item
 from tallow_cli.session.path_view import PathView
 from tallow_cli.session.patience import Patience
-from tallow_cli.session.pump import Pump
 from tallow_cli.session.settings import SendSettings
 from tallow_cli.session.worker import Worker
 from tallow_cli.store.failures import displayable
@@ -31,36 +38,139 @@ from tallow_cli.transfer.sender import SendMachine, SendOptions
 _REPORT_TICKS = 5  # the receiver's user is told the sender's measurements once a second
 
 
-class Sending:
-    """Sends `source` over `connection`. Use once: `await run()`.
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What the receiver is told of the source: the same bytes over every connection."""
 
-    Cancelling `run` tells the peer that the transfer was cancelled before the cancellation goes on.
-    """
+    encoded: bytes
+    total_bytes: int | None
+    file_ends: list[int]
 
-    def __init__(
-        self,
-        source: Source,
-        connection: Connection,
-        settings: SendSettings,
-        emit: Callable[[SessionEvent], None],
-    ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._source = source
+
+class SendTransfer:
+    """One source on its way to one receiver, over one connection after another. Its caller closes the source."""
+
+    def __init__(self, source: Source, settings: SendSettings, emit: Callable[[SessionEvent], None]) -> None:
+        self.source = source
+        self.settings = settings
+        self.emit = emit
+        self.worker = Worker()
+        self.offer: _Offer | None = None
+        self.meter: Meter | None = None  # once the receiver has accepted
+        self._attempt: _SendAttempt | None = None
+        self._patience: Patience | None = None
+        self._told_withdrawn = 0
+        self._notices_told = len(source.notices)
+
+    async def carry(self, connection: Connection) -> Done:
+        """Go on over `connection`; return once the receiver has reported every file verified.
+
+        Raises the TallowError that ended the connection or the transfer. Cancelling tells the peer that the transfer
+        was cancelled before the cancellation goes on.
+        """
+        self._attempt = attempt = _SendAttempt(self, connection)
+        if self._patience is None:
+            self._patience = Patience(
+                self.emit, "for the receiver to accept", self.settings.waits.peer_s, self._consent_overdue
+            )
+        await attempt.run()
+        return self._finish(attempt)
+
+    async def close(self) -> None:
+        """Let go of the disk. The transfer is over, however it ended."""
+        if self._patience is not None:
+            self._patience.end()
+        if self._attempt is not None and self._attempt.is_reading:
+            self.source.close()  # wakes a read that waits for standard input
+        await self.worker.close()
+
+    def _consent_overdue(self) -> None:
+        if self._attempt is not None:
+            self._attempt.fail(NoAnswer(self.settings.waits.peer_s))
+
+    # What an attempt reports
+
+    async def prepare_offer(self, names: NameRules) -> _Offer:
+        """Look again at what is to be sent, and fix it: what is offered now is offered over every connection."""
+        if self.offer is not None:
+            return self.offer
+        source, run = self.source, self.worker.run
+        known = frozenset(source.left_out)
+        await run(source.prepare, names)
+        manifest = source.manifest
+        encoded = await run(encode_manifest, manifest)
+        file_ends = await run(lambda: [span.end for span in manifest.file_spans])
+        news = [item for item in source.left_out if item not in known]
+        if news:
+            self.emit(left_out(news))
+        self.tell_notices()
+        self.emit(await run(describe, manifest))
+        self.offer = _Offer(encoded, manifest.total_bytes, file_ends)
+        return self.offer
+
+    def accepted(self, offer: _Offer, connection: Connection, now: float, held_bytes: int) -> Meter:
+        """The receiver takes it, and has `held_bytes` of it."""
+        if self._patience is not None:
+            self._patience.end()
+        self.meter = Meter(
+            self.emit,
+            connection.data,
+            total_bytes=offer.total_bytes,
+            held_bytes=held_bytes,
+            files_total=len(offer.file_ends),
+            now=now,
+        )
+        return self.meter
+
+    def tell_notices(self) -> None:
+        notices = self.source.notices
+        for notice in notices[self._notices_told :]:
+            self.emit(Notice(notice))
+        self._notices_told = len(notices)
+
+    def tell_withdrawn(self) -> None:
+        """Those that were not told yet."""
+        spans = self.source.manifest.file_spans
+        gone = list(self.source.withdrawn.items())[self._told_withdrawn :]
+        self._told_withdrawn += len(gone)
+        if gone:
+            items = [withdrawn_item(spans[index].entry.path, withdrawn.why) for index, withdrawn in gone]
+            self.emit(LeftOut(tuple(items)))
+
+    def _finish(self, attempt: _SendAttempt) -> Done:
+        if self.meter is None or self.offer is None:
+            raise RuntimeError("the transfer finished before it was accepted")
+        manifest, withdrawn = self.source.manifest, self.source.withdrawn
+        sample = attempt.sample()
+        for span in () if manifest.kind == "text" else manifest.file_spans:
+            if span.index not in withdrawn:
+                size = sample.bytes_done if manifest.kind == "stream" else span.entry.size
+                self.emit(FileFinished(path=displayable(span.entry.path), size=size))
+        return self.meter.finish(
+            monotonic(),
+            replace(sample, files_done=len(self.offer.file_ends) - len(withdrawn)),
+            left_out=len(self.source.left_out) + len(withdrawn),
+            missed=manifest.missed + len(withdrawn),
+        )
+
+
+class _SendAttempt:
+    """One connection of a SendTransfer. Use once: `await run()`."""
+
+    def __init__(self, transfer: SendTransfer, connection: Connection) -> None:
+        self._transfer = transfer
+        self._source = transfer.source
         self._connection = connection
-        self._settings = settings
-        self._emit = emit
-        self._worker = Worker()
+        settings = transfer.settings
         self._path = PathView(connection.link.path_figures)
         self._chunks = AdaptiveBitrateController(connection.is_lan, ChunkMode(settings.link.mode))
+        self._limit = settings.link.limit_bytes_per_s
         self._wanted: list[ReadRequest] = []
-        self._reading = False
+        self.is_reading = False
         self._settled = 0  # files whose digest was given to the machine, or that were withdrawn
         self._offering: asyncio.Task[None] | None = None
-        self._file_ends: list[int] = []
-        self._file_count = 0
-        self._notices_told = len(source.notices)
-        self._meter: Meter | None = None
-        self._patience: Patience | None = None
+        self._offer: _Offer | None = None  # made over this connection
+        self._meter: Meter | None = None  # once it was accepted over this connection
         self._machine = SendMachine(
             channels=len(connection.data.indexes),
             chunk_sizer=self._chunks,
@@ -70,42 +180,32 @@ class Sending:
                 reliable=connection.reliable,
                 retransmissions=connection.link.retransmissions,
                 max_message_bytes=connection.max_message_bytes,
-                limit_bytes_per_s=settings.link.limit_bytes_per_s,
+                limit_bytes_per_s=self._limit,
                 # A third part is being read ahead; what is in flight is held twice, here and sealed in the engine.
                 memory_bytes=connection.link.window_bytes * 3 // 2,
                 idle_timeout_s=settings.waits.idle_s,
             ),
         )
-        self._pump = Pump(self._machine, connection, self._on_turn)
+        self._attempt = Attempt(self._machine, connection, self._on_turn)
+        self.fail = self._attempt.fail
 
-    async def run(self) -> Done:
-        """Return once the receiver has reported every file verified. Raises the TallowError that ended it."""
-        ticker = self._pump.watch(self._loop.create_task(self._tick()))
-        self._patience = Patience(
-            self._emit, "for the receiver to accept", self._settings.waits.peer_s, self._consent_overdue
-        )
+    async def run(self) -> None:
+        """Return once the receiver has reported every file verified. Raises what ended the connection."""
+        ticker = self._attempt.watch(asyncio.create_task(self._tick()))
         try:
-            await self._pump.run()
-            return self._finish()
+            await self._attempt.run()
         except asyncio.CancelledError:
-            heard = bool(self._pump.peer_told)
-            self._emit(LastWords(heard=heard, all_arrived=heard and self._machine.all_handed_over))
+            heard = bool(self._attempt.peer_told)
+            self._transfer.emit(LastWords(heard=heard, all_arrived=heard and self._machine.all_handed_over))
             raise
         finally:
-            self._patience.end()
             ticker.cancel()
-            self._pump.stop()
+            self._attempt.stop()
             if self._offering is not None:
                 self._offering.cancel()
                 await asyncio.wait([self._offering])
-            if self._reading:
-                self._source.close()  # wakes a read that waits for standard input
-            await self._worker.close()
 
-    def _consent_overdue(self) -> None:
-        self._pump.fail(NoAnswer(self._settings.waits.peer_s))
-
-    # A turn of the pump
+    # A turn of the shell
 
     def _on_turn(self, now: float) -> None:
         for channel in self._connection.data.indexes:
@@ -113,105 +213,79 @@ class Sending:
         for event in self._machine.events():
             match event:
                 case PeerReady(names=names):
-                    self._offering = self._loop.create_task(self._offer(names))
+                    self._offering = asyncio.create_task(self._make_offer(names))
                 case Accepted(held_bytes=held):
                     self._begin(now, held)
                 case Finished():
-                    self._pump.finish()
+                    self._attempt.finish()
                 case Failed(error=error):
-                    self._pump.fail(error)
+                    self._attempt.fail(error)
         if self._meter is not None:
             while (request := self._machine.next_read(now)) is not None:
                 self._wanted.append(request)
             self._read_next()
 
-    async def _offer(self, names: NameRules) -> None:
-        """Look again at what is to be sent, and offer it."""
-        source = self._source
-        known = frozenset(source.left_out)
+    async def _make_offer(self, names: NameRules) -> None:
         try:
-            await self._worker.run(source.prepare, names)
-            manifest = source.manifest
-            encoded = await self._worker.run(encode_manifest, manifest)
-            self._file_ends = await self._worker.run(lambda: [span.end for span in manifest.file_spans])
-            self._file_count = len(self._file_ends)
-            news = [item for item in source.left_out if item not in known]
-            if news:
-                self._emit(left_out(news))
-            self._tell_notices()
-            self._emit(await self._worker.run(describe, manifest))
+            offer = self._offer = await self._transfer.prepare_offer(names)
         except Exception as error:  # noqa: BLE001 - a task nobody awaits hands every error on
-            self._pump.fail(error)
+            self._attempt.fail(error)
             return
         self._machine.offer(
-            monotonic(), encoded, total_bytes=manifest.total_bytes, file_count=self._file_count
+            monotonic(), offer.encoded, total_bytes=offer.total_bytes, file_count=len(offer.file_ends)
         )
-        self._pump.wake()
-
-    def _tell_notices(self) -> None:
-        notices = self._source.notices
-        for notice in notices[self._notices_told :]:
-            self._emit(Notice(notice))
-        self._notices_told = len(notices)
+        self._attempt.wake()
 
     def _begin(self, now: float, held_bytes: int) -> None:
-        if self._patience is not None:
-            self._patience.end()
-        self._meter = Meter(
-            self._emit,
-            self._connection.data,
-            total_bytes=self._source.manifest.total_bytes,
-            held_bytes=held_bytes,
-            files_total=self._file_count,
-            now=now,
-        )
+        if self._offer is None:
+            raise RuntimeError("an offer was accepted before it was made")
+        self._meter = self._transfer.accepted(self._offer, self._connection, now, held_bytes)
         # Files without data are read by nobody's wish: the first of them now, the others behind the ones before them.
-        self._worker.submit(lambda: self._source.read(0, 0), lambda _: self._settle(), self._pump.fail)
+        self._transfer.worker.submit(
+            lambda: self._source.read(0, 0), lambda _: self._settle(), self._attempt.fail
+        )
 
     def _read_next(self) -> None:
         """Give the worker every range that is wanted by now, as one job: each hop between threads costs as much
         as reading and hashing half a megabyte."""
-        if self._reading or not self._wanted:
+        if self.is_reading or not self._wanted:
             return
         requests, self._wanted = self._wanted, []
-        self._reading = True
+        self.is_reading = True
 
         def read() -> list[bytes]:
             return [self._source.read(request.offset, request.size) for request in requests]
 
         def on_result(chunks: list[bytes]) -> None:
-            self._reading = False
+            self.is_reading = False
             now = monotonic()
             for request, data in zip(requests, chunks, strict=True):
                 self._machine.chunk_read(now, request.offset, data)
             self._settle()
 
-        self._worker.submit(read, on_result, self._pump.fail)
+        self._transfer.worker.submit(read, on_result, self._attempt.fail)
 
     def _settle(self) -> None:
         """Tell the receiver the digest of each file that was read to its end since the last call, and which will not
         come."""
         now, source = monotonic(), self._source
         ready, withdrawn = source.files_read, source.withdrawn
-        if withdrawn and len(withdrawn) == self._file_count:
-            self._pump.fail(withdrawn[0].error)  # nothing is left of it: that is no success
-            return
         spans = source.manifest.file_spans
-        gone = []
+        if withdrawn and len(withdrawn) == len(spans):
+            self._attempt.fail(withdrawn[0].error)  # nothing is left of it: that is no success
+            return
         while self._settled < ready:
             index = self._settled
             if index in withdrawn:
                 self._machine.withdraw(now, index, spans[index].start, spans[index].end, withdrawn[index].why)
-                gone.append(withdrawn_item(spans[index].entry.path, withdrawn[index].why))
                 self._settled += 1
                 continue
             while self._settled < ready and self._settled not in withdrawn:
                 self._settled += 1
             self._machine.digests(now, index, [source.digest(i) for i in range(index, self._settled)])
-        if gone:
-            self._emit(LeftOut(tuple(gone)))
-        self._tell_notices()
-        self._pump.wake()
+        self._transfer.tell_withdrawn()
+        self._transfer.tell_notices()
+        self._attempt.wake()
 
     # What people see
 
@@ -223,7 +297,7 @@ class Sending:
             self._machine.network_packet(self._connection.link.network_packet_bytes)
             figures, path = self._machine.figures, self._path
             path.look(figures)
-            self._meter.tick(monotonic(), self._sample(), self._machine.counters)
+            self._meter.tick(monotonic(), self.sample(), self._machine.counters)
             if path.rtt_s is None or path.loss is None:
                 continue
             self._chunks.report_metrics(figures.rate_bytes_per_s, path.rtt_s, path.loss)
@@ -231,10 +305,12 @@ class Sending:
                 self._machine.report_path(
                     monotonic(), rtt_s=path.rtt_s, jitter_s=path.jitter_s, packet_loss=path.loss
                 )
-                self._pump.wake()
+                self._attempt.wake()
 
-    def _sample(self) -> Sample:
+    def sample(self) -> Sample:
+        """The state of the transfer as this connection knows it."""
         figures = self._machine.figures
+        ends = [] if self._offer is None else self._offer.file_ends
         return Sample(
             bytes_done=figures.bytes_written,
             rtt_s=self._path.rtt_s,
@@ -242,32 +318,16 @@ class Sending:
             limited_by=self._limited_by(),
             chunk_bytes=self._chunks.chunk_size,
             message_bytes=figures.message_bytes,
-            files_done=bisect_right(self._file_ends, figures.bytes_written),
+            files_done=bisect_right(ends, figures.bytes_written),
         )
 
     def _limited_by(self) -> LimitedBy:
         """What keeps us from sending more just now, as far as this side can tell."""
         figures = self._machine.figures
-        limit = self._settings.link.limit_bytes_per_s
-        if limit is not None and figures.rate_bytes_per_s > 0.8 * limit:
+        if self._limit is not None and figures.rate_bytes_per_s > 0.8 * self._limit:
             return LimitedBy.LIMIT
         if figures.credit_bytes < figures.message_bytes:
             return LimitedBy.RECEIVER
-        if self._reading and figures.retained_bytes <= figures.bytes_in_flight:
+        if self.is_reading and figures.retained_bytes <= figures.bytes_in_flight:
             return LimitedBy.SOURCE
         return LimitedBy.NETWORK
-
-    def _finish(self) -> Done:
-        if self._meter is None:
-            raise RuntimeError("the transfer finished before it was accepted")
-        manifest, withdrawn = self._source.manifest, self._source.withdrawn
-        for span in () if manifest.kind == "text" else manifest.file_spans:
-            if span.index not in withdrawn:
-                size = self._machine.figures.bytes_written if manifest.kind == "stream" else span.entry.size
-                self._emit(FileFinished(path=displayable(span.entry.path), size=size))
-        return self._meter.finish(
-            monotonic(),
-            replace(self._sample(), files_done=self._file_count - len(withdrawn)),
-            left_out=len(self._source.left_out) + len(withdrawn),
-            missed=manifest.missed + len(withdrawn),
-        )

@@ -1,4 +1,4 @@
-"""session.pump: the loop between a machine and its channels keeps the contract of transfer.driving."""
+"""session.attempt: the shell of a machine over one connection keeps the contract of transfer.driving."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from tallow_cli.errors import DiskFull, PeerProtocolError
+from tallow_cli.session.attempt import Attempt
 from tallow_cli.session.connection import Connection
-from tallow_cli.session.pump import Pump
 from tallow_cli.transfer.driving import CONTROL_CHANNEL, ChannelState, OutgoingPacket
 from tallow_cli.transfer.frames import encode_header
 from tests.support.fake_link import FakeLink, FakeNetwork
@@ -56,13 +56,13 @@ class Machine:
 
 
 class End:
-    """A machine, its pump, and the end of a connection."""
+    """A machine, its shell, and the end of a connection."""
 
     def __init__(self, connection: Connection, on_turn: Callable[[float], None] | None = None) -> None:
         self.connection = connection
         self.machine = Machine()
         self.turns = 0
-        self.pump = Pump(self.machine, connection, on_turn or self._turn)
+        self.attempt = Attempt(self.machine, connection, on_turn or self._turn)
 
     def _turn(self, now: float) -> None:
         self.turns += 1
@@ -73,7 +73,7 @@ class End:
 
     def say(self, *packets: OutgoingPacket) -> None:
         self.machine.outgoing.append(list(packets))
-        self.pump.wake()
+        self.attempt.wake()
 
     @property
     def received(self) -> list[tuple[object, ...]]:
@@ -120,7 +120,7 @@ async def test_every_channel_is_reported_open_at_the_start_and_what_came_early_f
     ours.say(ours.packet(0, 0, b"offer"))
     await settle()
     theirs.connection.early.extend(early)
-    theirs.pump.start()
+    theirs.attempt.start()
     states = [call for call in theirs.machine.calls if call[0] == "state"]
     assert states == [("state", channel, ChannelState.OPEN) for channel in (0, 1, 2, 3)]
     assert theirs.received == [("receive", 0, 0, b"offer")]
@@ -134,7 +134,7 @@ async def test_a_changed_byte_breaks_the_protocol_and_the_machine_decides_what_t
     ours.say(ours.packet(1, 0))
     await settle()
     assert theirs.machine.calls == [("broken", "integrity")]
-    assert not theirs.pump.outcome.done()
+    assert not theirs.attempt.outcome.done()
 
 
 async def test_a_packet_on_another_channel_than_its_own_breaks_the_protocol(
@@ -148,7 +148,7 @@ async def test_a_packet_on_another_channel_than_its_own_breaks_the_protocol(
     assert theirs.machine.calls == [("broken", "integrity")]
 
 
-async def test_a_packet_played_again_is_not_the_pumps_to_refuse(
+async def test_a_packet_played_again_is_not_the_shells_to_refuse(
     ends: tuple[End, End], network: FakeNetwork
 ) -> None:
     """Numbers are the machine's business: it sees both."""
@@ -162,7 +162,7 @@ async def test_a_packet_played_again_is_not_the_pumps_to_refuse(
 async def test_wake_ups_in_one_moment_are_one_turn(ends: tuple[End, End]) -> None:
     ours, _ = ends
     for _ in range(50):
-        ours.pump.wake()
+        ours.attempt.wake()
     await settle()
     assert ours.turns == 1
 
@@ -190,7 +190,7 @@ async def test_a_closed_channel_is_reported_and_sending_on_it_is_no_error(ends: 
     assert ours.machine.calls == [("state", 1, ChannelState.CLOSED)] * 2
     link_of(ours).control.lost()
     assert ours.machine.calls[-1] == ("state", CONTROL_CHANNEL, ChannelState.CLOSED)
-    assert not ours.pump.outcome.done()
+    assert not ours.attempt.outcome.done()
 
 
 async def test_why_a_connection_ended_is_told_before_its_channels_report_their_ends(
@@ -208,7 +208,7 @@ async def test_a_connection_that_ended_before_anybody_listened_is_noticed_at_the
     host, joiner = await connections(network)
     await host.link.close()
     theirs = End(joiner)
-    theirs.pump.start()
+    theirs.attempt.start()
     assert theirs.machine.calls[-1] == ("lost", "the other side closed the connection")
 
 
@@ -223,13 +223,13 @@ async def test_a_machine_that_fails_at_an_input_ends_the_session(
 
     monkeypatch.setattr(theirs.machine, method, broken)
     theirs.machine.timeout = 0.0
-    theirs.pump.wake()
+    theirs.attempt.wake()
     if method == "receive":
         ours.say(ours.packet(1, 0))
     elif method != "handle_timeout":
         link_of(theirs).lose("gone")
     with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(theirs.pump.outcome, 1)
+        await asyncio.wait_for(theirs.attempt.outcome, 1)
 
 
 @pytest.mark.parametrize("heard", [True, False])
@@ -239,16 +239,16 @@ async def test_whether_the_peer_was_told_is_known_by_its_transport(
     ours, _ = ends
     link_of(ours).hears_last_words = heard
     failure = DiskFull("/home/me/diary")
-    ours.pump.fail(failure)
+    ours.attempt.fail(failure)
     with pytest.raises(DiskFull):
-        await ours.pump.run()
-    assert (failure.peer_told, ours.pump.peer_told) == (heard, heard)
+        await ours.attempt.run()
+    assert (failure.peer_told, ours.attempt.peer_told) == (heard, heard)
 
 
 async def test_the_machine_is_called_when_its_time_has_come(ends: tuple[End, End]) -> None:
     ours, _ = ends
     ours.machine.timeout = 0.0  # long ago
-    ours.pump.wake()
+    ours.attempt.wake()
     await asyncio.sleep(0.02)
     assert ("timeout",) in ours.machine.calls
 
@@ -260,9 +260,9 @@ async def test_an_error_in_a_turn_ends_the_session(network: FakeNetwork) -> None
         raise ZeroDivisionError
 
     end = End(host, broken)
-    end.pump.wake()
+    end.attempt.wake()
     with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(end.pump.outcome, 1)
+        await asyncio.wait_for(end.attempt.outcome, 1)
 
 
 async def test_a_watched_task_that_fails_ends_the_session(ends: tuple[End, End]) -> None:
@@ -271,27 +271,27 @@ async def test_a_watched_task_that_fails_ends_the_session(ends: tuple[End, End])
     async def fails() -> None:
         raise ZeroDivisionError
 
-    ours.pump.watch(asyncio.create_task(fails()))
+    ours.attempt.watch(asyncio.create_task(fails()))
     with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(ours.pump.outcome, 1)
+        await asyncio.wait_for(ours.attempt.outcome, 1)
 
 
 async def test_nothing_moves_after_stop(ends: tuple[End, End]) -> None:
     ours, theirs = ends
-    theirs.pump.stop()
-    theirs.pump.wake()
+    theirs.attempt.stop()
+    theirs.attempt.wake()
     ours.say(ours.packet(1, 0))
     await settle()
     assert theirs.machine.calls == []
     assert theirs.turns == 0
-    assert theirs.pump.outcome.cancelled()
+    assert theirs.attempt.outcome.cancelled()
 
 
 async def test_the_last_words_are_sent_before_the_end(ends: tuple[End, End]) -> None:
     ours, theirs = ends
     ours.machine.outgoing.append([ours.packet(0, 0, b"bye")])
-    ours.pump.finish()
-    await asyncio.wait_for(ours.pump.run(), 1)
+    ours.attempt.finish()
+    await asyncio.wait_for(ours.attempt.run(), 1)
     assert ("receive", 0, 0, b"bye") in theirs.received
 
 
@@ -299,7 +299,7 @@ async def test_a_cancelled_run_cancels_the_machine_and_lets_its_last_words_leave
     ends: tuple[End, End],
 ) -> None:
     ours, theirs = ends
-    running = asyncio.create_task(ours.pump.run())
+    running = asyncio.create_task(ours.attempt.run())
     await settle()
     ours.machine.outgoing.append([ours.packet(0, 0, b"cancel")])
     running.cancel()
@@ -311,8 +311,8 @@ async def test_a_cancelled_run_cancels_the_machine_and_lets_its_last_words_leave
 
 async def test_a_failed_run_tells_the_peer_the_kind_of_failure_and_no_path(ends: tuple[End, End]) -> None:
     ours, _ = ends
-    ours.pump.fail(DiskFull("/home/me/diary"))
+    ours.attempt.fail(DiskFull("/home/me/diary"))
     with pytest.raises(DiskFull):
-        await ours.pump.run()
+        await ours.attempt.run()
     aborts = [call for call in ours.machine.calls if call[0] == "abort"]
     assert aborts == [("abort", "local-file")]

@@ -1,8 +1,9 @@
-"""The loop between a transfer machine and real channels: the shell that transfer.driving's contract asks for.
+"""One connection of a transfer: its machine and its channels, in the shell that transfer.driving's contract asks for.
 
-One `Pump` drives one machine over one link. Inputs (messages, drained channels, finished reads and writes) call
-`wake`, which runs one turn soon: however many came meanwhile, a turn drains everything once. Packets are opened
-and sealed here, on the event loop: a 64 KiB packet costs about as much as a thread switch would.
+A transfer outlives its connections; an `Attempt` is one of them, with a machine, keys and packet numbers of its own.
+Inputs (messages, drained channels, finished reads and writes) call `wake`, which runs one turn soon: however many came
+meanwhile, a turn drains everything once. Packets are opened and sealed here, on the event loop: a 64 KiB packet costs
+about as much as a thread switch would.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol
+from typing import Final, Protocol
 
 from tallow_cli.errors import PeerProtocolError, PeerVanished, TallowError
 from tallow_cli.session.connection import Connection
@@ -35,8 +36,8 @@ class Machine(Protocol):
     def abort(self, now: float, kind: str, sentence: str) -> None: ...
 
 
-class Pump:
-    """Drives `machine` until `finish` or `fail` is called; `outcome` is the awaitable end.
+class Attempt:
+    """Drives `machine` over `connection` until `finish` or `fail` is called; `outcome` is the awaitable end.
 
     `on_turn(now)` drains the machine's own outputs (events, reads, writes) and may feed it; it is called in every
     turn, before packets are taken. All methods belong to the event loop's thread.
@@ -49,8 +50,8 @@ class Pump:
         on_turn: Callable[[float], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self.connection: Final = connection
         self._machine = machine
-        self._connection = connection
         self._control = control = connection.control
         self._data = data = connection.data
         self._seal = connection.sealer.seal_packet
@@ -59,7 +60,7 @@ class Pump:
         self._turn_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._paused: set[int] = set()
-        self.outcome: asyncio.Future[None] = self._loop.create_future()
+        self.outcome: Final[asyncio.Future[None]] = self._loop.create_future()
         self.peer_told: bool | None = None  # after `run`: whether the last words are known to have arrived
         control.on_message = lambda message: self._received(CONTROL_CHANNEL, message)
         control.on_close = lambda: self._closed(CONTROL_CHANNEL)
@@ -73,9 +74,9 @@ class Pump:
         now = monotonic()
         for channel in (CONTROL_CHANNEL, *self._data.indexes):
             self._machine.channel_state(now, channel, ChannelState.OPEN)
-        for message in self._connection.early:
+        for message in self.connection.early:
             self._received(CONTROL_CHANNEL, message)
-        reason = self._connection.link.lost_reason
+        reason = self.connection.link.lost_reason
         if reason is not None:
             self._lost(reason)
         self.wake()
@@ -126,7 +127,7 @@ class Pump:
             raise
         finally:
             self._turn()
-            self.peer_told = await self._connection.link.say_last(_GOODBYE_S)
+            self.peer_told = await self.connection.link.say_last(_GOODBYE_S)
             if failure is not None:
                 failure.peer_told = self.peer_told
 
@@ -137,7 +138,7 @@ class Pump:
             self._timer.cancel()
         self._control.on_message = self._control.on_close = None
         self._data.on_message = self._data.on_drain = self._data.on_close = None
-        self._connection.link.on_closed = None
+        self.connection.link.on_closed = None
         if not self.outcome.done():
             self.outcome.cancel()
 
