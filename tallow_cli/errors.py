@@ -1,7 +1,7 @@
 """Every way a Tallow command can end, with one sentence for the user and one exit code each.
 
     TallowError
-    ├── UsageError            2    BadOption  InvalidCode  InputNeeded  NameplateTaken
+    ├── UsageError            2    BadOption  InvalidCode  InputNeeded  HiddenInHome  NameplateTaken
     ├── SignalingError        3    ServerUnreachable  ServerRefused  ServerProtocolError
     ├── NoPeerError           4    PeerNeverCame  UnknownNameplate
     ├── WrongCodeError        5    ProofNotTaken
