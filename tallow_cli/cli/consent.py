@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from tallow_cli.cli.environment import Environment
 from tallow_cli.cli.options import ConflictChoice
+from tallow_cli.cli.pages import show_pages
 from tallow_cli.cli.prompt import ask
 from tallow_cli.errors import BadOption, Declined, HiddenInHome, InputNeeded, TargetExists, TargetUnwritable
 from tallow_cli.offer.manifest import EntryKind, Manifest
+from tallow_cli.session.offer_events import described
+from tallow_cli.session.worker import Worker
 from tallow_cli.store.destination import sink_for
 from tallow_cli.store.sequential_sink import TextSink
 from tallow_cli.store.sink import Conflict, OnConflict, Sink
-from tallow_cli.ui import sanitize
+from tallow_cli.ui import sanitize, wording
 
 T = TypeVar("T")
 
 _NAMES_SHOWN = 5
 _RUNNABLE_BITS = 0o111
-_BLANKS = " \u2800\u1160"  # as NFKC leaves them; the last two are letters that show nothing
+_WITHOUT_BLANKS = str.maketrans(
+    "", "", " \u2800\u1160"
+)  # as NFKC leaves them; the last two are letters that show nothing
+_LIST = frozenset({"l", "list"})
 _YES = {"y": True, "yes": True}
 _POLICIES = {
     "r": OnConflict.RENAME,
@@ -63,8 +69,7 @@ class Consent:
             return TextSink()  # shown, and nothing else: no consent needed
         sink = self._sink(manifest, self._on_conflict or OnConflict.REFUSE)
         try:
-            # A look at the disk, which may be a slow one. If this is cancelled the thread ends by itself.
-            conflicts = await asyncio.to_thread(sink.conflicts, manifest)
+            conflicts = await _aside(lambda: sink.conflicts(manifest))
             if not (conflicts and self._on_conflict is None):
                 await self._ask_for_consent(manifest, conflicts)
                 return sink
@@ -93,10 +98,10 @@ class Consent:
         if policy is not OnConflict.OVERWRITE:
             return sink
         try:
-            below = await asyncio.to_thread(lambda: _not_shown(sink.conflicts(manifest), shown))
+            below = await _aside(lambda: _not_shown(sink.conflicts(manifest), shown))
             if below:
-                self._list("would be replaced", below, most=None)
-                await self._confirm(f"Replace {'these' if len(below) > 1 else 'this'} too? [y/N] ")
+                self._list(_Named("would be replaced", below), most=None)
+                await self._confirm(f"Replace {'these' if len(below) > 1 else 'this'} too?", "y/N")
         except BaseException:
             sink.close()
             raise
@@ -108,28 +113,30 @@ class Consent:
             return
         if not self._can_ask:
             raise InputNeeded("Your consent to receive this", "--yes")
-        await self._point_out(manifest)
+        offer = await self._point_out(manifest)
         if self._on_conflict is OnConflict.OVERWRITE:
-            self._list("would be replaced", _replaced(conflicts), most=None)
-        await self._confirm("Receive this? [y/N] ")
+            self._list(_Named("would be replaced", _replaced(conflicts)), most=None)
+        await self._confirm("Receive this?", "y/N", offer)
 
     async def _ask_about(self, manifest: Manifest, conflicts: Sequence[Conflict]) -> OnConflict:
         """One question for the offer and its conflicts."""
         if not self._can_ask or self._yes:
             raise TargetExists(conflicts[0].path)
-        await self._point_out(manifest)
-        self._list("exists already", [f"{c.path} ({c.existing_kind})" for c in conflicts])
+        taken = _Named("exists already", [c.path for c in conflicts], [c.existing_kind for c in conflicts])
+        offer = await self._point_out(manifest, taken)
         policy = await self._choose(
-            "Receive it and [r]ename, receive it and [o]verwrite, or [n]othing? [r/o/N] ", _POLICIES
+            "Receive it and [r]ename, receive it and [o]verwrite, or [n]othing?", "r/o/N", _POLICIES, offer
         )
         if policy is None:
             raise Declined
         return policy
 
-    async def _point_out(self, manifest: Manifest) -> None:
+    async def _point_out(self, manifest: Manifest, *others: _Named) -> _Offer:
         """What is easily overlooked in a long list, and may act when nobody asks it to, or be taken for another."""
-        for what, names in await asyncio.to_thread(_worth_a_look, manifest):
-            self._list(what, names)
+        offer = _Offer(manifest, (*await _aside(lambda: _worth_a_look(manifest)), *others))
+        for named in offer.pointed_out:
+            self._list(named)
+        return offer
 
     def _keep_from_home(self, manifest: Manifest) -> None:
         """Nobody looks at what --yes lets in, and in a home directory a dotfile acts at the next login.
@@ -140,25 +147,83 @@ class Consent:
         if hidden and self._output is None and _is_home(self._environment.variables.get("HOME")):
             raise HiddenInHome(hidden)
 
-    def _list(self, what: str, names: Sequence[str], most: int | None = _NAMES_SHOWN) -> None:
-        for name in names[:most]:
-            self._people.line(f"  {what}: {sanitize.name(name)}")
-        if most is not None and len(names) > most:
-            self._people.line(f"  {what}: {len(names) - most:,} more")
+    def _list(self, named: _Named, most: int | None = _NAMES_SHOWN) -> None:
+        """Made a line at a time, when it is its turn: there may be many, and nobody has asked for them."""
+        columns = self._people.columns
+        self._people.put(f"{line}\n" for line in named.lines(columns, most))
+        if most is not None and len(named.paths) > most:
+            self._people.line(f"  {named.what}: {len(named.paths) - most:,} more")
 
-    async def _confirm(self, question: str) -> None:
+    async def _confirm(self, question: str, keys: str, offer: _Offer | None = None) -> None:
         """Raises Declined unless the answer is yes."""
-        if not await self._choose(question, _YES):
+        if not await self._choose(question, keys, _YES, offer):
             raise Declined
 
-    async def _choose(self, question: str, answers: Mapping[str, T]) -> T | None:
-        """What the answer stands for; None for no, for nothing, and at the end of input. Asks again for others."""
+    async def _choose(
+        self, question: str, keys: str, answers: Mapping[str, T], offer: _Offer | None = None
+    ) -> T | None:
+        """What the answer stands for; None for no, for nothing, and at the end of input. Asks again for others.
+
+        Where there is more in the `offer` than was shown, one of them is to see all of it.
+        """
+        more = offer is not None and offer.is_cut
+        asked = f"{question} [{keys}{'/l=list' if more else ''}] "
         while True:
-            answer = await ask(self._environment, question)
+            answer = await ask(self._environment, asked)
             if answer in answers:
                 return answers[answer]
+            if answer in _LIST and offer is not None:
+                await show_pages(self._environment, offer.lines, offer.line_count)
             if answer in ("", "n", "no", "nothing"):
                 return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """Names that share something a person should know of; `about` says more of each, in our words."""
+
+    what: str
+    paths: Sequence[str]
+    about: Sequence[str] = ()
+
+    def lines(self, columns: int | None, most: int | None = None) -> Iterator[str]:
+        for number, path in enumerate(self.paths[:most]):
+            yield wording.pointed_out(self.what, path, self.about[number] if self.about else "", columns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What a person is asked about."""
+
+    manifest: Manifest
+    pointed_out: tuple[_Named, ...]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there is more than was shown."""
+        many = len(self.manifest.entries) > wording.MOST_TO_CONSENT
+        return many or any(len(named.paths) > _NAMES_SHOWN for named in self.pointed_out)
+
+    @property
+    def line_count(self) -> int:
+        return len(self.manifest.entries) + sum(len(named.paths) for named in self.pointed_out)
+
+    def lines(self, columns: int | None) -> Iterator[str]:
+        """All of it: what is pointed out, then every entry."""
+        for named in self.pointed_out:
+            yield from named.lines(columns)
+        for entry in self.manifest.entries:
+            yield wording.offered_entry(described(entry), columns)
+
+
+async def _aside(look: Callable[[], T]) -> T:
+    """`look()` off the event loop, for a slow disk or a million names. One that never answers keeps nothing from
+    ending: cancelling leaves it behind."""
+    worker = Worker()
+    try:
+        return await worker.run(look)
+    finally:
+        await worker.close(wait_s=0)
 
 
 def _replaced(conflicts: Iterable[Conflict]) -> list[str]:
@@ -180,12 +245,12 @@ def _is_home(home: str | None) -> bool:
         return False
 
 
-def _worth_a_look(manifest: Manifest) -> list[tuple[str, list[str]]]:
+def _worth_a_look(manifest: Manifest) -> list[_Named]:
     return [
-        ("hidden", _hidden(manifest)),
-        ("can be run", _runnable(manifest)),
-        ("begins like an option", _like_options(manifest)),
-        ("looks like another name", _alike(manifest)),
+        _Named("hidden", _hidden(manifest)),
+        _Named("can be run", _runnable(manifest)),
+        _Named("begins like an option", _like_options(manifest)),
+        _Named("looks like another name", _alike(manifest)),
     ]
 
 
@@ -200,7 +265,9 @@ def _alike(manifest: Manifest) -> list[str]:
     found: dict[str, None] = {}
     for entry in manifest.entries:
         letters = unicodedata.normalize("NFKC", entry.path).casefold()
-        key = "".join(letter for letter in letters if letter.isprintable() and letter not in _BLANKS)
+        if not letters.isprintable():
+            letters = "".join(filter(str.isprintable, letters))
+        key = letters.translate(_WITHOUT_BLANKS)
         before = first.setdefault(key, entry.path)
         if before != entry.path:
             found[before] = found[entry.path] = None

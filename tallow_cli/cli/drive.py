@@ -109,6 +109,7 @@ class _Drive:
 
         def on_signal(number: int) -> None:
             self._causes.append(cause(number, connected=self._is_connected))
+            self._environment.people.cut_lists()
             task.cancel()
 
         causes = self._causes

@@ -20,6 +20,7 @@ from tallow_cli.ui.sanitize import one_line
 T = TypeVar("T")
 
 CODE_OPTIONS = "CODE, --code or TALLOW_CODE"
+_ENOUGH = frozenset({"q", "quit", "n", "no"})
 _LINE_BYTES = 4096  # the longest line a terminal gives in its canonical mode (N_TTY)
 
 
@@ -76,7 +77,22 @@ def _complete_words() -> None:
 
 
 async def ask(environment: Environment, question: str) -> str:
-    """One line of answer, stripped and in lower case; "" at the end of input.
+    """One line of answer, stripped and in lower case; "" at the end of input."""
+    return _folded(await _line(environment, question))
+
+
+async def wants_more(environment: Environment, question: str) -> bool:
+    """Whether somebody presses Enter at the question, or types anything but a no or a q; not at the end of input."""
+    line = await _line(environment, question)
+    return line.endswith(b"\n") and _folded(line) not in _ENOUGH
+
+
+def _folded(line: bytes) -> str:
+    return line.decode(errors="replace").strip().lower()
+
+
+async def _line(environment: Environment, question: str) -> bytes:
+    """One line, its break included; without one at the end of input.
 
     What was typed before the question stood on the terminal is no answer to it, and is thrown away: not even the second
     line of a pasted text may consent to an offer that nobody has seen.
@@ -114,7 +130,7 @@ async def ask(environment: Environment, question: str) -> str:
         raise
     if not line.endswith(b"\n"):
         people.line()
-    return line.decode(errors="replace").strip().lower()
+    return line
 
 
 def _forget_typed(descriptor: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from tallow_cli.offer.manifest import Manifest
+from tallow_cli.offer.manifest import Entry, Manifest
 from tallow_cli.session.events import LeftOut, LeftOutItem, Offered, OfferedEntry
 from tallow_cli.store.failures import displayable
 from tallow_cli.store.scan import NotSent
@@ -22,17 +22,19 @@ def describe(manifest: Manifest) -> Offered:
     """The offer. Takes a second for a million entries."""
     return Offered(
         kind=manifest.kind,
-        entries=tuple(
-            OfferedEntry(
-                displayable(entry.path),
-                entry.kind.value,
-                entry.size,
-                None if entry.target is None else displayable(entry.target),
-            )
-            for entry in manifest.entries
-        ),
+        entries=tuple(map(described, manifest.entries)),
         total_bytes=manifest.total_bytes,
         left_out={group.why.value: group.count for group in manifest.left_out},
+    )
+
+
+def described(entry: Entry) -> OfferedEntry:
+    """One entry of it."""
+    return OfferedEntry(
+        displayable(entry.path),
+        entry.kind.value,
+        entry.size,
+        None if entry.target is None else displayable(entry.target),
     )
 
 

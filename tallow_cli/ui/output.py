@@ -7,7 +7,8 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Final, TextIO
 
 from tallow_cli.ui.sanitize import columns
@@ -34,6 +35,7 @@ class Output:
         self._stream = stream
         self.writer = writer or writer_for(stream)
         self._must_tell = must_tell
+        self._lists_are_cut = False
         self.is_terminal = stream.isatty()
 
     def write(self, text: str) -> int:
@@ -48,7 +50,11 @@ class Output:
         """
         if self._must_tell and (problem := self.problem) is not None:
             raise problem
-        self.writer.write(text if isinstance(text, str) else _parts(text), replaces)
+        self.writer.write(text if isinstance(text, str) else self._parts(text), replaces)
+
+    def cut_lists(self) -> None:
+        """Nobody waits for the rest of what is written in parts: whole parts of it are left out from now on."""
+        self._lists_are_cut = True
 
     def line(self, text: str = "", *, replaces: str | None = None) -> None:
         self.put(text + "\n", replaces=replaces)
@@ -78,7 +84,27 @@ class Output:
     @property
     def columns(self) -> int | None:
         """The width of the terminal that this leads to; None where it leads elsewhere."""
-        return shutil.get_terminal_size().columns if self.is_terminal else None
+        return self._size().columns if self.is_terminal else None
+
+    @property
+    def rows(self) -> int:
+        """The height of that terminal, or a usual one."""
+        return self._size().lines
+
+    def _size(self) -> os.terminal_size:
+        """Of the terminal that this leads to: standard output may be a pipe, and standard error a narrow window."""
+        with suppress(OSError, ValueError):
+            size = os.get_terminal_size(self._stream.fileno())
+            if size.columns and size.lines:
+                return size
+        return shutil.get_terminal_size()
+
+    def _parts(self, text: Iterable[str]) -> Iterator[str]:
+        for part in text:
+            if self._lists_are_cut:
+                return
+            if part:
+                yield part
 
     def isatty(self) -> bool:
         return self.is_terminal
@@ -155,7 +181,3 @@ def _lead_to_one_place(one: TextIO, other: TextIO) -> bool:
         )
     except (OSError, ValueError):
         return False
-
-
-def _parts(text: Iterable[str]) -> Iterable[str]:
-    return (part for part in text if part)

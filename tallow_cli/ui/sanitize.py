@@ -29,6 +29,7 @@ _INVISIBLE: Final = frozenset(
 _ZWNJ: Final = "\u200c"
 _ZWJ: Final = "\u200d"
 _PRESENTATION_SELECTORS: Final = "\ufe0e\ufe0f"  # text and emoji form of the symbol before
+_EMOJI_SELECTOR: Final = "\ufe0f"
 _VIRAMA: Final = 9  # canonical combining class
 # No orthography stacks more marks on one letter; more of them paint over the lines above and below.
 MAX_MARKS_IN_A_ROW: Final = 4
@@ -156,6 +157,8 @@ def _escape(char: str) -> str:
 
 
 def _width(char: str) -> int:
+    if char == _EMOJI_SELECTOR:
+        return 1  # what it follows becomes an emoji, which takes two columns
     if category(char) in ("Mn", "Me", "Cf"):
         return 0
     return 2 if east_asian_width(char) in "WF" else 1
@@ -177,6 +180,6 @@ def _last_columns(text: str, limit: int) -> str:
         taken += _width(text[index])
         if taken > limit:
             break
-        if _width(text[index]):
+        if _width(text[index]) and text[index] != _EMOJI_SELECTOR:
             start = index
     return text[start:]

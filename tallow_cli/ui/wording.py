@@ -46,6 +46,7 @@ MOST_IN_A_LOG: Final = 20
 MOST_TO_CONSENT: Final = 200
 _LINES_AT_ONCE: Final = 50
 _SIZE_COLUMNS: Final = 12  # with the two blanks behind it
+_SUMMARY_COLUMNS: Final = 16  # of what stands around a name there: punctuation, blanks, a size
 _NARROWEST_NAME: Final = 16
 
 
@@ -111,8 +112,8 @@ def _kind(event: Connected) -> str:
     return f"unordered, max-retransmits {event.max_retransmits}"
 
 
-def offer_summary(event: Offered) -> str:
-    """`12 files in 3 directories, 1.2 GiB`, without a full stop."""
+def offer_summary(event: Offered, room: int | None = None) -> str:
+    """`12 files in 3 directories, 1.2 GiB`, without a full stop; a name in it is at most `room` columns wide."""
     if event.kind == "text":
         return f"a text of {format_bytes(event.total_bytes or 0)}"
     if event.kind == "stream":
@@ -122,7 +123,7 @@ def offer_summary(event: Offered) -> str:
     directories = sum(entry.kind == "directory" for entry in event.entries)
     links = sum(entry.kind == "symlink" for entry in event.entries)
     if len(event.entries) == 1 and files:
-        return f"{name(files[0].path)}, {format_bytes(files[0].size)}"
+        return f"{name(files[0].path, room)}, {format_bytes(files[0].size)}"
     parts = [format_count(len(files), "file")]
     if directories:
         parts.append(format_count(directories, "directory", "directories"))
@@ -142,6 +143,14 @@ def offered_entry(entry: OfferedEntry, columns: int | None = None) -> str:
     return f"{size:>10}  {name(entry.path, half)} -> {name(entry.target, half)}"
 
 
+def pointed_out(what: str, path: str, about: str = "", columns: int | None = None) -> str:
+    """A name that a person should look at, and why: one line, at most `columns` wide. `about` stands behind the
+    name, and is ours."""
+    before, behind = f"  {what}: ", f" ({about})" if about else ""
+    room = None if columns is None else max(_NARROWEST_NAME // 2, columns - len(before) - len(behind) - 1)
+    return f"{before}{name(path, room)}{behind}"
+
+
 def most_offered(*, to_consent: bool, verbose: bool) -> int | None:
     """How many entries of an offer to list; None for all of them."""
     if verbose:
@@ -157,7 +166,9 @@ def offer(event: Offered, *, sending: bool, most: int | None, columns: int | Non
     """
     if event.kind == "files" and len(event.entries) > 1 and not sending:
         yield from listing(event, most=most, columns=columns)
-    yield f"{'Sending' if sending else 'Offered'}: {offer_summary(event)}.\n"
+    word = "Sending" if sending else "Offered"
+    room = None if columns is None else max(_NARROWEST_NAME, columns - len(word) - _SUMMARY_COLUMNS)
+    yield f"{word}: {offer_summary(event, room)}.\n"
     if not sending:
         yield from (f"{line}\n" for line in _not_offered(event))
 

@@ -113,6 +113,7 @@ class DescriptorWriter:
                 self._writing = False
                 self._changed.notify_all()
                 while (piece := self._next_piece()) is None:
+                    self._changed.notify_all()  # what waited turned out to be nothing
                     self._changed.wait()
                 self._writing = True
             try:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
+import struct
+import termios
 import threading
 import time
 from pathlib import Path
@@ -10,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tallow_cli.cli import consent as consent_module
+from tallow_cli.cli import pages
 from tallow_cli.cli.consent import Consent
 from tallow_cli.cli.environment import Environment
 from tallow_cli.cli.options import ConflictChoice
@@ -18,6 +23,7 @@ from tallow_cli.offer.manifest import Entry, EntryKind, Manifest
 from tallow_cli.store.directory_sink import DirectorySink, FileSink
 from tallow_cli.store.sequential_sink import StdoutSink, TextSink
 from tallow_cli.store.sink import Conflict, OnConflict, Sink
+from tallow_cli.ui.sanitize import columns
 from tests.support.disk import directory_entry, file_entry, files
 from tests.support.streams import Stream
 
@@ -29,13 +35,25 @@ class Numbered(Stream):
         return 1
 
 
+class Narrow(Stream):
+    """A terminal of 40 columns."""
+
+    def __init__(self) -> None:
+        super().__init__(terminal=True)
+        self._master, self._slave = os.openpty()
+        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 40, 0, 0))
+
+    def fileno(self) -> int:
+        return self._slave
+
+
 class Person:
     """Answers questions with what was prepared, and remembers the questions."""
 
-    def __init__(self, *answers: str, terminal_output: bool = True) -> None:
+    def __init__(self, *answers: str, terminal_output: bool = True, stderr: Stream | None = None) -> None:
         self.answers = list(answers)
         self.questions: list[str] = []
-        self.stderr = Stream(terminal=True)
+        self.stderr = stderr or Stream(terminal=True)
         self.environment = Environment(
             stdin=Stream(terminal=True),
             stdout=Numbered(terminal=terminal_output),
@@ -46,6 +64,9 @@ class Person:
     async def ask(self, _environment: Environment, question: str) -> str:
         self.questions.append(question)
         return self.answers.pop(0)
+
+    async def wants_more(self, environment: Environment, question: str) -> bool:
+        return await self.ask(environment, question) == "more"
 
     @property
     def was_shown(self) -> str:
@@ -63,6 +84,7 @@ async def decide(
     can_ask: bool = True,
 ) -> Sink:
     monkeypatch.setattr(consent_module, "ask", person.ask)
+    monkeypatch.setattr(pages, "wants_more", person.wants_more)
     subject = Consent(person.environment, output=output, yes=yes, on_conflict=on_conflict, can_ask=can_ask)
     return await subject.decide(manifest)
 
@@ -216,6 +238,77 @@ async def test_what_the_peer_named_is_sanitized(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(Declined):
         await decide(person, monkeypatch, files(file_entry(".\u05d0\u05d1", 1)))
     assert person.was_shown == "  hidden: \u2068.\u05d0\u05d1\u2069\n"  # cannot reorder what stands around it
+
+
+@pytest.mark.parametrize("letter", ["x", "\u65e5", "e\u0301", "\u2600\ufe0f", "\u05d0"])
+async def test_no_name_that_is_pointed_out_breaks_into_a_second_line(
+    monkeypatch: pytest.MonkeyPatch, letter: str
+) -> None:
+    long = "." + letter * 40 + ".sh"
+    taken(long)
+    person = Person("n", stderr=Narrow())
+    with pytest.raises(Declined):
+        await decide(person, monkeypatch, files(file_entry(long, 1, mode=0o755)))
+    lines = person.was_shown.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["  hidden", "  can be run", "  exists already"]
+    assert all(columns(line) < 40 for line in lines)
+    assert lines[2].endswith(".sh (file)") or lines[2].endswith(".sh\u2069 (file)")
+
+
+# All of it, on request
+
+
+def many(count: int) -> Manifest:
+    return files(*(file_entry(f"file{number}", 1, mode=0o755) for number in range(count)))
+
+
+async def test_the_whole_offer_is_listed_a_page_at_a_time_before_the_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    person = Person("l", *["more"] * 100, "y", stderr=Narrow())
+    del person.answers[1 + (2 * 300 - 1) // 8 : -1]  # as many pages of 8 as it takes
+    await decide(person, monkeypatch, many(300))
+    shown = person.was_shown.splitlines()
+    assert person.questions[0] == "Receive this? [y/N/l=list] "
+    assert person.questions[1] == "592 more lines; Enter goes on, q leaves the list: "
+    assert person.questions[-1] == person.questions[0]
+    assert [line.split()[-1] for line in shown[-300:]] == [f"file{number}" for number in range(300)]
+    assert sum(line.startswith("  can be run: file") for line in shown) == 5 + 300
+
+
+async def test_the_list_is_left_for_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    person = Person("list", "q", "n", stderr=Narrow())
+    with pytest.raises(Declined):
+        await decide(person, monkeypatch, many(1_000))
+    assert len(person.was_shown.splitlines()) == 6 + 8
+
+
+async def test_a_list_of_a_million_is_made_a_page_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    original = consent_module.described
+    monkeypatch.setattr(
+        consent_module, "described", lambda entry: (made.append(entry.path), original(entry))[1]
+    )
+    person = Person("l", "q", "n", stderr=Narrow())
+    with pytest.raises(Declined):
+        await decide(person, monkeypatch, files(*(file_entry(f"{n}", 1) for n in range(10_000))))
+    assert len(made) == 8
+
+
+async def test_a_short_offer_that_was_shown_whole_has_no_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    person = Person("y")
+    await decide(person, monkeypatch, TREE)
+    assert person.questions == ["Receive this? [y/N] "]
+
+
+async def test_the_list_is_there_at_the_question_about_taken_names_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken(*(f"file{number}" for number in range(7)))
+    person = Person("l", "more", "more", "r", stderr=Narrow())
+    await decide(person, monkeypatch, many(7))
+    assert person.questions[0].endswith("[r/o/N/l=list] ")
+    assert person.was_shown.count("exists already: file6 (file)") == 1
 
 
 # Names that are taken

@@ -69,6 +69,20 @@ async def test_what_was_typed_before_a_question_is_no_answer_to_it(terminal: Ter
     assert await terminal.answer(b"no\n") == "no"
 
 
+@pytest.mark.parametrize(
+    ("typed", "more"), [(b"\n", True), (b" \n", True), (b"q\n", False), (b"N\n", False), (b"\x04", False)]
+)
+async def test_enter_asks_for_more_and_the_end_of_input_does_not(
+    terminal: Terminal, typed: bytes, more: bool
+) -> None:
+    asked = asyncio.ensure_future(prompt.wants_more(terminal.environment, "3 more: "))
+    async with asyncio.timeout(10):
+        while terminal.stderr.getvalue() != "3 more: ":
+            await asyncio.sleep(0)
+        terminal.type(typed)
+        assert await asked is more
+
+
 async def test_a_question_that_is_cancelled_leaves_the_cursor_at_the_begin_of_a_line(
     terminal: Terminal,
 ) -> None:

@@ -87,6 +87,14 @@ def test_a_long_name_loses_its_middle_and_keeps_its_extension(text: str, limit: 
     assert columns(shown) <= limit
 
 
+def test_a_symbol_made_an_emoji_takes_two_columns() -> None:
+    sun = "\u2600\ufe0f"
+    assert columns(sun * 10) == 20
+    shown = elide(sun * 10, 11)
+    assert columns(shown) <= 11
+    assert "…\ufe0f" not in shown
+
+
 def test_a_cut_never_separates_a_mark_from_its_letter() -> None:
     shown = elide("e\u0301" * 40, 11)
     assert columns(shown) == 11

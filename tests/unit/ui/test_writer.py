@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -102,3 +103,14 @@ def test_without_a_descriptor_it_is_written_at_once() -> None:
     writer.write(part for part in ("a", "b"))
     assert written == ["a", "b"]
     assert writer.flush(*AT_ONCE)
+
+
+def test_a_list_without_lines_keeps_nobody_waiting(pipe: Pipe) -> None:
+    pipe.writer.write("begun\n")
+    assert pipe.writer.flush(*PATIENTLY)
+    with pipe.writer._changed:  # so that whoever waits begins to before the thread has looked
+        pipe.writer.write(iter(()))
+        assert pipe.writer.is_behind
+        began = time.monotonic()
+        assert pipe.writer.flush(4.0, 4.0)
+    assert time.monotonic() - began < 3, "nobody said that there was nothing to wait for"
