@@ -18,6 +18,7 @@ from typing import Final
 from tallow_cli.errors import BadOption, DigestMismatch, LocalFileError
 from tallow_cli.offer.manifest import EntryKind, FileSpan, Manifest
 from tallow_cli.offer.names import ForbiddenName, SafePath, check_manifest_names, local_name
+from tallow_cli.ranges import RangeSet
 from tallow_cli.store import leftovers
 from tallow_cli.store.failures import displayable, target_error
 from tallow_cli.store.filesystem import Data, Filesystem, default_filesystem
@@ -25,7 +26,7 @@ from tallow_cli.store.partial import WRITEBACK_BYTES, PartialFile, as_view
 from tallow_cli.store.placement import check_agreed, disk_bytes, find_conflicts, place
 from tallow_cli.store.publishing import Publisher, blaming
 from tallow_cli.store.receive_root import ReceiveRoot, Standing
-from tallow_cli.store.sink import Conflict, OnConflict, Published
+from tallow_cli.store.sink import Conflict, Holding, OnConflict, Published, Suspended
 from tallow_cli.store.sparse import layout_of
 from tallow_cli.store.tree import ReceivedTree
 
@@ -67,6 +68,8 @@ class DirectorySink:
         self._open_files: OrderedDict[int, PartialFile] = OrderedDict()
         self._last: FileSpan | None = None
         self._finished: set[int] = set()  # or skipped
+        self._skipped: set[int] = set()
+        self._told = RangeSet()  # of file indexes: returned as Published
         self._stream_unchecked = 0  # bytes of a stream written since the disk's room was looked at
         self._made_roots: list[str] = []  # the directory itself last
         self._completed = False
@@ -88,7 +91,7 @@ class DirectorySink:
             self._agreed = replaced if self._overwrites else None
         return found
 
-    def open(self, manifest: Manifest) -> None:
+    def open(self, manifest: Manifest) -> Holding:
         paths = self._names(manifest)
         if self._make and not os.path.lexists(self._path):
             with blaming(displayable(self._path)):
@@ -109,6 +112,27 @@ class DirectorySink:
             self._publisher = Publisher(root, self.on_conflict, replaced, self._clock)
             self._replaced = replaced
             self._tree.make_directories(merge=self._overwrites)
+        return Holding()
+
+    def holding(self) -> Holding:
+        held = RangeSet()
+        for index, partial in sorted(self._partials.items()):
+            start = self._manifest.file_spans[index].start
+            for first, last in partial.held():
+                held.add(start + first, start + last)
+        return Holding(held=held, kept=RangeSet(self._told))
+
+    def prove(self, start: int, end: int) -> bytes:
+        raise ValueError("nothing was claimed")
+
+    def proved(self, start: int, end: int) -> None:
+        raise ValueError("nothing was claimed")
+
+    def refuted(self, start: int, end: int) -> None:
+        raise ValueError("nothing was claimed")
+
+    def catch_up(self, file_index: int, budget_bytes: int) -> bool:
+        return True
 
     def write(self, offset: int, data: Data) -> int:
         view = as_view(data)
@@ -127,8 +151,8 @@ class DirectorySink:
 
     def finish(self, file_index: int, digest: bytes) -> tuple[Published, ...]:
         span = self._manifest.file_spans[file_index]
-        if file_index in self._finished:
-            raise ValueError(f"file {file_index} is finished twice")
+        if file_index in self._finished:  # its digest came again, over another connection
+            return self.publish_due()
         partial = self._partial(span)
         if partial.digest() != digest:
             self._drop(file_index)
@@ -143,9 +167,12 @@ class DirectorySink:
         return self.publish_due()
 
     def skip(self, file_index: int) -> int:
+        if file_index in self._skipped:
+            return 0
         if file_index in self._finished:
             raise ValueError(f"file {file_index} is finished already")
         self._finished.add(file_index)
+        self._skipped.add(file_index)
         if file_index in self._partials:
             self._drop(file_index)
         return 0
@@ -174,6 +201,9 @@ class DirectorySink:
         self._completed = True
         self._unlock()
         return self._take_published(publisher)
+
+    def suspend(self) -> Suspended:
+        return Suspended(self.abort())
 
     def abort(self) -> tuple[Published, ...]:
         if self._completed or self._root is None:
@@ -300,6 +330,7 @@ class DirectorySink:
         for file in published:
             self._open_files.pop(file.file_index, None)
             self._partials.pop(file.file_index, None)
+            self._told.add(file.file_index, file.file_index + 1)
         return published
 
 

@@ -35,6 +35,10 @@ class InOrder:
         self.position = position
         yield from self._due()
 
+    def waiting(self) -> list[tuple[int, int]]:
+        """(start, end) of each piece whose turn is still to come."""
+        return [(offset, offset + len(data)) for offset, data in self._waiting.items()]
+
     def _due(self) -> Iterator[Data]:
         while (waiting := self._waiting.pop(self.position, None)) is not None:
             self.held -= len(waiting)

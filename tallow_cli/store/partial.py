@@ -76,6 +76,12 @@ class PartialFile:
         """Whether every byte is there; for a stream, whether there is no hole."""
         return not self._later and (self.size is None or self.written == self.size)
 
+    def held(self) -> RangeSet:
+        """The parts that were written."""
+        if self._digest is not None:
+            return RangeSet([(0, self.written)])
+        return RangeSet([(0, self._hashed), *(self._later or ())])
+
     def create(self) -> None:
         """Make the temporary, with its blocks reserved."""
         filesystem = self._root.filesystem

@@ -21,11 +21,12 @@ from blake3 import blake3
 from tallow_cli.errors import BadOption, DigestMismatch, PeerProtocolError, TargetUnwritable
 from tallow_cli.offer.manifest import EntryKind, Manifest
 from tallow_cli.offer.names import check_manifest_names
+from tallow_cli.ranges import RangeSet
 from tallow_cli.store.failures import target_error
 from tallow_cli.store.filesystem import Data, use_bytes
 from tallow_cli.store.ordering import InOrder
 from tallow_cli.store.partial import as_view
-from tallow_cli.store.sink import Conflict, Published
+from tallow_cli.store.sink import Conflict, Holding, Published, Suspended
 
 _ZEROS: Final = memoryview(bytes(1024 * 1024))
 PIPE_STEP: Final = (
@@ -41,6 +42,7 @@ class SequentialSink:
     def __init__(self) -> None:
         self.bytes_received = 0  # in order
         self.files_verified = 0
+        self._finished: set[int] = set()
         self._skipped: set[int] = set()
         self._manifest = Manifest("files", ())
         self._order = InOrder()
@@ -54,9 +56,26 @@ class SequentialSink:
     def conflicts(self, manifest: Manifest) -> list[Conflict]:
         return []
 
-    def open(self, manifest: Manifest) -> None:
+    def open(self, manifest: Manifest) -> Holding:
         check_manifest_names(manifest)
         self._manifest = manifest
+        return Holding()
+
+    def holding(self) -> Holding:
+        """What has come out of order is held as well: it waits in memory, and is not sent again."""
+        return Holding(held=RangeSet([(0, self.bytes_received), *self._order.waiting()]))
+
+    def prove(self, start: int, end: int) -> bytes:
+        raise ValueError("nothing was claimed")
+
+    def proved(self, start: int, end: int) -> None:
+        raise ValueError("nothing was claimed")
+
+    def refuted(self, start: int, end: int) -> None:
+        raise ValueError("nothing was claimed")
+
+    def catch_up(self, file_index: int, budget_bytes: int) -> bool:
+        return True
 
     def write(self, offset: int, data: Data) -> int:
         before = self.bytes_received
@@ -89,6 +108,8 @@ class SequentialSink:
 
     def finish(self, file_index: int, digest: bytes) -> tuple[Published, ...]:
         span = self._manifest.file_spans[file_index]
+        if file_index in self._finished:
+            return ()
         is_stream = self._manifest.kind == "stream"
         if self._order.held if is_stream else span.end > self.bytes_received:
             raise ValueError(f"file {file_index} is not whole")
@@ -96,6 +117,7 @@ class SequentialSink:
         if self._digests[file_index] != digest:
             raise DigestMismatch(self.shown(file_index))
         self.files_verified += 1
+        self._finished.add(file_index)
         return ()
 
     def complete(self) -> tuple[Published, ...]:
@@ -113,6 +135,10 @@ class SequentialSink:
 
     def publish_due(self) -> tuple[Published, ...]:
         return ()
+
+    def suspend(self) -> Suspended:
+        """Nothing is kept: what was passed on is gone, and what was not is of no use alone."""
+        return Suspended(self.abort())
 
     def abort(self) -> tuple[Published, ...]:
         return ()
@@ -150,10 +176,10 @@ class TextSink(SequentialSink):
         self.text = ""
         self._data = bytearray()
 
-    def open(self, manifest: Manifest) -> None:
+    def open(self, manifest: Manifest) -> Holding:
         if manifest.kind != "text":
             raise PeerProtocolError("files where a text was offered")
-        super().open(manifest)
+        return super().open(manifest)
 
     def take(self, data: memoryview) -> None:
         self._data += data
@@ -187,13 +213,13 @@ class StdoutSink(SequentialSink):
         # Only what can make us wait is polled. A regular file takes any piece at once.
         self._polled = sys.platform != "win32" and not stat.S_ISREG(os.fstat(fd).st_mode)
 
-    def open(self, manifest: Manifest) -> None:
+    def open(self, manifest: Manifest) -> Holding:
         if len(manifest.entries) != 1 or manifest.entries[0].kind is not EntryKind.FILE:
             raise BadOption(
                 "--output -", "standard output takes one file, and more is offered; name a directory"
             )
-        super().open(manifest)
         self._holes.extend(manifest.entries[0].holes)
+        return super().open(manifest)
 
     def finish(self, file_index: int, digest: bytes) -> tuple[Published, ...]:
         published = super().finish(file_index, digest)

@@ -21,12 +21,13 @@ from tallow_cli.errors import (
     TargetUnwritable,
 )
 from tallow_cli.offer.manifest import Entry, EntryKind, Manifest, pack_holes
+from tallow_cli.ranges import RangeSet
 from tallow_cli.store import directory_sink, publishing
 from tallow_cli.store.directory_sink import DirectorySink, FileSink
 from tallow_cli.store.file_source import FileSource
 from tallow_cli.store.filesystem import Directory, DirFdFilesystem, Filesystem, PathFilesystem
 from tallow_cli.store.memory_source import RandomSource
-from tallow_cli.store.sink import OnConflict, Published, Sink
+from tallow_cli.store.sink import Holding, OnConflict, Published, Sink
 from tests.support.disk import (
     CHANGING,
     FailingFilesystem,
@@ -161,11 +162,30 @@ def test_a_file_cannot_be_finished_before_it_is_whole(target: Path) -> None:
         sink.finish(0, digest(b"abc"))
     sink.write(0, b"a")
     sink.finish(0, digest(b"abc"))
-    with pytest.raises(ValueError, match="twice"):
-        sink.finish(0, digest(b"abc"))
+    assert sink.finish(0, digest(b"abc")) == (), "its digest came again, over another connection"
     with pytest.raises(IndexError):
         sink.finish(1, digest(b""))
-    sink.complete()
+    assert len(sink.complete()) == 1
+    sink.close()
+
+
+def test_it_says_what_it_has_for_the_next_connection(target: Path) -> None:
+    now = 0.0
+    sink = DirectorySink(target, clock=lambda: now)
+    manifest = files(file_entry("a", 4), file_entry("gone", 2), file_entry("b", 10), file_entry("c", 1))
+    assert sink.open(manifest) == Holding()
+    assert sink.holding() == Holding()
+    sink.write(0, b"aaaa")
+    sink.write(8, b"bb")
+    sink.write(12, b"bb")
+    assert sink.holding().held == RangeSet([(0, 4), (8, 10), (12, 14)])
+    assert sink.finish(0, digest(b"aaaa")) == ()
+    assert sink.holding().kept == RangeSet(), "it is verified, but nobody was told yet"
+    sink.skip(1)
+    sink.skip(1)
+    now += publishing.PUBLISH_AFTER_S
+    assert [file.file_index for file in sink.finish(0, digest(b"aaaa"))] == [0]
+    assert sink.holding() == Holding(held=RangeSet([(8, 10), (12, 14)]), kept=RangeSet([(0, 1)]))
     sink.close()
 
 

@@ -19,12 +19,13 @@ from tallow_cli.errors import (
     TargetUnwritable,
 )
 from tallow_cli.offer.manifest import Entry, EntryKind, Manifest, pack_holes
+from tallow_cli.ranges import RangeSet
 from tallow_cli.store.destination import sink_for
 from tallow_cli.store.directory_sink import DirectorySink, FileSink
 from tallow_cli.store.memory_source import RandomSource, TextSource
 from tallow_cli.store.ordering import InOrder
 from tallow_cli.store.sequential_sink import NullSink, SequentialSink, StdoutSink, TextSink
-from tallow_cli.store.sink import OnConflict, Published, Sink
+from tallow_cli.store.sink import Holding, OnConflict, Published, Sink, Suspended
 from tests.support.disk import directory_entry, file_entry, files, move
 
 
@@ -66,6 +67,18 @@ def test_pieces_come_out_in_order_whatever_order_they_came_in() -> None:
         out = b"".join(bytes(piece) for offset, part in pieces for piece in order.push(offset, part))
         assert out == data
         assert order.held == 0
+
+
+def test_what_came_out_of_order_is_held_for_the_next_connection() -> None:
+    sink = NullSink()
+    sink.open(files(file_entry("a", 6), file_entry("b", 9)))
+    sink.write(9, b"345")
+    sink.write(0, b"abcdef")
+    assert sink.finish(0, blake3(b"abcdef").digest()) == ()
+    assert sink.holding() == Holding(held=RangeSet([(0, 6), (9, 12)]))
+    assert sink.finish(0, blake3(b"abcdef").digest()) == ()
+    assert sink.files_verified == 1
+    assert sink.suspend() == Suspended(), "nothing of it can be gone on with"
 
 
 def test_what_waits_is_counted() -> None:
