@@ -32,9 +32,10 @@ MAX_BODY_BYTES = 12_000  # base64 makes 16,000 of them, which leaves room for th
 MAX_ERROR_CHARS = 200
 MAX_DETAIL_CHARS = 120  # of a decoder's complaint, which may quote the sender
 
-NAMEPLATE_PATTERN = (
-    r"\A[1-9][0-9]{0,8}\Z"  # a code begins with it; also safe as a file name and as a DNS label
-)
+# A code begins with a number; two sides that have met once meet again under a token, 128 bits that both derived from
+# their key. Both are safe as file names and as DNS labels.
+UNGUESSABLE_PATTERN = r"[a-z2-7]{26}"
+NAMEPLATE_PATTERN = rf"\A(?:[1-9][0-9]{{0,8}}|{UNGUESSABLE_PATTERN})\Z"
 
 Nameplate = Annotated[str, Meta(pattern=NAMEPLATE_PATTERN)]
 Version = Annotated[int, Meta(ge=1, le=65_535)]
@@ -140,6 +141,7 @@ _from_client: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientM
 _from_server: msgspec.json.Decoder[ServerMessage] = msgspec.json.Decoder(ServerMessage)
 _encoder = msgspec.json.Encoder()
 _nameplate = re.compile(NAMEPLATE_PATTERN)
+_token = re.compile(UNGUESSABLE_PATTERN)
 
 M = TypeVar("M")
 
@@ -166,6 +168,11 @@ def decode_server_message_untrusted(data: str | bytes) -> ServerMessage:
 
 def is_nameplate(text: str) -> bool:
     return _nameplate.match(text) is not None
+
+
+def is_token(nameplate: str) -> bool:
+    """Whether it is one that nobody can guess, or choose by chance."""
+    return _token.fullmatch(nameplate) is not None
 
 
 def _decode_untrusted(decoder: msgspec.json.Decoder[M], data: str | bytes) -> M:

@@ -19,7 +19,9 @@ A member's states, and what moves it:
     ' the room it was in ends, and the peer is told. A refused join changes nothing; a refused allocate has
     left the room all the same.
 
-A nameplate names a room only while it waits. The first join takes the room and burns the nameplate.
+A nameplate names a room only while it waits. The first join takes the room and burns the nameplate. A token is only
+known to the two that share it: whoever opens a room under one takes it over from his own lost connection, nobody is
+penalized for coming early, and it is not kept back afterwards.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ from signaling.protocol import (
     Relayed,
     ServerMessage,
     Welcome,
+    is_token,
 )
 
 
@@ -192,6 +195,8 @@ class Rooms:
     def _on_allocate(self, member: _Member, message: Allocate, now: float) -> None:
         self._leave_room(member, now)
         chosen = message.nameplate
+        if chosen is not None and is_token(chosen) and chosen in self._waiting:
+            self._expire_room(self._waiting[chosen], now)
         if chosen in self._waiting or self._nameplates.is_kept_from(member.prefix.label, chosen, now):
             return self._stray(
                 member,
@@ -220,7 +225,8 @@ class Rooms:
         room = self._waiting.get(message.nameplate)
         if room is None or room.host is member:
             self._metrics.joins["unknown"] += 1
-            self._admission.wrong_nameplate(member.prefix, message.nameplate, now)
+            if not is_token(message.nameplate):
+                self._admission.wrong_nameplate(member.prefix, message.nameplate, now)
             if member.room is None:
                 self._set_idle(member, now)
             return self._send(member, Error(ErrorCode.UNKNOWN_NAMEPLATE, "nobody waits under that number"))
@@ -272,7 +278,7 @@ class Rooms:
 
     def _count_visit(self, room: _Room, now: float) -> None:
         """A joiner who burned a nameplate and said nothing counts as one who guessed a wrong number."""
-        if room.joiner is not None and not room.joiner_spoke:
+        if room.joiner is not None and not room.joiner_spoke and not is_token(room.nameplate):
             self._visits += 1
             self._admission.wrong_nameplate(room.joiner.prefix, f"visit {self._visits}", now)
 
@@ -289,6 +295,8 @@ class Rooms:
     def _burn(self, room: _Room, now: float) -> None:
         if self._waiting.get(room.nameplate) is room:
             del self._waiting[room.nameplate]
+            if is_token(room.nameplate):
+                return
             self._nameplates.retire(room.nameplate, room.host.prefix.label, now)
 
     def _refuse(self, member: _Member, refusal: Refusal, now: float) -> None:

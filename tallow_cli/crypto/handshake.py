@@ -18,10 +18,10 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from tallow_cli.crypto import bodies, kem, pake, seal
 from tallow_cli.crypto.bodies import Confirm, Hello, Reply, ReplyOpening, abort_body
-from tallow_cli.crypto.codes import Code
 from tallow_cli.crypto.keys import KeySchedule, Role, SessionKeys, Transcript
 from tallow_cli.errors import IncompatiblePeer, PeerProtocolError, WrongCodeError
 
@@ -32,6 +32,20 @@ CLEAR_PAYLOAD = "clear-payload"  # `--no-encrypt`: takes effect only if both sid
 _PROTOCOL_NAME = b"tallow handshake 1"
 
 Entropy = Callable[[int], bytes]
+
+
+class Known(Protocol):
+    """What both sides know beforehand: a `Code`, or a `Rendezvous` of two that have met before."""
+
+    @property
+    def nameplate(self) -> str: ...
+
+    @property
+    def secret(self) -> bytes:
+        """The password."""
+        ...
+
+
 _NO_CAPABILITIES: frozenset[str] = frozenset()
 
 
@@ -59,14 +73,14 @@ class _Handshake:
 
     def __init__(
         self,
-        code: Code,
+        known: Known,
         *,
         version: str,
         entropy: Entropy,
         capabilities: frozenset[str] = _NO_CAPABILITIES,
         protocols: tuple[int, ...] = TRANSFER_PROTOCOLS,
     ) -> None:
-        self._code = code
+        self._known = known
         self._version = bodies.check_version(version)
         self._capabilities = bodies.check_capabilities(capabilities)
         self._protocols = protocols
@@ -106,7 +120,7 @@ class HostHandshake(_Handshake):
         self._spent = True
         hello = bodies.decode_hello_untrusted(body)
         protocol = _choose_protocol(self._protocols, hello.protocols)
-        exchange = _exchange(pake.Side.HOST, self._code, self._entropy)
+        exchange = _exchange(pake.Side.HOST, self._known, self._entropy)
         pake_key = exchange.finish(hello.share)
         kem_secret, kem_ciphertext = kem.encapsulate(hello.kem_public)
         opening_bytes = bodies.encode_reply_opening(
@@ -119,7 +133,7 @@ class HostHandshake(_Handshake):
                 capabilities=self._capabilities,
             )
         )
-        transcript = _transcript(self._code, body, opening_bytes)
+        transcript = _transcript(self._known, body, opening_bytes)
         schedule = KeySchedule(pake_key, kem_secret, transcript.digest())
         tag, sealed = _prove_and_seal(schedule, Role.HOST, transcript.digest(), description)
         reply = bodies.encode_reply(opening_bytes, tag, sealed)
@@ -168,7 +182,7 @@ class JoinerHandshake(_Handshake):
         if self._started:
             raise RuntimeError("one hello per handshake")
         self._started = True
-        exchange = _exchange(pake.Side.JOINER, self._code, self._entropy)
+        exchange = _exchange(pake.Side.JOINER, self._known, self._entropy)
         kem_key = kem.KemKey(self._entropy)
         body = bodies.encode_hello(
             Hello(
@@ -195,7 +209,7 @@ class JoinerHandshake(_Handshake):
             raise PeerProtocolError("a reply out of turn")
         reply = bodies.decode_reply_untrusted(body)
         opening = reply.opening
-        transcript = _transcript(self._code, asked.body, reply.opening_bytes)
+        transcript = _transcript(self._known, asked.body, reply.opening_bytes)
         pake_key = asked.exchange.finish(opening.share)
         schedule = KeySchedule(
             pake_key, asked.kem_key.decapsulate(opening.kem_ciphertext), transcript.digest()
@@ -218,20 +232,20 @@ class JoinerHandshake(_Handshake):
         )
 
 
-def _exchange(side: pake.Side, code: Code, entropy: Entropy) -> pake.Exchange:
-    return pake.Spake2Exchange(side, code.secret, _identities(code), entropy)
+def _exchange(side: pake.Side, known: Known, entropy: Entropy) -> pake.Exchange:
+    return pake.Spake2Exchange(side, known.secret, _identities(known), entropy)
 
 
-def _identities(code: Code) -> tuple[bytes, bytes]:
+def _identities(known: Known) -> tuple[bytes, bytes]:
     """The joiner's and the host's: each is its role under this nameplate."""
-    nameplate = code.nameplate.encode("ascii")
+    nameplate = known.nameplate.encode("ascii")
     joiner = b"/".join((_PROTOCOL_NAME, Role.JOINER.value, nameplate))
     host = b"/".join((_PROTOCOL_NAME, Role.HOST.value, nameplate))
     return joiner, host
 
 
-def _transcript(code: Code, hello_body: bytes, reply_opening: bytes) -> Transcript:
-    return Transcript(_PROTOCOL_NAME, *_identities(code), hello_body, reply_opening)
+def _transcript(known: Known, hello_body: bytes, reply_opening: bytes) -> Transcript:
+    return Transcript(_PROTOCOL_NAME, *_identities(known), hello_body, reply_opening)
 
 
 def _choose_protocol(ours: tuple[int, ...], theirs: tuple[int, ...]) -> int:

@@ -8,6 +8,7 @@ another.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ KEY_BYTES = 32  # AES-256, HMAC-SHA-256
 MAC_BYTES = 32
 FINGERPRINT_BYTES = 32  # SHA-256 of a DTLS certificate
 _LABEL_PREFIX = b"tallow/1 "
+_TOKEN_BYTES = 16  # 128 bits: 26 characters in base32
+_MEET_AGAIN_SALT = b"tallow meet again 1"
 _VERIFIER_WORDS = 4  # 41 bits: what two people can read to each other
 
 
@@ -61,12 +64,7 @@ class KeySchedule:
 
     def derive(self, use: str, role: Role | None = None, context: bytes = b"") -> bytes:
         """HKDF-Expand for `use`, for what `role` sends where that matters, bound to the digest `context`."""
-        from cryptography.hazmat.primitives.hashes import SHA512
-        from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
-
-        label = _LABEL_PREFIX + use.encode("ascii") + (b" " + role.value if role else b"")
-        info = bytes([len(label)]) + label + context
-        return HKDFExpand(algorithm=SHA512(), length=KEY_BYTES, info=info).derive(self._root)
+        return _expand(self._root, use + (f" {role.value.decode()}" if role else ""), context)
 
     def session_keys(self, role: Role, transcript_digest: bytes) -> SessionKeys:
         """The keys of the side that plays `role`, bound to the whole handshake."""
@@ -83,6 +81,15 @@ class KeySchedule:
             verifier=key("verifier"),
             resume_key=key("resume"),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Rendezvous:
+    """A room that only two sides know, and the password of their handshake there. Stands in the place of a `Code`."""
+
+    nameplate: str = field(repr=False)  # a token (docs/spec/signaling.md)
+    announced_as: str = field(repr=False)  # a token, too: what is asked for on the network opens no room
+    secret: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +128,18 @@ class SessionKeys:
         if not hmac.compare_digest(expected, received):
             raise PeerProtocolError("the connection does not end at the machine that knows the code")
 
+    def rendezvous(self) -> Rendezvous:
+        """Where these two sides, and nobody else, meet again if they lose each other. Equal on both sides.
+
+        The keys of that meeting come from a handshake of its own, so they are fresh each time.
+        """
+        root = hmac.digest(_MEET_AGAIN_SALT, self.resume_key, "sha512")  # HKDF-Extract
+        room, name = (
+            base64.b32encode(_expand(root, use, b"")[:_TOKEN_BYTES]).decode("ascii").rstrip("=").lower()
+            for use in ("reconnect room", "reconnect name")
+        )
+        return Rendezvous(room, name, _expand(root, "reconnect secret", b""))
+
     def verifier_words(self) -> tuple[str, ...]:
         """Four words, equal on both sides, for two people to compare: that excludes even a lucky guess."""
         vocabulary = wordlist.words()
@@ -134,6 +153,16 @@ class SessionKeys:
     def _check_role(self, role: Role) -> None:
         if role is not self.role:
             raise ValueError(f"these are the {self.role.name.lower()}'s keys")
+
+
+def _expand(root: bytes, use: str, context: bytes) -> bytes:
+    """HKDF-Expand under the label of `use`."""
+    from cryptography.hazmat.primitives.hashes import SHA512
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+    label = _LABEL_PREFIX + use.encode("ascii")
+    info = bytes([len(label)]) + label + context
+    return HKDFExpand(algorithm=SHA512(), length=KEY_BYTES, info=info).derive(root)
 
 
 def _link_mac(key: bytes, role: Role, own: bytes | str, peer: bytes | str) -> bytes:

@@ -7,6 +7,8 @@ follows from the seeds.
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 from pathlib import Path
 
@@ -246,8 +248,34 @@ def flipped(body: bytes, index: int) -> bytes:
     return replaced(body, index, bytes(value))
 
 
+def meeting_again(resume_key: bytes) -> dict[str, str]:
+    """Where two sides that share this key meet again; RFC 5869 step by step, with nothing but HMAC."""
+    root = hmac.digest(b"tallow meet again 1", resume_key, "sha512")
+
+    def derived(use: str) -> bytes:
+        label = b"tallow/1 " + use.encode()
+        return hmac.digest(root, bytes([len(label)]) + label + b"\x01", "sha512")[:32]
+
+    def token(use: str) -> str:
+        return base64.b32encode(derived(use)[:16]).decode().rstrip("=").lower()
+
+    return {
+        "resume_key": resume_key.hex(),
+        "nameplate": token("reconnect room"),
+        "announced_name": token("reconnect name"),
+        "password": derived("reconnect secret").hex(),
+    }
+
+
+def write_meeting_again() -> None:
+    keys = [bytes(32), bytes(range(32)), SeededEntropy("meeting again")(32)]
+    listed = [meeting_again(key) for key in keys]
+    (FOLDER / "meeting-again.json").write_text(json.dumps(listed, indent=1) + "\n")
+
+
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
+    write_meeting_again()
     for name in AGREEMENTS:
         base = agreement(name)
         (FOLDER / f"{name}.json").write_text(json.dumps(base, indent=1) + "\n")

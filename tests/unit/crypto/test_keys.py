@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from signaling.protocol import is_token
 from tallow_cli.crypto.keys import KeySchedule, Role, SessionKeys, Transcript
 from tallow_cli.errors import PeerProtocolError
 
@@ -101,3 +102,29 @@ def test_keys_know_whose_they_are() -> None:
 def test_keys_are_not_printed() -> None:
     host, _ = _pair()
     assert repr(host) == f"SessionKeys(role={Role.HOST!r})"
+
+
+# Meeting again
+
+
+def test_both_sides_derive_the_same_place_and_password_to_meet_again() -> None:
+    keys = [
+        KeySchedule(bytes(32), bytes(32), bytes(64)).session_keys(role, bytes(64))
+        for role in (Role.HOST, Role.JOINER)
+    ]
+    host, joiner = (each.rendezvous() for each in keys)
+    assert host == joiner
+    assert len(host.secret) == 32
+    assert is_token(host.nameplate)
+    assert is_token(host.announced_as)
+    assert host.nameplate != host.announced_as
+    assert host.nameplate not in repr(host)
+
+
+def test_another_handshake_leads_to_another_place() -> None:
+    first, second = (
+        KeySchedule(bytes(32), bytes(32), digest).session_keys(Role.HOST, digest).rendezvous()
+        for digest in (bytes(64), bytes(63) + b"\1")
+    )
+    assert len({first.nameplate, first.announced_as, second.nameplate, second.announced_as}) == 4
+    assert first.secret != second.secret

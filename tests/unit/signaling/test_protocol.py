@@ -27,6 +27,7 @@ from signaling.protocol import (
     decode_server_message_untrusted,
     encode,
     is_nameplate,
+    is_token,
 )
 
 CLIENT_MESSAGES: list[tuple[ClientMessage, str]] = [
@@ -72,6 +73,8 @@ MALFORMED = {
     "an error message too long": '{"type":"error","code":"x","message":"' + "a" * 201 + '"}',
 }
 
+TOKEN = "mfrggzdfmztwq2lknnwg23tpoa"
+
 
 @pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED.keys())
 def test_whatever_is_not_a_message_is_the_one_error(text: str) -> None:
@@ -116,6 +119,19 @@ def test_the_largest_body_fits_into_a_message_and_one_byte_more_is_refused_on_bo
 def test_digits_without_a_leading_zero_are_a_nameplate(text: str) -> None:
     assert is_nameplate(text)
     assert decode_client_message_untrusted(encode(Join(text))) == Join(text)
+
+
+def test_a_token_is_a_nameplate_that_nobody_can_guess() -> None:
+    assert is_nameplate(TOKEN)
+    assert is_token(TOKEN)
+    assert not is_token("4821")
+    assert decode_client_message_untrusted(encode(Join(TOKEN))) == Join(TOKEN)
+
+
+@pytest.mark.parametrize("text", [TOKEN[:-1], TOKEN + "a", TOKEN.upper(), "1" + TOKEN[1:], TOKEN + "\n"])
+def test_what_is_almost_a_token_is_no_nameplate(text: str) -> None:
+    assert not is_nameplate(text)
+    assert not is_token(text)
 
 
 @pytest.mark.parametrize(

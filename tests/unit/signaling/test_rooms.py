@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from signaling.admission import Admission
-from signaling.limits import LOOPBACK_LIMITS, PrefixLimits, ServerLimits
+from signaling.limits import LOOPBACK_LIMITS, PUBLIC_LIMITS, PrefixLimits, ServerLimits
 from signaling.metrics import Metrics
 from signaling.networks import Prefix
 from signaling.protocol import (
@@ -396,3 +396,73 @@ def test_the_metrics_count_and_the_gauges_return_to_zero() -> None:
     server.hang_up(JOINER)
     assert (server.metrics.connections, server.metrics.rooms) == (0, 0)
     assert (server.metrics.connections_total, server.metrics.rooms_total) == (2, 1)
+
+
+# Tokens, under which two sides meet again.
+
+TOKENS = tuple(letter * 26 for letter in "abcdefghij")
+
+
+def test_whoever_opens_a_room_under_a_token_takes_it_over() -> None:
+    """It is the same host over a new connection, when the server does not know yet that the old one is lost."""
+    server = Server()
+    server.connect(HOST, JOINER, THIRD)
+    server.open_room(TOKENS[0])
+    server.say(THIRD, Allocate(TOKENS[0]))
+    assert server.heard(THIRD) == [Allocated(TOKENS[0])]
+    assert error(server.heard(HOST)) == ErrorCode.ROOM_EXPIRED
+    server.say(JOINER, Join(TOKENS[0]))
+    assert server.heard(THIRD) == [PeerJoined()]
+    assert server.heard(HOST) == []
+    assert server.metrics.rooms == 1
+
+
+def test_a_token_is_free_again_at_once_for_whoever_knows_it() -> None:
+    server = Server()
+    server.connect(HOST, JOINER, THIRD)
+    for _ in range(3):
+        server.open_room(TOKENS[0])
+        server.say(JOINER, Join(TOKENS[0]))
+        assert server.heard(HOST) == [PeerJoined()]
+        assert server.heard(JOINER)[-1] == Joined()
+        server.say(HOST, Relay(b"x"))
+    server.say(THIRD, Allocate(TOKENS[0]))
+    assert server.heard(THIRD) == [Allocated(TOKENS[0])]
+
+
+def test_ten_receivers_of_one_network_that_ask_for_their_tokens_too_early_are_not_taken_for_guessers() -> (
+    None
+):
+    server = Server(per_prefix=PUBLIC_LIMITS)
+    server.connect(HOST, JOINER)
+    for token in TOKENS:
+        server.say(JOINER, Join(token))
+        assert error(server.heard(JOINER)) == ErrorCode.UNKNOWN_NAMEPLATE
+    server.wait(11)
+    server.open_room(TOKENS[0])
+    server.say(JOINER, Join(TOKENS[0]))
+    assert server.heard(JOINER) == [Joined()]
+
+
+def test_leaving_a_room_of_a_token_without_a_word_is_no_guess() -> None:
+    server = Server(per_prefix=PUBLIC_LIMITS)
+    server.connect(HOST, THIRD)
+    for number in range(10, 16):
+        server.open_room(TOKENS[0])
+        server.connect(number)
+        server.say(number, Join(TOKENS[0]))
+        server.hang_up(number)
+        server.heard(HOST)
+    server.open_room("4821")
+    server.say(THIRD, Join("4821"))
+    assert server.heard(THIRD) == [Joined()]
+
+
+def test_the_limit_of_joins_holds_for_tokens() -> None:
+    server = Server(per_prefix=PUBLIC_LIMITS)
+    server.connect(JOINER)
+    for _ in range(PUBLIC_LIMITS.joins_per_10_s):
+        server.say(JOINER, Join(TOKENS[0]))
+    server.heard(JOINER)
+    server.say(JOINER, Join(TOKENS[0]))
+    assert error(server.heard(JOINER)) == ErrorCode.RATE_LIMITED
