@@ -20,8 +20,8 @@ A member's states, and what moves it:
     left the room all the same.
 
 A nameplate names a room only while it waits. The first join takes the room and burns the nameplate. A token is only
-known to the two that share it: whoever opens a room under one takes it over from his own lost connection, nobody is
-penalized for coming early, and it is not kept back afterwards.
+known to the two that share it, who may come in either order: a join that comes first waits for the room. Whoever comes
+again takes the place of his own lost connection, and a token is not kept back after its use.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ class _Member:
     closing: bool = False
     strays: int = 0
     room: _Room | None = None
+    early_for: str | None = None  # the token whose room it waits for
 
 
 @dataclass(order=True, slots=True)
@@ -114,6 +115,7 @@ class Rooms:
         self._members: dict[int, _Member] = {}
         self._waiting: dict[str, _Room] = {}
         self._nameplates = Nameplates(entropy, self._limits.quarantine_s)
+        self._early: dict[str, _Member] = {}  # who waits for a room under a token
         self._alarms: list[_Alarm] = []
         self._alarms_set = 0
         self._visits = 0  # in which nothing was said
@@ -216,20 +218,35 @@ class Rooms:
         self._set_alarm(room)
         self._metrics.rooms += 1
         self._metrics.rooms_total += 1
-        return self._send(member, Allocated(nameplate))
+        self._send(member, Allocated(nameplate))
+        early = self._early.get(nameplate)
+        return None if early is None else self._enter(early, room, now)
 
     def _on_join(self, member: _Member, message: Join, now: float) -> None:
         if refusal := self._admission.join(member.prefix, now):
             self._metrics.joins["refused"] += 1
             return self._refuse(member, refusal, now)
         room = self._waiting.get(message.nameplate)
+        if room is None and is_token(message.nameplate):
+            return self._wait_early(member, message.nameplate, now)
         if room is None or room.host is member:
             self._metrics.joins["unknown"] += 1
-            if not is_token(message.nameplate):
-                self._admission.wrong_nameplate(member.prefix, message.nameplate, now)
+            self._admission.wrong_nameplate(member.prefix, message.nameplate, now)
             if member.room is None:
                 self._set_idle(member, now)
             return self._send(member, Error(ErrorCode.UNKNOWN_NAMEPLATE, "nobody waits under that number"))
+        return self._enter(member, room, now)
+
+    def _wait_early(self, member: _Member, token: str, now: float) -> None:
+        """The room is not open yet: whoever waited for it before has lost his place to this one."""
+        self._leave_room(member, now)
+        if (other := self._early.get(token)) is not None:
+            other.early_for = None
+        self._early[token] = member
+        member.early_for = token
+        self._set_idle(member, now)
+
+    def _enter(self, member: _Member, room: _Room, now: float) -> None:
         self._leave_room(member, now)
         self._burn(room, now)
         room.joiner, member.room = member, room
@@ -267,6 +284,9 @@ class Rooms:
         self._end(room, now)
 
     def _leave_room(self, member: _Member, now: float) -> None:
+        if member.early_for is not None:
+            del self._early[member.early_for]
+            member.early_for = None
         room = member.room
         if room is None:
             return

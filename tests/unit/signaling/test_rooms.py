@@ -430,18 +430,62 @@ def test_a_token_is_free_again_at_once_for_whoever_knows_it() -> None:
     assert server.heard(THIRD) == [Allocated(TOKENS[0])]
 
 
-def test_ten_receivers_of_one_network_that_ask_for_their_tokens_too_early_are_not_taken_for_guessers() -> (
-    None
-):
+def test_the_two_may_come_in_either_order() -> None:
     server = Server(per_prefix=PUBLIC_LIMITS)
     server.connect(HOST, JOINER)
-    for token in TOKENS:
-        server.say(JOINER, Join(token))
-        assert error(server.heard(JOINER)) == ErrorCode.UNKNOWN_NAMEPLATE
-    server.wait(11)
-    server.open_room(TOKENS[0])
     server.say(JOINER, Join(TOKENS[0]))
+    assert server.heard(JOINER) == []
+    server.say(HOST, Allocate(TOKENS[0]))
+    assert server.heard(HOST) == [Allocated(TOKENS[0]), PeerJoined()]
     assert server.heard(JOINER) == [Joined()]
+    server.say(JOINER, Relay(b"x"))
+    assert server.heard(HOST) == [Relayed(b"x")]
+
+
+def test_ten_receivers_of_one_network_that_come_first_are_not_taken_for_guessers() -> None:
+    server = Server(per_prefix=PUBLIC_LIMITS)
+    server.connect(HOST, THIRD)
+    for number, token in enumerate(TOKENS, 10):
+        server.connect(number)
+        server.say(number, Join(token))
+    server.wait(11)
+    server.open_room("4821")
+    server.say(THIRD, Join("4821"))
+    assert server.heard(THIRD) == [Joined()]
+
+
+def test_of_two_that_come_before_the_room_the_later_one_gets_in() -> None:
+    """The earlier one is its own lost connection, or somebody who does not know the secret and is passed over."""
+    server = Server()
+    server.connect(HOST, JOINER, THIRD)
+    server.say(THIRD, Join(TOKENS[0]))
+    server.say(JOINER, Join(TOKENS[0]))
+    server.say(HOST, Allocate(TOKENS[0]))
+    assert server.heard(JOINER) == [Joined()]
+    assert server.heard(THIRD) == []
+
+
+def test_who_waits_for_a_room_and_goes_elsewhere_or_away_is_not_waited_for() -> None:
+    server = Server()
+    server.connect(HOST, JOINER, THIRD)
+    server.say(JOINER, Join(TOKENS[0]))
+    server.say(JOINER, Join(TOKENS[1]))
+    server.say(THIRD, Join(TOKENS[2]))
+    server.hang_up(THIRD)
+    for token in (TOKENS[0], TOKENS[2]):
+        server.open_room(token)
+    server.say(HOST, Allocate(TOKENS[1]))
+    assert server.heard(HOST) == [Allocated(TOKENS[1]), PeerJoined()]
+
+
+def test_nobody_waits_for_a_room_for_ever() -> None:
+    server = Server()
+    server.connect(JOINER)
+    server.say(JOINER, Join(TOKENS[0]))
+    server.wait(server.limits.idle_s + 1)
+    assert server.closed == {JOINER: CloseCode.TOO_SLOW}
+    server.connect(HOST)
+    server.open_room(TOKENS[0])
 
 
 def test_leaving_a_room_of_a_token_without_a_word_is_no_guess() -> None:
