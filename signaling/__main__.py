@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +18,9 @@ from signaling.networks import NotAnAddress, parsed_address
 from signaling.options import PROGRAM, run_command_line
 from signaling.process import Ending, open_standard_streams
 from signaling.protocol import DEFAULT_PORT
-from signaling.server import CannotListen, SignalingServer
+from signaling.server import CannotListen, SignalingServer, resolved
+from signaling.stun import StunResponder
+from signaling.stun_sockets import StunSockets
 from signaling.tls import tls_context
 
 EXIT_STOPPED = 0  # by SIGINT or SIGTERM: what a service manager calls success
@@ -33,6 +37,7 @@ class ServerSettings:
     program: str = PROGRAM  # the command's name, before its complaints
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
+    stun_port: int | None = 0  # UDP; 0 is the same as `port`, None answers no STUN requests
     tls_cert: str | None = None
     tls_key: str | None = None
     trusted_proxies: tuple[str, ...] = ()
@@ -84,16 +89,22 @@ async def _serve(settings: ServerSettings, ending: Ending, log: LineLog) -> None
 
 
 async def _serve_until(stopped: asyncio.Event, settings: ServerSettings, log: LineLog) -> None:
+    def warn(sentence: str) -> None:
+        log.say(f"{settings.program}: {sentence}")
+
     server = SignalingServer(
         limits=_within_descriptors(settings.limits),
         tls=tls_context(settings.tls_cert, settings.tls_key),
         allowed_origins=settings.allowed_origins,
         trusted_proxies=settings.trusted_proxies,
         log=partial(_log_line, log) if settings.verbose else _ignore,
-        warn=lambda sentence: log.say(f"{settings.program}: {sentence}"),
+        warn=warn,
     )
     port = await server.start(settings.host, settings.port)
+    stun = StunSockets(StunResponder(os.urandom))
     try:
+        if settings.stun_port is not None:
+            server.announce_stun(await _answer_stun(stun, settings, port, warn))
         scheme = "ws" if settings.tls_cert is None else "wss"
         log.say(f"Listening on {scheme}://{_host_for_url(settings.host)}:{port}")
         if others := _addresses_of_this_machine(_EVERY_ADDRESS.get(settings.host, ())):
@@ -101,7 +112,33 @@ async def _serve_until(stopped: asyncio.Event, settings: ServerSettings, log: Li
         await stopped.wait()
         log.say("Stopping.")
     finally:
+        stun.close()
         await server.close()
+
+
+async def _answer_stun(
+    stun: StunSockets, settings: ServerSettings, port: int, say: Callable[[str], None]
+) -> int | None:
+    """Returns the UDP port: the one asked for, or the WebSockets', or, where the system chose that, any free one.
+
+    None if nobody asked for one and it cannot be had, which is said. Raises CannotListen.
+    """
+    addresses = await resolved([settings.host])
+    wanted = settings.stun_port or port
+    try:
+        return stun.listen(addresses, wanted)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and not (settings.stun_port or settings.port):
+            return stun.listen(addresses, 0)
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror or error}"
+        sentence = (
+            f"UDP port {wanted}, where STUN requests would be answered, {why}. "
+            "Choose another --stun-port, or off."
+        )
+        if settings.stun_port:
+            raise CannotListen(sentence) from error
+        say(sentence)
+        return None
 
 
 def _host_for_url(host: str) -> str:

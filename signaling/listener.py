@@ -148,8 +148,11 @@ SocketAddress = tuple[socket.AddressFamily, tuple[Any, ...]]  # as getaddrinfo g
 EVERY_ADDRESS: SocketAddress = (socket.AF_UNSPEC, ())
 
 
-def bound_sockets(addresses: list[SocketAddress], port: int) -> list[socket.socket]:
-    """One socket for each address, all with the same port. Addresses this machine does not have are left out.
+def bound_sockets(
+    addresses: list[SocketAddress], port: int, *, kind: socket.SocketKind = socket.SOCK_STREAM
+) -> list[socket.socket]:
+    """One socket for each address, all with the same port: TCP's, or UDP's with `kind` SOCK_DGRAM. Addresses this
+    machine does not have are left out.
 
     Raises OSError if none is left, and if the port is taken on one of them.
     """
@@ -160,7 +163,7 @@ def bound_sockets(addresses: list[SocketAddress], port: int) -> list[socket.sock
             for family, address in addresses:
                 chosen = bound[0].getsockname()[1] if bound else port
                 try:
-                    bound.append(_bound(family, address, chosen))
+                    bound.append(_bound(family, address, chosen, kind))
                 except OSError as error:
                     if error.errno not in _NOT_HERE:
                         raise
@@ -177,24 +180,28 @@ def bound_sockets(addresses: list[SocketAddress], port: int) -> list[socket.sock
     return []
 
 
-def _bound(family: socket.AddressFamily, address: tuple[Any, ...], port: int) -> socket.socket:
+def _bound(
+    family: socket.AddressFamily, address: tuple[Any, ...], port: int, kind: socket.SocketKind
+) -> socket.socket:
     if family != socket.AF_UNSPEC:
-        return _bound_socket(family, (address[0], port, *address[2:]))
+        return _bound_socket(family, (address[0], port, *address[2:]), kind)
     try:  # one socket for both families, so that port 0 gives one port
-        return _bound_socket(socket.AF_INET6, ("::", port), both=True)
+        return _bound_socket(socket.AF_INET6, ("::", port), kind, both=True)
     except OSError as error:
         if error.errno not in _NOT_HERE:
             raise
-        return _bound_socket(socket.AF_INET, ("", port))
+        return _bound_socket(socket.AF_INET, ("", port), kind)
 
 
 def _bound_socket(
-    family: socket.AddressFamily, address: tuple[Any, ...], *, both: bool = False
+    family: socket.AddressFamily, address: tuple[Any, ...], kind: socket.SocketKind, *, both: bool = False
 ) -> socket.socket:
     # asyncio switches Nagle off only where the protocol is named: `socket.create_server` cost 40 ms a message.
-    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    protocol = socket.IPPROTO_TCP if kind == socket.SOCK_STREAM else socket.IPPROTO_UDP
+    bound = socket.socket(family, kind, protocol)
     try:
-        if os.name == "posix":  # elsewhere it would let another program take the port
+        # Elsewhere it would let another program take the port, as it would everywhere with UDP.
+        if os.name == "posix" and kind == socket.SOCK_STREAM:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not both))

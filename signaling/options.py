@@ -10,6 +10,8 @@ import typer
 
 PROGRAM = "tallow-signaling"
 EXIT_BAD_OPTION = 2
+_OFF = "off"
+MAX_PORT = 65_535
 # protocol.DEFAULT_PORT, whose module costs too much for `--help`; a test keeps them equal
 DEFAULT_PORT = 8765
 HELP = "Run the signaling server alone, for senders and receivers that name it with --server."
@@ -28,6 +30,14 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
+def _checked_stun_port(text: str) -> str:
+    """A callback: whoever raises here is known to be the option's."""
+    is_port = text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_PORT
+    if not is_port and text not in ("", _OFF):
+        raise typer.BadParameter(f"{text!r} is neither a port from 1 to {MAX_PORT:,} nor {_OFF}")
+    return text
+
+
 def command(
     context: typer.Context,
     host: Annotated[
@@ -37,8 +47,17 @@ def command(
         ),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", "-p", metavar="PORT", min=0, max=65_535, help="Port; 0 picks one.")
+        int, typer.Option("--port", "-p", metavar="PORT", min=0, max=MAX_PORT, help="Port; 0 picks one.")
     ] = DEFAULT_PORT,
+    stun_port: Annotated[
+        str,
+        typer.Option(
+            "--stun-port",
+            metavar="N|off",
+            callback=_checked_stun_port,
+            help="UDP port that tells clients how the world sees them (STUN); unless given, that of --port.",
+        ),
+    ] = "",
     tls_cert: Annotated[
         str | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain (PEM).")
     ] = None,
@@ -73,6 +92,7 @@ def command(
             program=context.find_root().info_name or PROGRAM,
             host=host,
             port=port,
+            stun_port=None if stun_port == _OFF else int(stun_port or 0),
             tls_cert=tls_cert,
             tls_key=tls_key,
             trusted_proxies=tuple(trust_proxy or ()),
@@ -94,8 +114,10 @@ def run_command_line(arguments: Sequence[str]) -> int:
     app.command(help=HELP)(command)
     try:
         result = app(args=list(arguments), standalone_mode=False, prog_name=PROGRAM)
-    except typer.BadParameter:  # every other option takes any text
-        sys.stderr.write(f"{PROGRAM}: --port: a whole number from 0 to 65,535 is needed\n")
+    except typer.BadParameter as error:
+        name = max(error.param.opts, key=len) if error.param is not None else ""
+        why = f"a whole number from 0 to {MAX_PORT:,} is needed" if name == "--port" else error.message
+        sys.stderr.write(f"{PROGRAM}: {name}: {why}\n")
         return EXIT_BAD_OPTION
     except typer.TyperException as error:
         sys.stderr.write(f"{PROGRAM}: {error.format_message()}\n")

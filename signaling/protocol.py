@@ -1,7 +1,7 @@
 """What signaling says: one typed and bounded JSON text per WebSocket message (docs/spec/signaling.md).
 
     client -> server            server -> client
-    hello     version           welcome      version
+    hello     version           welcome      version, stun_port?
     allocate  nameplate?        allocated    nameplate
     join      nameplate         joined
     relay     body              peer-joined
@@ -39,6 +39,7 @@ NAMEPLATE_PATTERN = rf"\A(?:[1-9][0-9]{{0,8}}|{UNGUESSABLE_PATTERN})\Z"
 
 Nameplate = Annotated[str, Meta(pattern=NAMEPLATE_PATTERN)]
 Version = Annotated[int, Meta(ge=1, le=65_535)]
+Port = Annotated[int, Meta(ge=1, le=65_535)]
 Body = Annotated[bytes, Meta(max_length=MAX_BODY_BYTES)]
 
 
@@ -96,10 +97,13 @@ class Relay(_Message, frozen=True, tag="relay"):
     body: Body
 
 
-class Welcome(_Message, frozen=True, tag="welcome"):
-    """First message of every server, sent without waiting for the hello."""
+class Welcome(_Message, frozen=True, tag="welcome", omit_defaults=True):
+    """First message of every server, sent without waiting for the hello. `stun_port`: where the same host answers STUN
+    Binding requests over UDP (RFC 8489), if it does.
+    """
 
     version: Version
+    stun_port: Port | None = None
 
 
 class Allocated(_Message, frozen=True, tag="allocated"):

@@ -106,9 +106,12 @@ class _Alarm:
 
 
 class Rooms:
-    """See the module. `entropy(n)` returns n random bytes; `admission` counts what each prefix does."""
+    """See the module. `entropy(n)` returns n random bytes; `admission` counts what each prefix does; whoever comes
+    is told `stun_port`.
+    """
 
     def __init__(self, admission: Admission, entropy: Callable[[int], bytes], metrics: Metrics) -> None:
+        self.stun_port: int | None = None
         self._admission = admission
         self._limits = admission.limits
         self._metrics = metrics
@@ -130,7 +133,7 @@ class Rooms:
         self._set_alarm(member)
         self._metrics.connections += 1
         self._metrics.connections_total += 1
-        self._send(member, Welcome(PROTOCOL_VERSION))
+        self._send(member, Welcome(PROTOCOL_VERSION, self.stun_port))
         return self._drain()
 
     def receive(self, number: int, message: ClientMessage, now: float) -> list[Action]:

@@ -142,7 +142,7 @@ class SignalingServer:
         self._loop = asyncio.get_running_loop()
         hosts = [host] if isinstance(host, str) else list(host)
         try:
-            sockets = bound_sockets(await _resolved(hosts), port)
+            sockets = bound_sockets(await resolved(hosts), port)
         except OSError as error:
             raise CannotListen(_why_not(", ".join(hosts), port, error)) from error
         server = serve(
@@ -169,13 +169,19 @@ class SignalingServer:
         self._log("listening", {"port": bound})
         return bound
 
+    def announce_stun(self, port: int | None) -> None:
+        """Tell everybody who comes from now on that STUN requests are answered at this UDP port of the same host, or at
+        none.
+        """
+        self._rooms.stun_port = port
+
     async def also_listen(self, host: str) -> None:
         """Listen on one more address, an interface that came up, at the same port. Raises CannotListen."""
         if self._listener is None or not self._listener.sockets:
             raise RuntimeError("the server is not running")
         port = self._listener.sockets[0].getsockname()[1]
         try:
-            self._listener.add(bound_sockets(await _resolved([host]), port))
+            self._listener.add(bound_sockets(await resolved([host]), port))
         except OSError as error:
             raise CannotListen(_why_not(host, port, error)) from error
 
@@ -403,7 +409,7 @@ def _arrival_of(connection: ServerConnection) -> _Arrival:
     return connection.arrival
 
 
-async def _resolved(hosts: list[str]) -> list[SocketAddress]:
+async def resolved(hosts: list[str]) -> list[SocketAddress]:
     """Raises OSError for a name that stands for no address."""
     loop = asyncio.get_running_loop()
     found: list[SocketAddress] = []

@@ -83,6 +83,7 @@ class SignalingClient:
 
     def __init__(self, url: str, socket: WebSocket) -> None:
         self.url = url
+        self.stun_port: int | None = None  # UDP, of the same host, if the server answers STUN requests
         self._socket = socket
         self._was_in_room = False
         self._peer_present = False
@@ -236,6 +237,7 @@ class SignalingClient:
             raise self._error_for(message)
         if message.version != PROTOCOL_VERSION:
             raise ServerRefused(self.url, f"it speaks version {message.version}, this is {PROTOCOL_VERSION}")
+        self.stun_port = message.stun_port
 
     async def _request(self, request: Allocate | Join, answer: type[_Answer]) -> _Answer:
         """Send, and wait for the answer. Before it, only the last words of the room before may come."""

@@ -56,6 +56,7 @@ ELSEWHERE = {
     "signaling/listener.py": ("e2e/test_signaling_wire.py", "real sockets"),
     "signaling/process.py": ("e2e/test_ending.py", "signals to real processes"),
     "signaling/server.py": ("e2e/test_signaling_wire.py", "real sockets"),
+    "signaling/stun_sockets.py": ("e2e/test_stun_server.py", "real sockets"),
 }
 
 # Test files that are about no one module: why.

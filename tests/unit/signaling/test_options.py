@@ -21,6 +21,14 @@ def test_the_default_port_is_the_protocols() -> None:
     [
         (["--port", "x"], "tallow-signaling: --port: a whole number from 0 to 65,535 is needed\n"),
         (["--port", "65536"], "tallow-signaling: --port: a whole number from 0 to 65,535 is needed\n"),
+        (
+            ["--stun-port", "7x"],
+            "tallow-signaling: --stun-port: '7x' is neither a port from 1 to 65,535 nor off\n",
+        ),
+        (
+            ["--stun-port", "0"],
+            "tallow-signaling: --stun-port: '0' is neither a port from 1 to 65,535 nor off\n",
+        ),
         (["--prot", "1"], "tallow-signaling: No such option: --prot"),
     ],
 )
