@@ -209,6 +209,11 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
         return None if self.kind == "stream" else sum(entry.data_bytes for entry in self.entries)
 
     @cached_property
+    def hole_bytes(self) -> int:
+        """What the files hold beside the payload: empty space, which is not in the stream."""
+        return sum(entry.size - entry.data_bytes for entry in self.entries)
+
+    @cached_property
     def missed(self) -> int:
         """How many things are left out that the sender's user may miss."""
         return sum(group.count for group in self.left_out if group.why.is_missed)

@@ -103,6 +103,7 @@ class Offered:
     kind: Literal["files", "text", "stream"]
     entries: tuple[OfferedEntry, ...]
     total_bytes: int | None  # None: a stream of unknown length
+    hole_bytes: int = 0  # what the files hold beside that: empty space
     left_out: dict[str, int] = field(
         default_factory=dict
     )  # how many the sender left out, by `LeftOutItem.why`
@@ -175,6 +176,7 @@ class Done:
     benchmark: BenchmarkSnapshot | None = field(default=None)
     left_out: int = 0  # things that were named and were not sent, for whatever reason
     missed: int = 0  # of these, those that nobody left out by intention; if any, the exit code is 12
+    hole_bytes: int = 0  # what the files hold beside `bytes`: empty space, which need not be sent
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,9 @@ class Meter:
             )
         )
 
-    def finish(self, now: float, sample: Sample, *, left_out: int = 0, missed: int = 0) -> Done:
+    def finish(
+        self, now: float, sample: Sample, *, left_out: int = 0, missed: int = 0, hole_bytes: int = 0
+    ) -> Done:
         """The last sample: emit the full progress and return what `Done` says."""
         self._benchmark.finish(now, sample.bytes_done)
         self._progress(sample, sample.bytes_done)
@@ -94,6 +96,7 @@ class Meter:
             mbps=mbps(sample.bytes_done - self._held_bytes, seconds),
             left_out=left_out,
             missed=missed,
+            hole_bytes=hole_bytes,
             benchmark=self._benchmark.snapshot(),
         )
         self._emit(done)

@@ -24,6 +24,7 @@ def describe(manifest: Manifest) -> Offered:
         kind=manifest.kind,
         entries=tuple(map(described, manifest.entries)),
         total_bytes=manifest.total_bytes,
+        hole_bytes=manifest.hole_bytes,
         left_out={group.why.value: group.count for group in manifest.left_out},
     )
 
@@ -36,6 +37,12 @@ def described(entry: Entry) -> OfferedEntry:
         entry.size,
         None if entry.target is None else displayable(entry.target),
     )
+
+
+def hole_bytes(manifest: Manifest, file_index: int) -> int:
+    """How much of one file is empty space."""
+    entry = manifest.file_spans[file_index].entry
+    return entry.size - entry.data_bytes
 
 
 def left_out(items: Iterable[NotSent]) -> LeftOut:

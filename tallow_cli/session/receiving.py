@@ -29,7 +29,7 @@ from tallow_cli.session.events import (
 )
 from tallow_cli.session.landing import Report
 from tallow_cli.session.meter import TICK_S, Meter, Sample
-from tallow_cli.session.offer_events import describe, withdrawn_item
+from tallow_cli.session.offer_events import describe, hole_bytes, withdrawn_item
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.settings import ReceiveSettings
 from tallow_cli.session.words import for_the_peer, kind_for_the_peer
@@ -66,6 +66,7 @@ class ReceiveTransfer:
         self._attempt: _ReceiveAttempt | None = None
         self._patience: Patience | None = None
         self._withdrawn = 0
+        self._withdrawn_hole_bytes = 0
         self._notices_shown = 0
         self._ended_by: BaseException | None = None
 
@@ -192,6 +193,7 @@ class ReceiveTransfer:
 
     def _tell_dropped(self, withdrawn: list[FileWithdrawn]) -> None:
         self._withdrawn += len(withdrawn)
+        self._withdrawn_hole_bytes += sum(hole_bytes(self.manifest, gone.index) for gone in withdrawn)
         spans = self.manifest.file_spans
         self.emit(
             LeftOut(tuple(withdrawn_item(spans[gone.index].entry.path, gone.why) for gone in withdrawn))
@@ -215,6 +217,7 @@ class ReceiveTransfer:
             sample,
             left_out=sum(group.count for group in self.manifest.left_out) + self._withdrawn,
             missed=self.manifest.missed + self._withdrawn,
+            hole_bytes=self.manifest.hole_bytes - self._withdrawn_hole_bytes,
         )
 
 

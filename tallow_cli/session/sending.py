@@ -24,7 +24,7 @@ from tallow_cli.session.attempt import Attempt
 from tallow_cli.session.connection import Connection
 from tallow_cli.session.events import Done, FileFinished, LastWords, LeftOut, Notice, SessionEvent
 from tallow_cli.session.meter import TICK_S, Meter, Sample
-from tallow_cli.session.offer_events import describe, left_out, withdrawn_item
+from tallow_cli.session.offer_events import describe, hole_bytes, left_out, withdrawn_item
 from tallow_cli.session.path_view import PathView
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.settings import SendSettings
@@ -151,6 +151,7 @@ class SendTransfer:
             replace(sample, files_done=len(self.offer.file_ends) - len(withdrawn)),
             left_out=len(self.source.left_out) + len(withdrawn),
             missed=manifest.missed + len(withdrawn),
+            hole_bytes=manifest.hole_bytes - sum(hole_bytes(manifest, index) for index in withdrawn),
         )
 
 

@@ -87,6 +87,8 @@ class TransferView:
     def amount(self) -> str:
         if self.progress is None:
             return ""
+        if self.progress.total == 0 and self.offer is not None:
+            return wording.amount(0, self.offer.hole_bytes)
         moved = format_bytes(self.progress.bytes)
         return moved if self.progress.total is None else f"{moved} of {format_bytes(self.progress.total)}"
 

@@ -46,7 +46,6 @@ MOST_IN_A_LOG: Final = 20
 MOST_TO_CONSENT: Final = 200
 _LINES_AT_ONCE: Final = 50
 _SIZE_COLUMNS: Final = 12  # with the two blanks behind it
-_SUMMARY_COLUMNS: Final = 16  # of what stands around a name there: punctuation, blanks, a size
 _NARROWEST_NAME: Final = 16
 
 
@@ -112,8 +111,16 @@ def _kind(event: Connected) -> str:
     return f"unordered, max-retransmits {event.max_retransmits}"
 
 
+def amount(data_bytes: int, hole_bytes: int) -> str:
+    """How much it is: `1.2 GiB`, and what of the files is empty space (holes), which is neither sent nor written."""
+    if not hole_bytes:
+        return format_bytes(data_bytes)
+    empty = f"{format_bytes(hole_bytes)} of empty space"
+    return f"{format_bytes(data_bytes)} and {empty}" if data_bytes else empty
+
+
 def offer_summary(event: Offered, room: int | None = None) -> str:
-    """`12 files in 3 directories, 1.2 GiB`, without a full stop; a name in it is at most `room` columns wide."""
+    """`12 files in 3 directories, 1.2 GiB`, without a full stop; where it names a file, at most `room` columns wide."""
     if event.kind == "text":
         return f"a text of {format_bytes(event.total_bytes or 0)}"
     if event.kind == "stream":
@@ -123,13 +130,15 @@ def offer_summary(event: Offered, room: int | None = None) -> str:
     directories = sum(entry.kind == "directory" for entry in event.entries)
     links = sum(entry.kind == "symlink" for entry in event.entries)
     if len(event.entries) == 1 and files:
-        return f"{name(files[0].path, room)}, {format_bytes(files[0].size)}"
+        size = amount(files[0].size - event.hole_bytes, event.hole_bytes)
+        left = None if room is None else max(_NARROWEST_NAME, room - len(", ") - len(size))
+        return f"{name(files[0].path, left)}, {size}"
     parts = [format_count(len(files), "file")]
     if directories:
         parts.append(format_count(directories, "directory", "directories"))
     if links:
         parts.append(format_count(links, "symbolic link"))
-    return f"{' and '.join(parts)}, {format_bytes(event.total_bytes or 0)}"
+    return f"{' and '.join(parts)}, {amount(event.total_bytes or 0, event.hole_bytes)}"
 
 
 def offered_entry(entry: OfferedEntry, columns: int | None = None) -> str:
@@ -167,7 +176,7 @@ def offer(event: Offered, *, sending: bool, most: int | None, columns: int | Non
     if event.kind == "files" and len(event.entries) > 1 and not sending:
         yield from listing(event, most=most, columns=columns)
     word = "Sending" if sending else "Offered"
-    room = None if columns is None else max(_NARROWEST_NAME, columns - len(word) - _SUMMARY_COLUMNS)
+    room = None if columns is None else columns - len(word) - len(": .") - 1
     yield f"{word}: {offer_summary(event, room)}.\n"
     if not sending:
         yield from (f"{line}\n" for line in _not_offered(event))
@@ -210,12 +219,13 @@ def is_renamed(event: FileFinished) -> bool:
 
 def done(event: Done, *, sending: bool) -> str:
     """The last line: what arrived, how long it took, how fast that was."""
-    what = format_bytes(event.bytes)
+    what = amount(event.bytes, event.hole_bytes)
     if event.files > 1:
         what = f"{format_count(event.files, 'file')}, {what},"
     verb = "Sent" if sending else "Received"
     proof = "The receiver has verified it." if sending else "Verified."
-    line = f"{verb} {what} in {format_duration(event.seconds)}: {format_throughput(event.mbps)}. {proof}"
+    rate = f": {format_throughput(event.mbps)}" if event.bytes else ""  # of nothing there is none
+    line = f"{verb} {what} in {format_duration(event.seconds)}{rate}. {proof}"
     return f"{line} {missed(event)}" if event.missed else line
 
 

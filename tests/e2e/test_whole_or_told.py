@@ -200,6 +200,23 @@ def test_holes_stay_holes(sh: Shell) -> None:
             assert file.read(5) == b"data\0"
 
 
+def test_a_file_that_is_all_hole_is_told_by_its_size(sh: Shell) -> None:
+    source = sh.directory / "empty.img"
+    with source.open("wb") as file:
+        file.truncate(100 * MiB)
+    if source.stat().st_blocks:
+        pytest.skip("this file system has no holes")
+    sender = sh.start("send", source, TALLOW_CODE="482-acorn-blend-crisp")
+    receiver = sh.start("recv", "482-acorn-blend-crisp", "--yes", "--json", "-o", f"{sh.directory}/in/")
+    assert (sender.wait(), receiver.wait()) == (0, 0), sender.report() + receiver.report()
+    assert "Sending: empty.img, 100 MiB of empty space." in sender.report()
+    assert "Sent 100 MiB of empty space in " in sender.report()
+    assert " 0 B" not in sender.report()
+    (offer,), (done,) = receiver.events("offer"), receiver.events("done")
+    assert (offer["total_bytes"], offer["hole_bytes"]) == (0, 100 * MiB)
+    assert (done["bytes"], done["hole_bytes"]) == (0, 100 * MiB)
+
+
 def test_a_pipe_gets_the_holes_as_zeros(sh: Shell) -> None:
     source = sh.directory / "s"
     with source.open("wb") as file:
