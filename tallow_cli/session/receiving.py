@@ -37,7 +37,7 @@ from tallow_cli.session.worker import CLOSE_WAIT_S, Worker
 from tallow_cli.store.sequential_sink import StdoutSink, TextSink
 from tallow_cli.store.sink import Published, Sink
 from tallow_cli.transfer.driving import Failed, FileReady, FileWithdrawn, Finished, OfferArrived, Reported
-from tallow_cli.transfer.receiver import ReceiveMachine, ReceiveOptions
+from tallow_cli.transfer.receiver import ReceiveMachine, ReceiveOptions, ReceiverEvent
 
 # How long a disk may take to publish what is verified when the transfer failed, and when people are told that it does.
 # After a signal the process ends sooner (cli.drive).
@@ -273,7 +273,7 @@ class _ReceiveAttempt:
         if self._is_accepted and self._transfer.disk is not None:
             self._transfer.disk.feed(self._machine)
 
-    def _handle(self, event: OfferArrived | FileReady | FileWithdrawn | Reported | Finished | Failed) -> None:
+    def _handle(self, event: ReceiverEvent | Failed) -> None:
         match event:
             case OfferArrived(manifest=encoded):
                 self._deciding = asyncio.create_task(self._consider(encoded))

@@ -232,9 +232,8 @@ class _SendAttempt:
         except Exception as error:  # noqa: BLE001 - a task nobody awaits hands every error on
             self._attempt.fail(error)
             return
-        self._machine.offer(
-            monotonic(), offer.encoded, total_bytes=offer.total_bytes, file_count=len(offer.file_ends)
-        )
+        ends = None if offer.total_bytes is None else offer.file_ends
+        self._machine.offer(monotonic(), offer.encoded, ends)
         self._attempt.wake()
 
     def _begin(self, now: float, held_bytes: int) -> None:

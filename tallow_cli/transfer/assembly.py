@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from tallow_cli.errors import PeerProtocolError
 from tallow_cli.ranges import RangeSet
 from tallow_cli.transfer.messages import Why
+from tallow_cli.transfer.owed import FilesOwed
 
 MAX_FRAGMENTS = (
     65_536  # islands in the stream; honest loss leaves one per lost message, 30,000 in a full window
@@ -28,6 +29,8 @@ class StreamIntake:
         self.total_bytes: int | None = None
         self.duplicate_bytes = 0
         self._received = RangeSet()
+        self._excused = RangeSet()  # of it, what will never come, or may all the same
+        self._most_fragments = MAX_FRAGMENTS
         self._largest_end = 0
         self._waiting: dict[int, memoryview | bytearray] = {}  # by offset, in order of arrival
         self._waiting_bytes = 0
@@ -48,18 +51,33 @@ class StreamIntake:
         return self._waiting_bytes
 
     def hold(self, start: int, end: int) -> None:
-        """The disk has this range already."""
-        if not self._largest_end <= start < end or (self.total_bytes is not None and end > self.total_bytes):
+        """This range does not come: the disk has it already, or may have."""
+        if not 0 <= start < end or (self.total_bytes is not None and end > self.total_bytes):
             raise ValueError(f"held range {start}..{end}")
         self._received.add(start, end)
-        self._largest_end = end
+        self._largest_end = max(self._largest_end, end)
+        self._most_fragments = MAX_FRAGMENTS + len(self._received)
+
+    def reopen(self, start: int, end: int) -> None:
+        """This range, which was held, comes after all."""
+        self._received.remove(start, end)
+        self._most_fragments += 1
 
     def excuse(self, start: int, end: int) -> list[tuple[int, int]]:
-        """This range will never come. Returns the parts of it that have not come already."""
+        """This range need not come any more. Returns the parts of it that have not come already."""
         gaps = self._received.gaps(start, end)
+        for gap_start, gap_end in gaps:
+            self._excused.add(gap_start, gap_end)
         self._received.add(start, end)
         self._largest_end = max(self._largest_end, end)
         return gaps
+
+    def came_all_the_same(self, offset: int, size: int) -> int:
+        """After `arrived_untrusted`: how many of these bytes were excused and have now come, each for the first time.
+
+        Nobody needs them, but the sender's credit was used for them.
+        """
+        return self._excused.remove(offset, offset + size) if self._excused else 0
 
     def end_untrusted(self, total: int) -> None:
         """The stream has `total` bytes. Raises PeerProtocolError if that cannot be."""
@@ -79,7 +97,10 @@ class StreamIntake:
             news += stop - start
         self._received.add(offset, end)
         self.duplicate_bytes += len(data) - news
-        if len(self._received) > MAX_FRAGMENTS or len(self._waiting) + self._writes_out > MAX_BACKLOG_WRITES:
+        if (
+            len(self._received) > self._most_fragments
+            or len(self._waiting) + self._writes_out > MAX_BACKLOG_WRITES
+        ):
             raise PeerProtocolError("a flood of small pieces")
         return news
 
@@ -147,10 +168,10 @@ class FileLedger:
         self._total: int | None = None
         self._ends: array[int] | None = None
         self._missing = array("q")
-        self._announced = bytearray(
-            1
-        )  # per file: FileReady or FileWithdrawn given (1), verified or dropped (2)
-        self._digests: list[bytes] = []  # emptied once given out, and in place of a withdrawn file's
+        # Per file: FileReady or FileWithdrawn given (1), verified or dropped (2)
+        self._announced = bytearray(1 if ends is None else len(ends))
+        self._owed = FilesOwed(len(self._announced))
+        self._digests: dict[int, bytes] = {}  # not yet given out
         self._withdrawn: dict[int, Why] = {}
         self._candidates: list[int] = []  # files that may have become ready since they were last asked about
         if ends is not None:
@@ -162,7 +183,6 @@ class FileLedger:
                 self._missing.append(end - previous)
                 previous = end
             self._total = previous
-            self._announced = bytearray(len(ends))
 
     @property
     def count(self) -> int:
@@ -174,12 +194,29 @@ class FileLedger:
 
     @property
     def all_digests_known(self) -> bool:
-        """Every file has its digest, or is withdrawn: nothing more is to be told."""
-        return len(self._digests) == self.count
+        """Every file has its digest, or is kept or withdrawn: nothing more is to be told."""
+        return not self._owed.left
 
     @property
     def all_settled(self) -> bool:
         return self.verified + self.dropped == self.count
+
+    def span(self, index: int) -> tuple[int, int]:
+        """Where a file lies in the stream. Raises ValueError if that is not known."""
+        if self._ends is None or not 0 <= index < self.count:
+            raise ValueError(f"no file {index} of a known length")
+        return self._ends[index - 1] if index else 0, self._ends[index]
+
+    def keep(self, first: int, last: int) -> tuple[int, int]:
+        """The files `first` to `last` are verified already. Returns the range of the stream that is theirs."""
+        start, end = self.span(first)[0], self.span(last)[1]
+        self._owed.settle(first, last + 1)
+        count = last + 1 - first
+        self._announced[first : last + 1] = b"\2" * count
+        self.verified += count
+        if end > start:
+            self.written(start, end - start)
+        return start, end
 
     def end(self, total: int) -> None:
         """The length of a file of unknown length."""
@@ -203,24 +240,30 @@ class FileLedger:
             offset += part
             index += 1
 
-    def digests_untrusted(self, first: int, digests: Sequence[bytes]) -> None:
-        """Raises PeerProtocolError for digests out of order or of files that do not exist."""
-        if first != len(self._digests) or first + len(digests) > self.count:
-            raise PeerProtocolError("digests out of order, or of more files than were offered")
-        self._digests += digests
-        self._candidates += range(first, first + len(digests))
+    def digests_untrusted(self, first: int, digests: Sequence[bytes]) -> list[int]:
+        """The digests of the next files that are owed one; returns their indexes.
+
+        Raises PeerProtocolError for digests out of order or of files that do not exist.
+        """
+        try:
+            indexes = self._owed.settle_next(first, len(digests))
+        except ValueError:
+            raise PeerProtocolError("digests out of order, or of more files than were offered") from None
+        self._digests.update(zip(indexes, digests, strict=True))
+        self._candidates += indexes
+        return indexes
 
     def withdrawn_untrusted(self, index: int, size: int, why: Why) -> tuple[int, int]:
         """Of this file only the first `size` bytes come. Returns the range that does not.
 
-        Raises PeerProtocolError for a file whose turn it is not, or that has no such size.
+        Raises PeerProtocolError for a file that is settled, or that has no such size.
         """
-        if self._ends is None or index != len(self._digests) or index >= self.count:
-            raise PeerProtocolError("a file withdrawn out of order, or that was not offered")
-        start, end = self._ends[index - 1] if index else 0, self._ends[index]
+        if self._ends is None or not self._owed.is_owed(index):
+            raise PeerProtocolError("a file withdrawn that was not offered, or after its digest")
+        start, end = self.span(index)
         if size > end - start:
             raise PeerProtocolError("more bytes of a withdrawn file than it was offered with")
-        self._digests.append(b"")
+        self._owed.settle(index, index + 1)
         self._withdrawn[index] = why
         self._candidates.append(index)
         return start + size, end
@@ -233,10 +276,9 @@ class FileLedger:
         candidates, self._candidates = sorted(self._candidates), []
         ready: list[tuple[int, bytes | Why]] = []
         for index in candidates:
-            if index < len(self._digests) and not self._announced[index] and self._is_whole(index):
+            if not self._announced[index] and not self._owed.is_owed(index) and self._is_whole(index):
                 self._announced[index] = 1
-                ready.append((index, self._withdrawn.get(index) or self._digests[index]))
-                self._digests[index] = b""
+                ready.append((index, self._withdrawn.get(index) or self._digests.pop(index)))
         return ready
 
     def _is_whole(self, index: int) -> bool:

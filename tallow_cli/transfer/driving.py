@@ -17,11 +17,12 @@ virtual ones) owns those and runs this loop, from ONE thread or task:
      whenever the shell wakes, a timeout included: round-trip and loss timers then start when a message leaves,
      not when it is queued, and what waits is held to a tenth of a second. A shell that cannot know says 0.
    * sender: `offer` after `PeerReady`, `chunk_read(now, offset, data)` for every range `next_read` gave,
-     `digests(now, first, digests)` as files have been read and `withdraw` for a file that cannot be; receiver:
-     `accept`/`refuse` after `OfferArrived`, `written(now, offset, size)` for every range `writes` gave,
-     `file_verified(now, index)` for every `FileReady` and `file_dropped(now, index)` for every `FileWithdrawn`; after
-     `Reported`, and if it can tell, `report_delivered(now)` once the peer's transport has acknowledged all of the
-     control channel.
+     `digests(now, first, digests)` as files have been read and `withdraw` for a file that cannot be, and
+     `piece_digests(now, first, digests)` for every piece that `Accepted` names; receiver: `accept`/`refuse` after
+     `OfferArrived`, `written(now, offset, size)` for every range `writes` gave, `piece_proved(now, index)` or
+     `piece_refuted(now, index)` for every `PieceDigested`, `file_verified(now, index)` for every `FileReady` and
+     `file_dropped(now, index)` for every `FileWithdrawn`; after `Reported`, and if it can tell, `report_delivered(now)`
+     once the peer's transport has acknowledged all of the control channel.
    * `connection_lost(now, reason)`  what carries the channels has ended. The reason is for people.
    * `handle_timeout(now)`  the time `next_timeout()` named has come. Early or late calls are harmless: where a call
      comes late because the process did not run, the peer gets the time back.
@@ -33,7 +34,7 @@ virtual ones) owns those and runs this loop, from ONE thread or task:
    * `packets(now)`  what to send, in order. Seal each (or not) and hand it to its channel at once.
      Call again until it returns nothing: one call gives at most about 256 KiB of control and as much of data.
    * sender: `next_read(now)` until it returns None: ranges to read (in threads if liked);
-     receiver: `writes()`.
+     receiver: `writes()`, and after the end, if what has come is to be kept, `remains()`.
 
 3. Sleep until an input comes or until `next_timeout()` (absolute, on the clock of `now`; None: no deadline).
 
@@ -50,13 +51,15 @@ same key must take a channel index no machine uses (above MAX_CHANNEL_INDEX of f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, Protocol
 
 from tallow_cli.errors import TallowError
 from tallow_cli.offer.name_rules import NameRules
+from tallow_cli.ranges import RangeSet
 from tallow_cli.transfer.messages import Why
+from tallow_cli.transfer.pieces import Pieces
 
 CONTROL_CHANNEL = 0  # data channels are 1, 2, …
 
@@ -115,14 +118,32 @@ class PeerReady:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Sender: the peer agreed; reading begins. `held_bytes` of the stream it has already."""
+    """Sender: the peer agreed; reading begins.
+
+    `held_bytes` of the stream it has already, or claims to have. It waits for a digest of each of the pieces of what it
+    claims (`piece_digests`), and for none of the files in `kept` (indexes).
+    """
 
     held_bytes: int
+    claims: Pieces = field(default_factory=Pieces)
+    kept: RangeSet = field(default_factory=RangeSet)
+
+
+@dataclass(frozen=True, slots=True)
+class PieceDigested:
+    """Receiver: this is what the sender has of the claimed bytes [start, end) of the stream. Hash what is there:
+    `piece_proved` if it is the same, `piece_refuted` if not, in any order."""
+
+    index: int  # among the pieces of the claims, from 0
+    start: int
+    end: int
+    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class FileReady:
-    """Receiver: all of this file is written and its digest is here. Verify, publish, `file_verified`."""
+    """Receiver: all of this file is written (or held, or proven) and its digest is here. Verify, publish,
+    `file_verified`."""
 
     index: int  # among the FILE entries of the manifest, from 0
     digest: bytes
@@ -155,10 +176,6 @@ class Failed:
     error: TallowError
 
 
-SendEvent = Accepted | Finished | Failed
-ReceiveEvent = OfferArrived | FileReady | Reported | Finished | Failed
-
-
 # Figures ----------------------------------------------------------------------------------------------------
 
 
@@ -179,7 +196,7 @@ class ChannelCounters:
 class SendFigures:
     """The sender's view of the transfer at one moment. Times are seconds, None before the first sample."""
 
-    bytes_acked: int  # distinct bytes the receiver has reported, what it held beforehand included
+    bytes_acked: int  # distinct bytes the receiver has reported, what it held or claimed beforehand included
     bytes_written: int  # of them, what is on its disk or was passed on, as far as its credit tells
     bytes_in_flight: int
     bytes_sent: int  # retransmissions included
@@ -200,8 +217,9 @@ class SendFigures:
 
 @dataclass(frozen=True, slots=True)
 class ReceiveFigures:
-    bytes_received: int  # distinct, held beforehand included
-    bytes_written: int  # distinct, held beforehand included
+    bytes_received: int  # distinct, what was held or claimed beforehand included
+    bytes_written: int  # distinct, what was held or claimed beforehand included
+    unproven_bytes: int  # of them, claimed, and nobody knows yet
     duplicate_bytes: int
     backlog_bytes: int  # received and not yet written
     total_bytes: int | None

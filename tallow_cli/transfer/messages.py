@@ -6,6 +6,7 @@ together again. Everything decoded here is an untrusted peer's word: PeerProtoco
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated
@@ -13,17 +14,26 @@ from typing import Annotated
 import msgspec
 
 from tallow_cli.errors import PeerProtocolError
-from tallow_cli.offer.manifest import MAX_MANIFEST_BYTES
+from tallow_cli.offer.manifest import MAX_ENTRIES, MAX_MANIFEST_BYTES
 from tallow_cli.offer.name_rules import NameRules
+from tallow_cli.ranges import RangeSet
 from tallow_cli.transfer.frames import MAX_OFFSET
 
 PROTOCOL_VERSION = 1
 DIGEST_BYTES = 32  # BLAKE3
 MAX_CONTROL_BYTES = MAX_MANIFEST_BYTES + 1024  # the manifest is the largest thing said
 MAX_LATER_BYTES = 64 * 1024  # of a message after the Offer: Digests are the largest
-MAX_ANSWER_BYTES = 2 * 1024 * 1024  # of a message from the receiver: an Accept with all its held ranges
+MAX_ANSWER_BYTES = 4 * 1024 * 1024  # of the receiver's answer: an Accept with all its ranges
 MAX_DIGESTS = 1024  # in one message: 33 KiB, so that digests flow while data does
-MAX_HELD_RANGES = 65_536  # in an Accept
+# In an Accept. What is held after a reconnect is what was claimed and proven, and the islands that loss left of a full
+# window, at most 30,000.
+MAX_HELD_RANGES = 131_072
+MAX_CLAIMED_RANGES = 65_536
+MAX_KEPT_BYTES = MAX_ENTRIES // 8  # a bit for each file
+MAX_WANTED_RANGES = 1024  # in one message: 19 KiB
+NOT_PROVEN = bytes(
+    DIGEST_BYTES
+)  # in place of the digest of a piece that cannot be read: its file is withdrawn
 MAX_SENTENCE = 1000  # characters of a text meant for the peer's user
 CONTROL_FRAGMENT_BYTES = 16_384  # one CONTROL frame: small beside data, so that control is never far behind
 
@@ -32,6 +42,8 @@ _Micros = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
 _Sentence = Annotated[str, msgspec.Meta(max_length=MAX_SENTENCE)]
 _Kind = Annotated[str, msgspec.Meta(max_length=40)]
 _Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+_Digests = Annotated[tuple[_Digest, ...], msgspec.Meta(min_length=1, max_length=MAX_DIGESTS)]
+_Range = tuple[_Count, _Count]  # half-open
 
 
 class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
@@ -61,10 +73,16 @@ class Offer(_Message, frozen=True, tag="offer"):
 
 
 class Accept(_Message, frozen=True, tag="accept"):
-    """Receiver: send it, up to `credit` distinct bytes for now, without the ranges in `held`."""
+    """Receiver: send it, up to `credit` distinct bytes for now.
+
+    Not the ranges of the stream in `held`, nor the files in `kept` (see `pack_kept`): it has them. Not for now what is
+    in `claims`: something is there, and the digests of its pieces shall tell whether it is the same.
+    """
 
     credit: _Count
-    held: Annotated[tuple[tuple[_Count, _Count], ...], msgspec.Meta(max_length=MAX_HELD_RANGES)] = ()
+    held: Annotated[tuple[_Range, ...], msgspec.Meta(max_length=MAX_HELD_RANGES)] = ()
+    kept: Annotated[bytes, msgspec.Meta(max_length=MAX_KEPT_BYTES)] = b""
+    claims: Annotated[tuple[_Range, ...], msgspec.Meta(max_length=MAX_CLAIMED_RANGES)] = ()
 
 
 class Refuse(_Message, frozen=True, tag="refuse"):
@@ -77,15 +95,29 @@ class Refuse(_Message, frozen=True, tag="refuse"):
 
 
 class Digests(_Message, frozen=True, tag="digests"):
-    """Sender: the digests of the files `first`, `first + 1`, …, after reading them."""
+    """Sender: the digests of `first` and of the files after it that are neither kept nor withdrawn, after reading
+    them."""
 
     first: _Count
-    digests: Annotated[tuple[_Digest, ...], msgspec.Meta(min_length=1, max_length=MAX_DIGESTS)]
+    digests: _Digests
+
+
+class PieceDigests(_Message, frozen=True, tag="piece-digests"):
+    """Sender: the digests of the claimed pieces `first`, `first + 1`, …; NOT_PROVEN for one of a withdrawn file."""
+
+    first: _Count
+    digests: _Digests
+
+
+class Want(_Message, frozen=True, tag="want"):
+    """Receiver: what it claimed of these ranges is not what the sender has: send them after all."""
+
+    ranges: Annotated[tuple[_Range, ...], msgspec.Meta(min_length=1, max_length=MAX_WANTED_RANGES)]
 
 
 class Withdraw(_Message, frozen=True, tag="withdraw"):
     """Sender: the file `index` does not come, in place of its digest. Its first `size` bytes in the stream are sent all
-    the same, for whatever they are; the rest never will be."""
+    the same, for whatever they are, but for what is claimed of them; the rest never will be."""
 
     index: _Count
     size: _Count
@@ -137,6 +169,8 @@ ControlMessage = (
     | Accept
     | Refuse
     | Digests
+    | PieceDigests
+    | Want
     | Withdraw
     | StreamEnd
     | PathReport
@@ -159,6 +193,23 @@ def decode_message_untrusted(data: bytes | bytearray | memoryview) -> ControlMes
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PeerProtocolError(f"a control message that cannot be read: {error}") from None
+
+
+def pack_kept(kept: RangeSet) -> bytes:
+    """The wire form of a set of file indexes: bit i % 8 of byte i // 8 is file i; no zero byte at the end."""
+    digits = bytearray()
+    for start, end in kept:
+        digits += b"0" * (start - len(digits)) + b"1" * (end - start)
+    digits.reverse()  # Python writes the highest bit first
+    return int(digits or b"0", 2).to_bytes((len(digits) + 7) // 8, "little")
+
+
+def unpack_kept_untrusted(packed: bytes) -> RangeSet:
+    """The inverse of `pack_kept`. Raises PeerProtocolError."""
+    if packed.endswith(b"\0"):
+        raise PeerProtocolError("a set of kept files that ends with nothing")
+    digits = f"{int.from_bytes(packed, 'little'):b}"[::-1]
+    return RangeSet(run.span() for run in re.finditer("1+", digits))
 
 
 def bounded_sentence(text: str) -> str:

@@ -5,6 +5,9 @@
                                 ▼                                                        ▼ (Complete is sent)
                              FAILED ◀── Cancel, Failed, broken protocol, silence     REPORTED ──Bye──▶ DONE
 
+Beside the bytes that come there may be such as it has already: held (known), of kept files (verified), and claimed. Of
+each piece of what is claimed the sender tells a digest; if what is there is something else, it is wanted, and comes.
+
 From the moment that every byte and every digest is here the sender is not needed any more. If it ends or vanishes
 then, in whatever way, this side goes on without it (it hears and says nothing more), and ends as if nothing had
 happened. Once Complete is sent nothing can fail: a sender that vanishes then only misses our goodbye.
@@ -15,12 +18,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from heapq import nlargest
 
-from tallow_cli.errors import PeerProtocolError, TallowError
+from tallow_cli.errors import PeerProtocolError, TallowError, TransferStalled
 from tallow_cli.offer.manifest import MAX_MANIFEST_BYTES
 from tallow_cli.offer.name_rules import POSIX, NameRules
+from tallow_cli.ranges import RangeSet
 from tallow_cli.transfer.acks import AckTracker
 from tallow_cli.transfer.assembly import FileLedger, StreamIntake
+from tallow_cli.transfer.claims import ClaimBook
 from tallow_cli.transfer.driving import (
     ChannelCounters,
     ChannelState,
@@ -29,6 +35,7 @@ from tallow_cli.transfer.driving import (
     Finished,
     OfferArrived,
     OutgoingPacket,
+    PieceDigested,
     ReceiveFigures,
     Reported,
 )
@@ -36,8 +43,10 @@ from tallow_cli.transfer.endpoint import PACKETS_BUDGET_BYTES, TransferEndpoint
 from tallow_cli.transfer.flow import ReceiveWindow
 from tallow_cli.transfer.frames import Data, Floor, Frame, Ping, encode_credit
 from tallow_cli.transfer.messages import (
+    MAX_CLAIMED_RANGES,
     MAX_HELD_RANGES,
     MAX_LATER_BYTES,
+    MAX_WANTED_RANGES,
     PROTOCOL_VERSION,
     Accept,
     Bye,
@@ -46,13 +55,17 @@ from tallow_cli.transfer.messages import (
     Digests,
     Offer,
     PathReport,
+    PieceDigests,
     Ready,
     Refuse,
     StreamEnd,
+    Want,
     Why,
     Withdraw,
     bounded_sentence,
+    pack_kept,
 )
+from tallow_cli.transfer.pieces import Pieces
 
 
 class ReceiveState(Enum):
@@ -68,8 +81,8 @@ class ReceiveState(Enum):
 # What the sender may say in which state; everything else breaks the protocol.
 _EXPECTED: dict[ReceiveState, tuple[type, ...]] = {
     ReceiveState.WAITING_OFFER: (Offer,),
-    ReceiveState.RECEIVING: (Digests, Withdraw, StreamEnd, PathReport),
-    ReceiveState.VERIFYING: (Digests, Withdraw, PathReport),
+    ReceiveState.RECEIVING: (Digests, PieceDigests, Withdraw, StreamEnd, PathReport),
+    ReceiveState.VERIFYING: (Digests, PieceDigests, Withdraw, PathReport),
     ReceiveState.REPORTED: (Bye, PathReport),  # a report may be on its way while we complete
 }
 _ACCEPTED = (ReceiveState.RECEIVING, ReceiveState.VERIFYING, ReceiveState.REPORTED)
@@ -84,9 +97,15 @@ class ReceiveOptions:
     names: NameRules = POSIX  # what names have to keep where it goes; the sender is told
     idle_timeout_s: float = 60.0  # silence of the peer after which it is gone
     bye_timeout_s: float = 5.0  # how long to wait for the sender's goodbye once it has our report
+    # How long nothing but digests of pieces may be missing, and none come. The slowest disk reads a piece of 4 MiB in
+    # that time; who tells none for so long never will.
+    pieces_timeout_s: float = 600.0
 
 
-class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | FileWithdrawn | Reported | Finished]):
+ReceiverEvent = OfferArrived | PieceDigested | FileReady | FileWithdrawn | Reported | Finished
+
+
+class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
     """Receives one manifest and one byte stream over `channels` data channels and a control channel."""
 
     def __init__(self, *, channels: int, now: float, options: ReceiveOptions | None = None) -> None:
@@ -103,6 +122,10 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | FileWithdrawn |
         self._window = ReceiveWindow(options.window_bytes)
         self._intake = StreamIntake()
         self._files = FileLedger(())
+        self._claims = ClaimBook(Pieces())
+        self._wanted = RangeSet()  # and the sender is not told yet
+        self._remains: list[tuple[int, memoryview]] = []
+        self._progress_at = now  # the last time something was learnt from the sender
         self._trackers = {index: AckTracker() for index in range(1, channels + 1)}
         self._counters = {index: ChannelCounters() for index in range(1, channels + 1)}
         self._next_numbers = dict.fromkeys(range(1, channels + 1), 0)
@@ -127,7 +150,8 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | FileWithdrawn |
         report = self._path_report
         return ReceiveFigures(
             bytes_received=self._intake.received_bytes,
-            bytes_written=self._files.written_bytes,
+            bytes_written=self._files.written_bytes + self._claims.unproven_bytes,
+            unproven_bytes=self._claims.unproven_bytes,
             duplicate_bytes=self._intake.duplicate_bytes,
             backlog_bytes=self._window.backlog_bytes,
             total_bytes=self._intake.total_bytes,
@@ -142,30 +166,56 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | FileWithdrawn |
     # Consent --------------------------------------------------------------------------------------------------
 
     def accept(
-        self, now: float, file_ends: Sequence[int] | None, held: Sequence[tuple[int, int]] = ()
+        self,
+        now: float,
+        file_ends: Sequence[int] | None,
+        held: RangeSet | None = None,
+        kept: RangeSet | None = None,
+        claims: RangeSet | None = None,
     ) -> None:
-        """Agree to the offer.
+        """Agree to the offer. After a `Failed` it does nothing.
 
         `file_ends` has the stream offset at which each FILE entry of the manifest ends, in order (an empty
         file ends where it begins); the last is the length of the stream. None: one file of unknown length.
-        `held` are half-open, ascending, disjoint ranges of the stream already on disk: they will not be sent,
-        nor come in `writes`. Raises ValueError in any state but OFFERED (after a `Failed` it does nothing).
+
+        `kept`: indexes of files that are here and verified: nothing of them is sent, and nothing is asked of the
+        shell. `held`: bytes of the stream known to be on disk. `claims`: bytes that may be there, and will be proven or
+        come after all. None of these come in `writes` (nor, of claims, before `piece_refuted`); where they overlap,
+        kept counts over held over claimed. Of very many claims only the largest are made: see `claims`.
+
+        Raises ValueError in any state but OFFERED, for ranges that are not in the stream, for more than
+        MAX_HELD_RANGES held ones, and for kept files or claims if its length is unknown.
         """
         if self._over:
             return
         if self._state is not ReceiveState.OFFERED:
             raise ValueError("no offer to accept")
-        if len(held) > MAX_HELD_RANGES:
-            raise ValueError(f"{len(held)} held ranges")
         self._files = FileLedger(file_ends)
         if file_ends is not None:
             self._intake.end_untrusted(file_ends[-1] if file_ends else 0)
-        for start, end in held:
+        kept = kept or RangeSet()
+        here = RangeSet(self._files.keep(first, end - 1) for first, end in kept)
+        said = [(start, end) for start, end in held or () if not here.covers(start, end)]
+        if len(said) > MAX_HELD_RANGES:
+            raise ValueError(f"{len(said)} held ranges")
+        for start, end in said:
+            for gap_start, gap_end in here.gaps(start, end):
+                self._files.written(gap_start, gap_end - gap_start)
+            here.add(start, end)
+        claimed = _largest(here, claims or RangeSet())
+        self._claims = ClaimBook(Pieces(file_ends or (), claimed))
+        for start, end in (*here, *claimed):
             self._intake.hold(start, end)
-            self._files.written(start, end - start)
-        self._control.send(Accept(self._window.advertise(now, reliably=True), tuple(held)))
+        credit = self._window.advertise(now, reliably=True)
+        self._control.send(Accept(credit, tuple(said), pack_kept(kept), tuple(claimed)))
         self._state = ReceiveState.RECEIVING
+        self._progress_at = now
         self._advance(now)
+
+    @property
+    def claims(self) -> Pieces:
+        """What was claimed in `accept`, piece by piece."""
+        return self._claims.pieces
 
     def refuse(self, now: float, kind: str, reason: str) -> None:
         """Decline; `reason` is shown to the sender's user, `kind` is an exit code's name. State becomes FAILED,
@@ -210,11 +260,34 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | FileWithdrawn |
         if self._over:
             return
         self._intake.finished_write()
-        self._window.written += size
         self._files.written(offset, size)
-        if self._window.is_update_due(now):
-            self._control.send_frames(encode_credit(self._window.advertise(now, reliably=True)))
+        self._grant(now, size)
         self._advance(now)
+
+    def remains(self) -> list[tuple[int, memoryview]]:
+        """After the end: (offset, data) of what has come and `writes` had not given. The sender knows that it is here,
+        and may have let go of it: whoever will go on later writes it. Call it once; nothing is to be reported."""
+        remains, self._remains = self._remains, []
+        return remains
+
+    def piece_proved(self, now: float, index: int) -> None:
+        """What is on disk of this piece has the digest that `PieceDigested` told: it counts as written."""
+        if self._over:
+            return
+        piece = self._claims.proved(index)
+        if piece is not None:
+            self._files.written(piece.start, piece.size)
+            self._advance(now)
+
+    def piece_refuted(self, now: float, index: int) -> None:
+        """What is on disk of this piece is something else, or cannot be read (then no digest need have come): the
+        sender is asked for it, and it comes in `writes`."""
+        if self._over:
+            return
+        piece = self._claims.refuted(index)
+        if piece is not None:
+            self._intake.reopen(*piece)
+            self._wanted.add(*piece)
 
     def file_verified(self, now: float, index: int) -> None:
         """The file of a `FileReady` is verified, synced and published. After the last the sender is told."""
@@ -242,6 +315,8 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | FileWithdrawn |
         self._awake_at = now
         if self._parted:
             return []
+        if self._wanted:
+            self._ask_for_wanted()
         packets = self._control.packets(PACKETS_BUDGET_BYTES)
         if self._state in _ACCEPTED:
             due = [index for index, tracker in self._trackers.items() if _is_due(tracker, now)]
@@ -258,11 +333,28 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | FileWithdrawn |
         deadlines += [tracker.due_at for tracker in self._trackers.values() if tracker.due_at is not None]
         if self._bye_deadline is not None:
             deadlines.append(self._bye_deadline)
+        if self._waits_for_pieces:
+            deadlines.append(self._progress_at + self._options.pieces_timeout_s)
         return min(deadlines)
+
+    @property
+    def _waits_for_pieces(self) -> bool:
+        """All that the sender has to do is to tell the digests of claimed pieces."""
+        owes = not self._claims.all_told and self._intake.complete
+        return owes and self._state in (ReceiveState.RECEIVING, ReceiveState.VERIFYING) and not self._parted
+
+    def _on_pause(self, late_s: float) -> None:
+        super()._on_pause(late_s)
+        self._progress_at += late_s
 
     def _on_timeout(self, now: float) -> None:
         if self._bye_deadline is not None and now >= self._bye_deadline:
             self._finish()
+        timeout_s = self._options.pieces_timeout_s
+        if self._waits_for_pieces and now >= self._progress_at + timeout_s:
+            self._break_off(
+                now, TransferStalled("the sender was to say whether what is here is right", timeout_s)
+            )
         self._tend_life(now)
 
     # Inputs ---------------------------------------------------------------------------------------------------
@@ -273,7 +365,7 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | FileWithdrawn |
 
     def _enter_failed(self, now: float) -> None:
         self._state = ReceiveState.FAILED
-        self._intake.discard()
+        self._remains = self._intake.writes()
 
     def _on_channel(self, now: float, channel: int, state: ChannelState) -> None:
         """The sender notices by itself; what we owed this channel's packets goes over another."""
@@ -281,7 +373,12 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | FileWithdrawn |
     @property
     def _needs_sender(self) -> bool:
         """Whether anything of the transfer is still to come."""
-        return self._state not in _ACCEPTED or not (self._intake.complete and self._files.all_digests_known)
+        return self._state not in _ACCEPTED or not (self._all_here and self._files.all_digests_known)
+
+    @property
+    def _all_here(self) -> bool:
+        """Every byte has come, or is known to have been here."""
+        return self._intake.complete and not self._claims.undecided
 
     def _peer_ended(self, now: float, error: TallowError) -> None:
         if self._state is ReceiveState.REPORTED:
@@ -289,7 +386,7 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | FileWithdrawn |
         elif self._needs_sender:
             super()._peer_ended(now, error)
         else:
-            self._part()
+            self._part(now)
 
     def _break_off(self, now: float, error: TallowError) -> None:
         if self._needs_sender:
@@ -297,19 +394,22 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | FileWithdrawn |
         else:
             self._peer_ended(now, error)
 
-    def _part(self) -> None:
+    def _part(self, now: float) -> None:
         """Go on without the sender: what is here is all there was to come, and only the disk can fail now."""
         self._parted = True
         self._control.discard()
+        self._advance(now)
 
     def _on_channels_lost(self, now: float) -> None:
         """Digests and goodbyes come over the control channel: with every byte here no other is needed."""
-        if not (self._state in _ACCEPTED and self._intake.complete):
+        if not (self._state in _ACCEPTED and self._all_here):
             super()._on_channels_lost(now)
 
     def _on_message(self, now: float, message: ControlMessage) -> None:
         if not isinstance(message, _EXPECTED.get(self._state, ())):
             raise PeerProtocolError(f"{type(message).__name__} while {self._state.value}")
+        if not isinstance(message, PathReport):
+            self._progress_at = now
         if isinstance(message, Offer):
             if message.version != PROTOCOL_VERSION:
                 raise PeerProtocolError(f"transfer protocol version {message.version}")
@@ -319,7 +419,12 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | FileWithdrawn |
             self._state = ReceiveState.OFFERED
             self._events.append(OfferArrived(message.manifest))
         elif isinstance(message, Digests):
-            self._files.digests_untrusted(message.first, message.digests)
+            indexes = self._files.digests_untrusted(message.first, message.digests)
+            if self._claims.undecided and any(self._claims.has_void(*self._files.span(i)) for i in indexes):
+                raise PeerProtocolError("a digest of a file of which a piece cannot be read")
+            self._advance(now)
+        elif isinstance(message, PieceDigests):
+            self._events += self._claims.digests_untrusted(message.first, message.digests)
             self._advance(now)
         elif isinstance(message, Withdraw):
             self._on_withdraw(now, message)
@@ -333,9 +438,19 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | FileWithdrawn |
             self._finish()
 
     def _on_withdraw(self, now: float, message: Withdraw) -> None:
-        start, end = self._files.withdrawn_untrusted(message.index, message.size, message.why)
-        for gap_start, gap_end in self._intake.excuse(start, end):
-            self._files.written(gap_start, gap_end - gap_start)
+        rest, end = self._files.withdrawn_untrusted(message.index, message.size, message.why)
+        excused = [(rest, end)]
+        if self._claims.pieces:
+            start, _ = self._files.span(message.index)
+            undecided, wanted = self._claims.drop(start, end)
+            for piece in undecided:
+                self._files.written(piece.start, piece.size)
+            for piece in wanted:
+                self._wanted.remove(*piece)
+            excused += wanted
+        for excused_start, excused_end in excused:
+            for gap_start, gap_end in self._intake.excuse(excused_start, excused_end):
+                self._files.written(gap_start, gap_end - gap_start)
         self._advance(now)
 
     def _on_packet(self, now: float, channel: int, number: int, frames: list[Frame], size: int) -> None:
@@ -362,7 +477,12 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | FileWithdrawn |
         if self._first_data_at is None:
             self._first_data_at = now
         news = self._intake.arrived_untrusted(frame.offset, frame.data)
-        self._window.take(news)
+        unneeded = self._intake.came_all_the_same(frame.offset, len(frame.data))
+        self._window.take(news + unneeded)
+        if unneeded:
+            self._grant(now, unneeded)
+        if news:
+            self._progress_at = now
         counters = self._counters[channel]
         counters.messages_received += 1
         counters.bytes_received += len(frame.data)
@@ -378,7 +498,8 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | FileWithdrawn |
                 self._events.append(FileReady(index, digest))
         if self._state is ReceiveState.RECEIVING and self._files.all_written:
             self._state = ReceiveState.VERIFYING
-        if self._state is ReceiveState.VERIFYING and self._files.all_settled:
+        all_told = self._claims.all_told or self._parted
+        if self._state is ReceiveState.VERIFYING and self._files.all_settled and all_told:
             self._state = ReceiveState.REPORTED
             self._events.append(Reported())
             if self._parted:
@@ -406,12 +527,31 @@ class ReceiveMachine(TransferEndpoint[OfferArrived | FileReady | FileWithdrawn |
         self._next_numbers[channel] += 1
         return self._packet(channel, number, payload)
 
+    def _grant(self, now: float, size: int) -> None:
+        """So many bytes are out of the way: the sender may send as many more."""
+        self._window.written += size
+        if self._window.is_update_due(now):
+            self._control.send_frames(encode_credit(self._window.advertise(now, reliably=True)))
+
+    def _ask_for_wanted(self) -> None:
+        wanted, self._wanted = tuple(self._wanted), RangeSet()
+        for first in range(0, len(wanted), MAX_WANTED_RANGES):
+            self._control.send(Want(wanted[first : first + MAX_WANTED_RANGES]))
+
     def _living(self, preferred: int) -> int | None:
         """A data channel to answer on; None when all are closed. A paused one will do: an ACK is small."""
         for index in (preferred, *self._trackers):
             if self._channel_states[index] is not ChannelState.CLOSED:
                 return index
         return None
+
+
+def _largest(here: RangeSet, claims: RangeSet) -> list[tuple[int, int]]:
+    """What of `claims` is not `here`, ascending; the largest MAX_CLAIMED_RANGES of it."""
+    claimed = [gap for start, end in claims for gap in here.gaps(start, end)]
+    if len(claimed) > MAX_CLAIMED_RANGES:
+        claimed = sorted(nlargest(MAX_CLAIMED_RANGES, claimed, key=lambda gap: gap[1] - gap[0]))
+    return claimed
 
 
 def _is_due(tracker: AckTracker, now: float) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tallow_cli.errors import PeerProtocolError
 from tallow_cli.transfer.frames import Ack
 from tallow_cli.transfer.messagesize import INITIAL_MESSAGE_BYTES, NETWORK_PACKET_BYTES, network_packets
-from tallow_cli.transfer.sendbuffer import Piece
+from tallow_cli.transfer.sendbuffer import Part
 
 PACKET_THRESHOLD = 3  # RFC 9002 section 6.1.1
 TIME_THRESHOLD = 9 / 8  # section 6.1.2
@@ -110,12 +110,12 @@ class LossEstimator:
 class SentPacket:
     """A data or probe packet that waits for its acknowledgement."""
 
-    __slots__ = ("left_after", "message_bytes", "number", "piece", "queued", "sent_at")
+    __slots__ = ("left_after", "message_bytes", "number", "part", "queued", "sent_at")
 
-    def __init__(self, number: int, message_bytes: int, piece: Piece | None, now: float) -> None:
+    def __init__(self, number: int, message_bytes: int, part: Part | None, now: float) -> None:
         self.number = number
         self.message_bytes = message_bytes
-        self.piece = piece  # None: a PING
+        self.part = part  # None: a PING
         self.sent_at = now  # it left then or before: loss and probe timers run from here
         self.left_after = now  # it left then or after: round-trip samples run from here
         self.queued = False  # still in the local stack
@@ -171,9 +171,9 @@ class ChannelRecovery:
     def oldest(self) -> SentPacket | None:
         return next(iter(self._sent.values()), None)
 
-    def handed(self, now: float, message_bytes: int, piece: Piece | None) -> SentPacket:
+    def handed(self, now: float, message_bytes: int, part: Part | None) -> SentPacket:
         """The next packet of this channel goes to the shell."""
-        packet = SentPacket(self.next_number, message_bytes, piece, now)
+        packet = SentPacket(self.next_number, message_bytes, part, now)
         self.next_number += 1
         self._sent[packet.number] = packet
         self._handed_bytes += message_bytes

@@ -1,16 +1,21 @@
 """The sender of a transfer, as a state machine. The driver contract stands in driving.py.
 
     WAITING ──Ready──▶ READY ──offer()──▶ OFFERING ──Accept──▶ SENDING ──all acknowledged, all settled──▶ COMPLETING
-                                             │ Refuse             └───────── Complete ──────▶ DONE ◀── Complete ┘
+                                             │ Refuse             │ ▲──────────────── Want ─────────────────┘ │
+                                             │                    └───────── Complete ──────▶ DONE ◀── Complete ┘
                                              └──▶ FAILED ◀── Cancel, Failed, broken protocol, silence, no channel left
 
 A file that cannot be read to its end is withdrawn in place of its digest: the rest of the stream goes on.
+
+What the receiver holds, files that it keeps and ranges that it claims to have are not sent. Of each piece of a claim it
+is told a digest instead, beside the data, and it may want any of them after all: that is read and sent like the rest.
 
 A Complete may overtake the last ACKs; it is true once every byte was sent and every digest with it.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -40,6 +45,7 @@ from tallow_cli.transfer.frames import Ack, Credit, Frame
 from tallow_cli.transfer.messages import (
     MAX_ANSWER_BYTES,
     MAX_DIGESTS,
+    MAX_LATER_BYTES,
     PROTOCOL_VERSION,
     Accept,
     Bye,
@@ -48,12 +54,17 @@ from tallow_cli.transfer.messages import (
     Digests,
     Offer,
     PathReport,
+    PieceDigests,
     Ready,
     Refuse,
     StreamEnd,
+    Want,
     Why,
     Withdraw,
+    unpack_kept_untrusted,
 )
+from tallow_cli.transfer.owed import FilesOwed
+from tallow_cli.transfer.pieces import Pieces
 from tallow_cli.transfer.sendbuffer import SendBuffer
 from tallow_cli.transfer.transmission import Transmission
 
@@ -75,8 +86,8 @@ class SendState(Enum):
 _EXPECTED: dict[SendState, tuple[type, ...]] = {
     SendState.WAITING: (Ready,),
     SendState.OFFERING: (Accept, Refuse),
-    SendState.SENDING: (Complete,),
-    SendState.COMPLETING: (Complete,),
+    SendState.SENDING: (Want, Complete),
+    SendState.COMPLETING: (Want, Complete),
 }
 
 
@@ -118,10 +129,13 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
             assembly_limit_bytes=MAX_ANSWER_BYTES,
         )
         self._state = SendState.WAITING
-        self._file_count = 0
-        self._held_bytes = 0  # what the receiver had beforehand, or will never get
-        self._settled = 0  # files whose digest was sent or that were withdrawn, from the first
+        self._file_ends = array("q")
+        self._stream_bytes = 0  # of a stream of unknown length, what earlier attempts have read
+        self._held_bytes = 0  # what the receiver had or claimed beforehand, or will never get
+        self._owed = FilesOwed(0)
         self._withdrawn = 0
+        self._pieces = Pieces()
+        self._pieces_told = 0
         self._chunk_sizer = chunk_sizer
         self._buffer = SendBuffer(None, options.memory_bytes)
         self._way = Transmission(
@@ -181,11 +195,15 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
 
     # The offer ------------------------------------------------------------------------------------------------
 
-    def offer(self, now: float, manifest: bytes, *, total_bytes: int | None, file_count: int) -> None:
+    def offer(
+        self, now: float, manifest: bytes, file_ends: Sequence[int] | None, stream_bytes: int = 0
+    ) -> None:
         """Answer `PeerReady`. After a `Failed` it does nothing.
 
-        `manifest` is opaque; `total_bytes` is None for a stream of unknown length; `file_count` files will be settled
-        by `digests` and `withdraw`, in order. Raises ValueError in any state but READY.
+        `manifest` is opaque. `file_ends` has the stream offset at which each of its FILE entries ends, in order; the
+        last is the length of the stream. None: one file of unknown length, of which `stream_bytes` were read in
+        earlier attempts. Each file but those the receiver keeps shall be settled by `digests` or `withdraw`. Raises
+        ValueError in any state but READY.
         """
         if self._over:
             return
@@ -197,16 +215,21 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         self.all_handed_over = (
             False  # when it was cancelled: every byte acknowledged, and every digest on its way
         )
-        self._file_count = file_count
-        self._buffer.total_bytes = total_bytes
+        if file_ends is None:
+            self._stream_bytes = stream_bytes
+            self._owed = FilesOwed(1)
+        else:
+            self._file_ends = array("q", file_ends)
+            self._buffer.total_bytes = file_ends[-1] if file_ends else 0
+            self._owed = FilesOwed(len(file_ends))
         self._control.send(Offer(PROTOCOL_VERSION, manifest))
 
     # Reading and digests --------------------------------------------------------------------------------------
 
     def next_read(self, now: float) -> ReadRequest | None:
-        """The next range to read, or None for now. Ranges come in stream order and are never asked for twice.
+        """The next range to read, or None for now: the lowest that the receiver has not and that was not asked for.
 
-        With `total_bytes` None only one is outstanding at a time.
+        Of a stream of unknown length only one is outstanding at a time.
         """
         if self._state is not SendState.SENDING:
             return None
@@ -229,38 +252,61 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
             self._control.send(StreamEnd(self._buffer.total_bytes))
             self._consider_completing()
 
+    @property
+    def acked_until(self) -> int:
+        """The bytes of the stream before this one never need be read again, in this attempt or a later one."""
+        return self._buffer.acked_until
+
     def digests(self, now: float, first: int, digests: Sequence[bytes]) -> None:
-        """BLAKE3 digests (32 bytes each) of the files `first`, `first + 1`, …; in order, each file once."""
-        if self._over:
+        """BLAKE3 digests (32 bytes each) of the file `first`, which is the next that is owed one, and of those after
+        it: of each file once, in order; none of a file that the receiver keeps, or that was withdrawn."""
+        if self._over or not digests:
             return
-        self._check_settling(first, len(digests))
+        self._check_settling()
+        indexes = self._owed.settle_next(first, len(digests))
         for start in range(0, len(digests), MAX_DIGESTS):
-            self._control.send(Digests(first + start, tuple(digests[start : start + MAX_DIGESTS])))
-        self._settled += len(digests)
+            self._control.send(Digests(indexes[start], tuple(digests[start : start + MAX_DIGESTS])))
         self._consider_completing()
 
     def withdraw(self, now: float, index: int, start: int, end: int, why: Why) -> None:
         """The file `index`, which is [start, end) of the stream, will not come: the receiver shall drop it.
 
-        Takes its digest's place in the order. Of its range nothing more is asked for; what `next_read` has given
-        already the shell answers as ever, with whatever bytes it likes.
+        Takes its digest's place, and may come before its turn. Of its range nothing more is asked for; what
+        `next_read` has given already the shell answers as ever, with whatever bytes it likes, and for its pieces it
+        gives NOT_PROVEN.
         """
         if self._over:
             return
-        self._check_settling(index, 1)
-        sent_bytes = self._buffer.give_up(start, end)
-        self._held_bytes += end - start - sent_bytes
-        self._control.send(Withdraw(index, sent_bytes, why))
-        self._settled += 1
+        self._check_settling()
+        self._owed.settle(index, index + 1)
+        size, unsent_bytes = self._buffer.give_up(start, end)
+        self._held_bytes += unsent_bytes
+        self._control.send(Withdraw(index, size, why))
         self._withdrawn += 1
         self._consider_completing()
 
-    def _check_settling(self, first: int, count: int) -> None:
-        """Raises ValueError unless these files are the next ones."""
-        if first != self._settled or first + count > self._file_count:
-            raise ValueError(f"files from {first} are settled, after {self._settled} were")
+    def piece_digests(self, now: float, first: int, digests: Sequence[bytes]) -> None:
+        """BLAKE3 digests (32 bytes each) of the pieces `first`, `first + 1`, … of `Accepted.claims`; in order, each
+        once, NOT_PROVEN for one of a withdrawn file."""
+        if self._over:
+            return
+        if first != self._pieces_told or first + len(digests) > len(self._pieces):
+            raise ValueError(
+                f"digests of pieces from {first}, after {self._pieces_told} of {len(self._pieces)}"
+            )
+        for start in range(0, len(digests), MAX_DIGESTS):
+            self._control.send(PieceDigests(first + start, tuple(digests[start : start + MAX_DIGESTS])))
+        self._pieces_told += len(digests)
+        self._consider_completing()
+
+    def _check_settling(self) -> None:
         if self._state not in (SendState.SENDING, SendState.COMPLETING):
             raise ValueError("a file is settled before the offer was accepted")
+
+    @property
+    def _all_told(self) -> bool:
+        """Every file is settled, and a digest of every piece is on its way."""
+        return not self._owed.left and self._pieces_told == len(self._pieces)
 
     # The network ----------------------------------------------------------------------------------------------
 
@@ -339,21 +385,38 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
             self._state = SendState.READY
             self._events.append(PeerReady(message.names))
         elif isinstance(message, Accept):
-            self._buffer.hold_untrusted(message.held)
-            self._held_bytes = self._buffer.acked_bytes
-            self._way.credit.granted(message.credit)
-            self._state = SendState.SENDING
-            self._events.append(Accepted(self._held_bytes))
-            self._consider_completing()
+            self._on_accept(message)
         elif isinstance(message, Refuse):
             self._fail(now, PeerRefused(message.reason, message.kind))
+        elif isinstance(message, Want):
+            self._held_bytes -= self._buffer.want_untrusted(message.ranges)
+            if not self._buffer.all_acked:
+                self._state = SendState.SENDING
         elif isinstance(message, Complete):
             self._on_complete(message)
 
+    def _on_accept(self, message: Accept) -> None:
+        kept = unpack_kept_untrusted(message.kept)
+        ends, total_bytes = self._file_ends, self._buffer.total_bytes
+        for start, end in kept:
+            if end > len(ends):
+                raise PeerProtocolError("a file kept that was not offered, or has no length yet")
+            self._owed.settle(start, end)
+            self._buffer.keep(ends[start - 1] if start else 0, ends[end - 1])
+        self._buffer.hold_untrusted(message.held, self._stream_bytes if total_bytes is None else total_bytes)
+        self._buffer.claim_untrusted(message.claims)
+        self._pieces = Pieces(ends, message.claims)
+        self._held_bytes = self._buffer.acked_bytes
+        self._way.credit.granted(message.credit)
+        self._control.assembler.expect_at_most(MAX_LATER_BYTES)
+        self._state = SendState.SENDING
+        self._events.append(Accepted(self._held_bytes, self._pieces, kept))
+        self._consider_completing()
+
     def _on_complete(self, message: Complete) -> None:
-        if not self._buffer.all_sent_once or self._settled < self._file_count:
+        if not self._buffer.all_sent_once or not self._all_told:
             raise PeerProtocolError("a report of completion before everything was sent")
-        if message.total != self._buffer.total_bytes or message.files != self._file_count - self._withdrawn:
+        if message.total != self._buffer.total_bytes or message.files != self._owed.count - self._withdrawn:
             raise PeerProtocolError("a report of completion with other totals")
         self._way.settle()
         self._state = SendState.DONE
@@ -365,8 +428,7 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         super().cancel(now)
 
     def _consider_completing(self) -> None:
-        done = self._buffer.all_acked and self._settled == self._file_count
-        if self._state is SendState.SENDING and done:
+        if self._state is SendState.SENDING and self._buffer.all_acked and self._all_told:
             self._state = SendState.COMPLETING
 
     def _on_data_frame(self, now: float, channel: int, number: int, frame: Frame) -> None:

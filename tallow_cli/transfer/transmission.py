@@ -29,7 +29,7 @@ from tallow_cli.transfer.recovery import (
     RttEstimator,
     SentPacket,
 )
-from tallow_cli.transfer.sendbuffer import Cursor, Piece, SendBuffer
+from tallow_cli.transfer.sendbuffer import Cursor, Part, SendBuffer
 
 # Of three parts of the memory for data two may be in flight: each byte in flight is held twice, here and sealed in
 # the stack below, and a third part is being read ahead.
@@ -123,13 +123,13 @@ class Transmission:
         news = 0
         for packet in acked:
             self.in_flight_bytes -= packet.message_bytes
-            if packet.piece is not None:
+            if packet.part is not None:
                 self.loss.record(packet.message_bytes, lost=False)
-                news += self._buffer.acked(packet.piece)
+                news += self._buffer.acked(packet.part)
         for packet in late:
-            if packet.piece is not None:
+            if packet.part is not None:
                 self.loss.undo_loss()
-                news += self._buffer.acked(packet.piece)
+                news += self._buffer.acked(packet.part)
         if acked or late:
             self.progress_at = now
         if news:
@@ -167,15 +167,15 @@ class Transmission:
 
     def _detect_lost(self, now: float, channel: DataChannel) -> None:
         for packet in channel.recovery.detect_lost(now, self.rtt):
-            if packet.piece is not None:
+            if packet.part is not None:
                 channel.counters.messages_lost += 1
                 self.loss.record(packet.message_bytes, lost=True)
             self._send_again(packet)
 
     def _send_again(self, packet: SentPacket) -> None:
         self.in_flight_bytes -= packet.message_bytes
-        if packet.piece is not None:
-            self._buffer.lost(packet.piece)
+        if packet.part is not None:
+            self._buffer.lost(packet.part)
 
     # Outputs ------------------------------------------------------------------------------------------------
 
@@ -200,10 +200,10 @@ class Transmission:
             if tail is not None:
                 packets.append(self._data(now, channel, tail))
 
-    def _oldest_missing(self, channel: DataChannel) -> Piece | None:
+    def _oldest_missing(self, channel: DataChannel) -> Part | None:
         for packet in channel.recovery.outstanding():
-            if packet.piece is not None:
-                missing = self._buffer.missing(packet.piece, self.sizer.payload_bytes)
+            if packet.part is not None:
+                missing = self._buffer.missing(packet.part, self.sizer.payload_bytes)
                 if missing is not None:
                     return missing
         return None
@@ -231,24 +231,24 @@ class Transmission:
             taken = self._take_lost() or self._take_new()
             if taken is None:
                 return
-            channel, piece = taken
-            packets.append(self._data(now, channel, piece))
-            budget_bytes -= piece.size
-            queued_bytes += self._overhead_bytes + piece.size
+            channel, part = taken
+            packets.append(self._data(now, channel, part))
+            budget_bytes -= part.size
+            queued_bytes += self._overhead_bytes + part.size
 
-    def _take_lost(self) -> tuple[DataChannel, Piece] | None:
+    def _take_lost(self) -> tuple[DataChannel, Part] | None:
         if not self._buffer.has_lost:
             return None
-        piece = self._buffer.peek_lost(self.sizer.payload_bytes)
-        if piece is None:
+        part = self._buffer.peek_lost(self.sizer.payload_bytes)
+        if part is None:
             return None
         for channel in self._round():
-            self._buffer.take_lost(piece)
+            self._buffer.take_lost(part)
             self._turn = channel.index % len(self.channels)
-            return channel, piece
+            return channel, part
         return None
 
-    def _take_new(self) -> tuple[DataChannel, Piece] | None:
+    def _take_new(self) -> tuple[DataChannel, Part] | None:
         """A chunk goes whole over one channel; the next chunk over the next channel."""
         for channel in self._round():
             cursor = channel.cursor = channel.cursor or self._buffer.next_cursor()
@@ -261,13 +261,13 @@ class Transmission:
                 if self.in_flight_bytes or self.credit.left <= 0:
                     return None
                 size = self.credit.left
-            piece = self._buffer.take_new(cursor, size)
-            self.credit.used += piece.size
+            part = self._buffer.take_new(cursor, size)
+            self.credit.used += part.size
             if cursor.finished:
                 channel.cursor = None
                 channel.counters.chunks_sent += 1
                 self._turn = channel.index % len(self.channels)
-            return channel, piece
+            return channel, part
         return None
 
     def _round(self) -> list[DataChannel]:
@@ -275,21 +275,21 @@ class Transmission:
         order = self.channels[self._turn :] + self.channels[: self._turn]
         return [channel for channel in order if channel.state is ChannelState.OPEN]
 
-    def _data(self, now: float, channel: DataChannel, piece: Piece) -> OutgoingPacket:
+    def _data(self, now: float, channel: DataChannel, part: Part) -> OutgoingPacket:
         recovery = channel.recovery
-        payload = encode_data(recovery.floor, piece.start, piece.data, end_of_chunk=piece.ends_chunk)
+        payload = encode_data(recovery.floor, part.start, part.data, end_of_chunk=part.ends_chunk)
         if self.first_data_at is None:
             self.first_data_at = now
         if self.in_flight_bytes == 0:
             self.progress_at = now
             self.rate.started(now)
-        packet = recovery.handed(now, self._overhead_bytes + piece.size, piece)
+        packet = recovery.handed(now, self._overhead_bytes + part.size, part)
         self.in_flight_bytes += packet.message_bytes
-        self.sent_bytes += piece.size
+        self.sent_bytes += part.size
         channel.counters.messages_sent += 1
-        channel.counters.bytes_sent += piece.size
+        channel.counters.bytes_sent += part.size
         if self._bucket is not None:
-            self._bucket.spend(now, piece.size)
+            self._bucket.spend(now, part.size)
         return self._packet(channel, packet, payload)
 
     def _ping(self, now: float, channel: DataChannel) -> OutgoingPacket:

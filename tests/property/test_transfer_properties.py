@@ -187,7 +187,7 @@ def test_no_packets_make_the_sender_raise_or_leave_its_bounds(packets):
     machine = SendMachine(channels=2, chunk_sizer=Chunks(), now=0.0)
     peer = HandPeer(machine)
     peer.say(Ready(1, POSIX))
-    machine.offer(0.0, b"m", total_bytes=20_000, file_count=1)
+    machine.offer(0.0, b"m", (20_000,))
     peer.say(Accept(1 << 20))
     sent = 0
     for now, (channel, number, payload) in enumerate(packets):

@@ -227,9 +227,8 @@ class Simulation:
                 case Finished():
                     self.finished["sender"] = self.now
                 case PeerReady():
-                    total = None if self.scenario.unknown_length else len(self.content)
-                    files = len(self.scenario.files)
-                    self.sender.offer(self.now, b"manifest", total_bytes=total, file_count=files)
+                    ends = None if self.scenario.unknown_length else list(accumulate(self.scenario.files))
+                    self.sender.offer(self.now, b"manifest", ends)
                 case Accepted():
                     self._give_digests()
         while (request := self.sender.next_read(self.now)) is not None:
@@ -324,8 +323,8 @@ class Simulation:
                 self._hand_over(self.back, packet)
 
     def _accept(self) -> None:
-        ends = [sum(self.scenario.files[: i + 1]) for i in range(len(self.scenario.files))]
-        self.receiver.accept(self.now, None if self.scenario.unknown_length else ends, self.scenario.held)
+        ends = None if self.scenario.unknown_length else list(accumulate(self.scenario.files))
+        self.receiver.accept(self.now, ends, RangeSet(self.scenario.held))
 
     def _write(self, offset: int, data: memoryview) -> None:
         end = offset + len(data)

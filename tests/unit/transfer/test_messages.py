@@ -4,6 +4,8 @@ import msgspec
 import pytest
 
 from tallow_cli.errors import PeerProtocolError
+from tallow_cli.offer.manifest import MAX_ENTRIES
+from tallow_cli.ranges import RangeSet
 from tallow_cli.transfer import messages
 from tallow_cli.transfer.messages import (
     Accept,
@@ -15,18 +17,25 @@ from tallow_cli.transfer.messages import (
     Failed,
     Offer,
     PathReport,
+    PieceDigests,
     Refuse,
     StreamEnd,
+    Want,
     bounded_sentence,
     decode_message_untrusted,
     encode_message,
     fragments,
+    pack_kept,
+    unpack_kept_untrusted,
 )
 
 EXAMPLES = [
     Offer(1, b"manifest"),
     Accept(1 << 25, ((0, 10), (20, 30))),
+    Accept(0, ((0, 10),), b"\x05", ((10, 20), (2**62, 2**62 + 1))),
     Refuse("refused", "no"),
+    PieceDigests(0, (bytes(32),)),
+    Want(((0, 10), (20, 30))),
     Digests(3, (bytes(32), b"\xff" * 32)),
     StreamEnd(0),
     PathReport(8500, 2300, 2000),
@@ -111,8 +120,31 @@ def test_the_largest_messages_fit_the_bounds_of_their_receivers():
     digests = Digests(2**63 - 1, (bytes(32),) * messages.MAX_DIGESTS)
     assert len(encode_message(digests)) <= messages.MAX_LATER_BYTES
     far = 2**62
-    held = tuple((far + 2 * n, far + 2 * n + 1) for n in range(messages.MAX_HELD_RANGES))
-    assert len(encode_message(Accept(2**62, held))) <= messages.MAX_ANSWER_BYTES
+    ranges = tuple((far + 2 * n, far + 2 * n + 1) for n in range(messages.MAX_HELD_RANGES))
+    kept, claims = b"\xff" * messages.MAX_KEPT_BYTES, ranges[: messages.MAX_CLAIMED_RANGES]
+    assert len(encode_message(Accept(2**62, ranges, kept, claims))) <= messages.MAX_ANSWER_BYTES
+    assert len(encode_message(Want(ranges[: messages.MAX_WANTED_RANGES]))) <= messages.MAX_LATER_BYTES
+
+
+@pytest.mark.parametrize(
+    ("kept", "packed"),
+    [([], ""), ([(0, 1)], "01"), ([(9, 10)], "0002"), ([(0, 2), (7, 9)], "8301"), ([(0, 16)], "ffff")],
+)
+def test_kept_files_travel_as_a_bit_each(kept, packed):
+    assert pack_kept(RangeSet(kept)).hex() == packed
+    assert unpack_kept_untrusted(bytes.fromhex(packed)) == RangeSet(kept)
+
+
+def test_a_set_of_kept_files_has_one_form_only():
+    with pytest.raises(PeerProtocolError):
+        unpack_kept_untrusted(b"\x01\x00")
+
+
+def test_the_answer_about_a_million_files_that_exist_in_turns_is_small_and_quick():
+    kept = RangeSet((2 * n, 2 * n + 1) for n in range(MAX_ENTRIES // 2))
+    packed = pack_kept(kept)
+    assert len(packed) <= messages.MAX_KEPT_BYTES
+    assert unpack_kept_untrusted(packed) == kept
 
 
 def test_a_long_sentence_is_cut_to_what_the_peer_accepts():

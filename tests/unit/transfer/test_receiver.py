@@ -2,8 +2,10 @@
 
 import pytest
 
-from tallow_cli.errors import PeerCancelled, PeerFailed, PeerProtocolError, PeerVanished
+from tallow_cli.errors import PeerCancelled, PeerFailed, PeerProtocolError, PeerVanished, TransferStalled
 from tallow_cli.offer.name_rules import POSIX, WINDOWS
+from tallow_cli.ranges import RangeSet
+from tallow_cli.transfer import receiver
 from tallow_cli.transfer.driving import (
     ChannelState,
     Failed,
@@ -11,10 +13,13 @@ from tallow_cli.transfer.driving import (
     FileWithdrawn,
     Finished,
     OfferArrived,
+    PieceDigested,
     Reported,
 )
 from tallow_cli.transfer.frames import Ack, Credit, Data, Floor, Ping
 from tallow_cli.transfer.messages import (
+    MAX_HELD_RANGES,
+    NOT_PROVEN,
     Accept,
     Bye,
     Cancel,
@@ -22,9 +27,11 @@ from tallow_cli.transfer.messages import (
     Digests,
     Offer,
     PathReport,
+    PieceDigests,
     Ready,
     Refuse,
     StreamEnd,
+    Want,
     Why,
     Withdraw,
 )
@@ -33,6 +40,7 @@ from tallow_cli.transfer.receiver import ReceiveMachine, ReceiveOptions, Receive
 from tests.support.transfer_peer import HandPeer
 
 DIGEST = b"d" * 32
+MiB4 = 4 * 1024 * 1024
 
 
 def start(ends=(10_000,), *, accept=True, held=(), **options):
@@ -41,7 +49,7 @@ def start(ends=(10_000,), *, accept=True, held=(), **options):
     if accept:
         peer.say(Offer(1, b"manifest"))
         assert machine.events() == [OfferArrived(b"manifest")]
-        machine.accept(0.0, ends, held)
+        machine.accept(0.0, ends, RangeSet(held))
         peer.collect()
     return machine, peer
 
@@ -498,7 +506,7 @@ def test_accepting_without_an_offer_is_the_shells_mistake():
     machine, peer = start(accept=False)
     peer.say(Offer(1, b""))
     with pytest.raises(ValueError):
-        machine.accept(0.0, (1 << 40,), [(2 * n, 2 * n + 1) for n in range(65_537)])
+        machine.accept(0.0, (1 << 40,), RangeSet((2 * n, 2 * n + 1) for n in range(MAX_HELD_RANGES + 1)))
 
 
 def test_a_report_of_an_unknown_write_is_the_shells_mistake():
@@ -590,7 +598,7 @@ def test_data_of_a_withdrawn_range_that_comes_all_the_same_is_passed_over():
 
 @pytest.mark.parametrize(
     "message",
-    [Withdraw(1, 0, Why.CHANGED), Withdraw(0, 6_001, Why.CHANGED), Withdraw(3, 0, Why.CHANGED)],
+    [Withdraw(0, 6_001, Why.CHANGED), Withdraw(3, 0, Why.CHANGED)],
 )
 def test_withdrawing_what_cannot_be_breaks_the_protocol(message):
     machine, peer = start((6_000, 16_000, 20_000))
@@ -602,3 +610,237 @@ def test_a_stream_of_unknown_length_cannot_be_withdrawn():
     machine, peer = start(None)
     peer.say(Withdraw(0, 0, Why.CHANGED))
     assert isinstance(error_of(machine), PeerProtocolError)
+
+
+# Held, kept and claimed
+
+
+def resumed(ends, *, held=(), kept=(), claims=(), **options):
+    machine = ReceiveMachine(channels=2, now=0.0, options=ReceiveOptions(**options))
+    peer = HandPeer(machine, 2)
+    peer.say(Offer(1, b"manifest"))
+    machine.events()
+    machine.accept(0.0, ends, RangeSet(held), RangeSet(kept), RangeSet(claims))
+    peer.collect()
+    return machine, peer
+
+
+def wanted(peer):
+    peer.collect()
+    return [message for message in peer.messages if isinstance(message, Want)]
+
+
+def test_kept_counts_over_held_and_held_over_claimed():
+    machine, peer = resumed(
+        (10_000, 20_000, 30_000, 30_000),
+        held=[(5_000, 12_000), (13_000, 14_000)],
+        kept=[(1, 2)],
+        claims=[(0, 30_000)],
+    )
+    accept = next(message for message in peer.messages if isinstance(message, Accept))
+    assert accept.kept == b"\x02"
+    assert accept.held == ((5_000, 12_000),), "what lies in kept files need not be said"
+    assert accept.claims == ((0, 5_000), (20_000, 30_000))
+    assert list(machine.claims) == [(0, 5_000), (20_000, 30_000)]
+    figures = machine.figures
+    assert (figures.bytes_written, figures.unproven_bytes, figures.files_verified) == (30_000, 15_000, 1)
+
+
+def test_a_kept_file_needs_no_byte_no_digest_and_no_word_of_the_shell():
+    machine, peer = resumed((10_000, 20_000, 20_000), kept=[(0, 1), (2, 3)])
+    peer.say(Digests(1, (DIGEST,)))
+    peer.send(1, Floor(0), data(10_000, 10_000))
+    write_all(machine)
+    assert machine.events() == [FileReady(1, DIGEST)]
+    machine.file_verified(0.0, 1)
+    peer.collect()
+    assert peer.messages[-1] == Complete(20_000, 3)
+
+
+def test_when_every_file_is_kept_it_is_over_at_once():
+    machine, peer = resumed((10, 20), kept=[(0, 2)])
+    assert machine.state is ReceiveState.REPORTED
+    assert peer.messages[-1] == Complete(20, 2)
+
+
+def test_a_proven_piece_counts_as_written_and_a_refuted_one_is_wanted_and_comes():
+    machine, peer = resumed((3 * MiB4,), claims=[(0, 2 * MiB4)], window_bytes=2 * MiB4)
+    assert machine.state is ReceiveState.RECEIVING
+    peer.say(PieceDigests(0, (b"a" * 32,)))
+    peer.say(PieceDigests(1, (b"b" * 32,)))
+    assert machine.events() == [
+        PieceDigested(0, 0, MiB4, b"a" * 32),
+        PieceDigested(1, MiB4, 2 * MiB4, b"b" * 32),
+    ]
+    machine.piece_refuted(0.0, 1)
+    machine.piece_proved(0.0, 0)
+    assert wanted(peer) == [Want(((MiB4, 2 * MiB4),))]
+    assert machine.figures.unproven_bytes == 0
+    assert machine.figures.bytes_written == MiB4
+    peer.say(Digests(0, (DIGEST,)))
+    assert not any(isinstance(event, FileReady) for event in machine.events())
+    peer.send(1, Floor(0), data(MiB4, MiB4))
+    peer.send(2, Floor(0), data(2 * MiB4, MiB4))
+    assert sum(size for _, size in write_all(machine)) == 2 * MiB4
+    assert machine.events() == [FileReady(0, DIGEST)]
+
+
+def test_many_pieces_are_wanted_in_few_messages():
+    ends = tuple(range(2, 6_002, 2))
+    machine, peer = resumed(ends, claims=[(end - 1, end) for end in ends])
+    for index in range(len(ends)):
+        machine.piece_refuted(0.0, index)
+    assert [len(want.ranges) for want in wanted(peer)] == [1024, 1024, 952]
+
+
+def test_data_of_a_claim_that_was_not_wanted_is_passed_over():
+    machine, peer = resumed((10_000,), claims=[(0, 5_000)])
+    peer.send(1, Floor(0), data(0, 10_000))
+    assert write_all(machine) == [(5_000, 5_000)]
+
+
+def test_of_very_many_claims_the_largest_are_made_and_the_rest_comes_as_new(monkeypatch):
+    monkeypatch.setattr(receiver, "MAX_CLAIMED_RANGES", 2)
+    machine, peer = resumed((100,), claims=[(0, 10), (20, 25), (30, 60)])
+    assert list(machine.claims) == [(0, 10), (30, 60)]
+    peer.send(1, Floor(0), data(20, 5))
+    assert write_all(machine) == [(20, 5)]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [PieceDigests(1, (DIGEST,))],
+        [PieceDigests(0, (DIGEST,) * 3)],
+        [PieceDigests(0, (DIGEST,) * 2), PieceDigests(2, (DIGEST,))],
+        [PieceDigests(0, (DIGEST,)), PieceDigests(0, (DIGEST,))],
+        [PieceDigests(0, (NOT_PROVEN,)), Digests(0, (DIGEST,))],
+        [Digests(1, (DIGEST,))],
+        [Digests(0, (DIGEST,)), Withdraw(0, 0, Why.CHANGED)],
+        [Withdraw(0, 0, Why.CHANGED), Withdraw(0, 0, Why.CHANGED)],
+        [Want(((0, 1),))],
+    ],
+)
+def test_a_sender_whose_digests_cannot_be_breaks_the_protocol(messages):
+    machine, peer = resumed((10, 20), claims=[(0, 20)])
+    for message in messages:
+        peer.say(message)
+    assert isinstance(error_of(machine), PeerProtocolError)
+
+
+def test_a_kept_file_can_neither_be_digested_nor_withdrawn():
+    for message in (Digests(0, (DIGEST,)), Withdraw(0, 0, Why.CHANGED)):
+        machine, peer = resumed((10, 20), kept=[(0, 1)])
+        peer.say(message)
+        assert isinstance(error_of(machine), PeerProtocolError)
+
+
+def test_a_withdrawn_file_takes_its_pieces_along_whatever_became_of_them():
+    machine, peer = resumed(
+        (10_000, 20_000), claims=[(0, 1_000), (2_000, 3_000), (4_000, 5_000), (6_000, 12_000)]
+    )
+    peer.say(PieceDigests(0, (DIGEST, DIGEST, DIGEST, NOT_PROVEN, NOT_PROVEN)))
+    machine.piece_proved(0.0, 0)
+    machine.piece_refuted(0.0, 1)
+    peer.say(Withdraw(1, 0, Why.CHANGED))
+    machine.events()
+    peer.say(Withdraw(0, 2_000, Why.CHANGED))
+    assert machine.events() == [], "1,000 bytes of it are on their way"
+    machine.piece_refuted(0.0, 2)
+    assert wanted(peer) == []
+    peer.send(1, Floor(0), data(1_000, 1_000))
+    write_all(machine)
+    assert machine.events() == [FileWithdrawn(0, Why.CHANGED)]
+    for index in (0, 1):
+        machine.file_dropped(0.0, index)
+    peer.collect()
+    assert peer.messages[-1] == Complete(20_000, 0)
+
+
+def test_excused_bytes_that_come_all_the_same_give_their_credit_back_once():
+    machine, peer = resumed((10_000, 20_000), claims=[(0, 5_000)], window_bytes=12_000)
+    machine.piece_refuted(0.0, 0)
+    peer.collect()
+    peer.say(Withdraw(0, 0, Why.CHANGED))
+    for _ in range(3):
+        peer.send(1, Floor(0), data(0, 10_000))
+    peer.collect()
+    assert machine.figures.backlog_bytes == 0
+    peer.send(1, Floor(0), data(10_000, 10_000))
+    assert write_all(machine) == [(10_000, 10_000)]
+    assert not any(isinstance(event, Failed) for event in machine.events())
+
+
+def test_a_sender_that_tells_no_digest_of_a_piece_has_stalled():
+    machine, peer = resumed((10_000,), claims=[(0, 5_000)], pieces_timeout_s=100.0)
+    peer.now = 50.0
+    peer.send(1, Floor(0), data(5_000, 5_000))
+    for peer.now in range(100, 150, 10):
+        peer.send(0, Ping())
+        machine.handle_timeout(peer.now)
+    assert machine.state is ReceiveState.RECEIVING
+    peer.now = 150.0
+    peer.send(0, Ping())
+    machine.handle_timeout(150.0)
+    assert isinstance(error_of(machine), TransferStalled)
+
+
+def test_a_sender_that_lacks_data_still_has_not_stalled_and_neither_has_one_this_side_did_not_listen_to():
+    machine, peer = resumed((10_000,), claims=[(0, 5_000)], pieces_timeout_s=100.0)
+    for peer.now in range(10, 1_000, 10):
+        peer.send(0, Ping())
+        machine.handle_timeout(peer.now)
+    assert machine.state is ReceiveState.RECEIVING
+    peer.send(1, Floor(0), data(5_000, 5_000))
+    machine.packets(peer.now)
+    machine.handle_timeout(peer.now + 10_000.0)
+    assert machine.state is ReceiveState.RECEIVING
+
+
+def test_a_sender_is_needed_until_the_last_piece_is_decided():
+    machine, peer = resumed((10_000,), claims=[(0, 10_000)])
+    peer.say(Digests(0, (DIGEST,)))
+    peer.say(PieceDigests(0, (DIGEST,)))
+    machine.events()
+    machine.connection_lost(0.0, "gone")
+    assert isinstance(error_of(machine), PeerVanished)
+    machine, peer = resumed((10_000,), claims=[(0, 10_000)])
+    peer.say(Digests(0, (DIGEST,)))
+    peer.say(PieceDigests(0, (DIGEST,)))
+    machine.piece_proved(0.0, 0)
+    machine.connection_lost(0.0, "gone")
+    machine.file_verified(0.0, 0)
+    assert [type(event) for event in machine.events()][-2:] == [Reported, Finished]
+
+
+def test_who_wanted_a_piece_before_its_digest_goes_on_alone_without_it():
+    machine, peer = resumed((10_000,), claims=[(0, 10_000)])
+    machine.piece_refuted(0.0, 0)
+    peer.collect()
+    peer.send(1, Floor(0), data(0, 10_000))
+    peer.say(Digests(0, (DIGEST,)))
+    write_all(machine)
+    machine.file_verified(0.0, 0)
+    assert machine.state is ReceiveState.VERIFYING, "the sender would not believe a report yet"
+    machine.connection_lost(0.0, "gone")
+    assert machine.state is ReceiveState.DONE
+
+
+def test_after_the_end_what_had_come_can_still_be_had():
+    machine, peer = start((20_000,))
+    peer.send(1, Floor(0), data(0, 10_000))
+    machine.connection_lost(0.0, "gone")
+    assert machine.writes() == []
+    assert machine.waiting_bytes == 0
+    assert [(offset, len(view)) for offset, view in machine.remains()] == [(0, 10_000)]
+    assert machine.remains() == []
+    machine.written(0.0, 0, 10_000)
+
+
+def test_what_is_held_of_a_stream_is_not_written_again():
+    machine, peer = resumed(None, held=[(0, 10_000), (20_000, 30_000)])
+    peer.send(1, Floor(0), data(5_000, 20_000))
+    assert write_all(machine) == [(10_000, 10_000)]
+    peer.say(StreamEnd(30_000))
+    peer.say(Digests(0, (DIGEST,)))
+    assert machine.events() == [FileReady(0, DIGEST)]

@@ -13,6 +13,7 @@ from tallow_cli.errors import (
 )
 from tallow_cli.offer.manifest import MAX_MANIFEST_BYTES
 from tallow_cli.offer.name_rules import POSIX, WINDOWS
+from tallow_cli.ranges import RangeSet
 from tallow_cli.transfer.driving import Accepted, ChannelState, Failed, Finished, PeerReady
 from tallow_cli.transfer.frames import Ack, Credit, Data, Floor, Ping, parse_header_untrusted
 from tallow_cli.transfer.messages import (
@@ -22,13 +23,17 @@ from tallow_cli.transfer.messages import (
     Complete,
     Digests,
     Offer,
+    PieceDigests,
     Ready,
     Refuse,
     StreamEnd,
+    Want,
     Why,
     Withdraw,
+    pack_kept,
 )
 from tallow_cli.transfer.messages import Failed as FailedMessage
+from tallow_cli.transfer.pieces import Pieces
 from tallow_cli.transfer.sender import SendMachine, SendOptions, SendState
 from tests.support.transfer_peer import HandPeer
 
@@ -39,12 +44,17 @@ class Chunks:
     chunk_size = 40_000
 
 
+def file_ends(total, files):
+    """`files` files, of which the first has everything."""
+    return (total,) * files
+
+
 def start(total=100_000, *, channels=2, accept=True, credit=32 * MiB, files=1, held=(), **options):
     machine = SendMachine(channels=channels, chunk_sizer=Chunks(), now=0.0, options=SendOptions(**options))
     peer = HandPeer(machine, channels)
     peer.say(Ready(1, POSIX))
     assert machine.events() == [PeerReady(POSIX)]
-    machine.offer(0.0, b"manifest", total_bytes=total, file_count=files)
+    machine.offer(0.0, b"manifest", None if total is None else file_ends(total, files))
     if accept:
         peer.collect()
         peer.say(Accept(credit, held))
@@ -548,13 +558,13 @@ def test_misuse_by_the_shell_is_a_value_error():
     with pytest.raises(ValueError):
         start(accept=False)[0].digests(0.0, 0, [bytes(32)])
     with pytest.raises(ValueError):
-        machine.offer(0.0, b"again", total_bytes=0, file_count=0)
+        machine.offer(0.0, b"again", ())
     unasked = SendMachine(channels=1, chunk_sizer=Chunks(), now=0.0)
     with pytest.raises(ValueError, match="nobody is ready"):
-        unasked.offer(0.0, b"manifest", total_bytes=0, file_count=0)
+        unasked.offer(0.0, b"manifest", ())
     HandPeer(unasked, 1).say(Ready(1, POSIX))
     with pytest.raises(ValueError, match="a manifest of"):
-        unasked.offer(0.0, bytes(MAX_MANIFEST_BYTES + 1), total_bytes=0, file_count=0)
+        unasked.offer(0.0, bytes(MAX_MANIFEST_BYTES + 1), ())
 
 
 def test_after_the_end_the_shells_late_calls_are_harmless():
@@ -594,7 +604,7 @@ def test_an_answer_to_an_offer_that_was_not_made_breaks_the_protocol():
     machine.events()
     peer.say(Accept(1000))
     assert isinstance(error_of(machine), PeerProtocolError)
-    machine.offer(0.0, b"late", total_bytes=0, file_count=0)  # the shell cannot know yet
+    machine.offer(0.0, b"late", ())  # the shell cannot know yet
     assert machine.state is SendState.FAILED
 
 
@@ -630,9 +640,195 @@ def test_a_report_that_counts_a_withdrawn_file_is_a_protocol_error():
     assert isinstance(error_of(machine), PeerProtocolError)
 
 
-def test_files_are_settled_in_order():
-    machine, _ = start(total=100, files=2)
-    with pytest.raises(ValueError, match="are settled"):
-        machine.withdraw(0.0, 1, 0, 100, Why.CHANGED)
+def test_files_are_settled_once_and_digests_are_told_in_order():
+    machine, _ = start(total=100, files=3)
+    with pytest.raises(ValueError, match="is next"):
+        machine.digests(0.0, 1, [bytes(32)])
+    machine.withdraw(0.0, 1, 0, 0, Why.CHANGED)  # as after a reconnect: known from the start
+    with pytest.raises(ValueError, match="were settled"):
+        machine.withdraw(0.0, 1, 0, 0, Why.CHANGED)
     with pytest.raises(ValueError, match="of a stream of"):
-        machine.withdraw(0.0, 0, 0, 101, Why.CHANGED)
+        machine.withdraw(0.0, 2, 0, 101, Why.CHANGED)
+
+
+def test_digests_pass_over_files_that_are_kept_or_withdrawn():
+    machine, peer = accepted((10, 20, 30, 40, 50), kept=[(1, 2)])
+    machine.withdraw(0.0, 3, 30, 40, Why.VANISHED)
+    machine.digests(0.0, 0, [bytes(32)] * 3)
+    with pytest.raises(ValueError):
+        machine.digests(0.0, 1, [bytes(32)])
+    peer.collect()
+    assert peer.messages[-1] == Digests(0, (bytes(32),) * 3)
+    for request in read_all(machine):
+        assert request.offset not in range(10, 20)
+    ack_all(peer, peer.collect())
+    assert machine.state is SendState.COMPLETING
+    peer.say(Complete(50, 4))
+    assert machine.events() == [Finished()]
+
+
+def accepted(ends, *, kept=(), **answer):
+    """A machine whose offer of files that end at `ends` is answered so."""
+    machine = SendMachine(channels=2, chunk_sizer=Chunks(), now=0.0)
+    peer = HandPeer(machine, 2)
+    peer.say(Ready(1, POSIX))
+    machine.offer(0.0, b"manifest", ends)
+    peer.collect()
+    peer.say(Accept(32 * MiB, kept=pack_kept(RangeSet(kept)), **answer))
+    assert isinstance(machine.events()[-1], Accepted)
+    return machine, peer
+
+
+def read_all(machine):
+    requests = []
+    while (request := machine.next_read(0.0)) is not None:
+        machine.chunk_read(0.0, request.offset, content(*request))
+        requests.append(request)
+    return requests
+
+
+def test_of_what_is_kept_held_or_claimed_nothing_is_sent_and_digests_of_the_claimed_pieces_are_asked_for():
+    machine = SendMachine(channels=2, chunk_sizer=Chunks(), now=0.0)
+    peer = HandPeer(machine, 2)
+    peer.say(Ready(1, POSIX))
+    machine.offer(0.0, b"manifest", (10_000, 20_000, 50_000))
+    machine.events()
+    peer.say(Accept(32 * MiB, held=((0, 2_000),), kept=b"\x02", claims=((5_000, 10_000), (20_000, 30_000))))
+    (event,) = machine.events()
+    assert event == Accepted(
+        27_000, Pieces((10_000, 30_000), [(5_000, 10_000), (20_000, 30_000)]), RangeSet([(1, 2)])
+    )
+    assert read_all(machine) == [(2_000, 3_000), (30_000, 20_000)]
+    assert machine.acked_until == 2_000
+    machine.digests(0.0, 0, [bytes(32)] * 2)
+    ack_all(peer, peer.collect())
+    assert machine.state is SendState.SENDING, "no digest of a piece was told"
+    machine.piece_digests(0.0, 0, [b"a" * 32])
+    machine.piece_digests(0.0, 1, [b"b" * 32])
+    peer.collect()
+    assert peer.messages[-2:] == [PieceDigests(0, (b"a" * 32,)), PieceDigests(1, (b"b" * 32,))]
+    assert machine.state is SendState.COMPLETING
+    assert machine.acked_until == 5_000, "the rest may still be wanted"
+    peer.say(Complete(50_000, 3))
+    assert machine.events() == [Finished()]
+
+
+def test_what_is_wanted_is_sent_and_taken_off_what_was_there():
+    machine, peer = accepted((100_000,), claims=((0, 100_000),))
+    machine.digests(0.0, 0, [bytes(32)])
+    machine.piece_digests(0.0, 0, [bytes(32)])
+    assert machine.state is SendState.COMPLETING
+    assert machine.figures.bytes_written == 100_000
+    peer.say(Want(((40_000, 60_000),)))
+    assert machine.state is SendState.SENDING
+    assert machine.figures.bytes_written == 80_000
+    assert read_all(machine) == [(40_000, 20_000)]
+    ack_all(peer, peer.collect())
+    assert machine.state is SendState.COMPLETING
+    peer.send(1, Credit(32 * MiB + 20_000))
+    assert machine.figures.bytes_written == 100_000
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Accept(0, claims=((0, 200_000),)),
+        Accept(0, claims=((0, 10), (5, 20))),
+        Accept(0, claims=((10, 20), (0, 5))),
+        Accept(0, held=((0, 10),), claims=((5, 20),)),
+        Accept(0, kept=b"\x01", claims=((5, 20),)),
+        Accept(0, kept=b"\x02"),
+        Accept(0, kept=b"\x01\x00"),
+    ],
+)
+def test_an_answer_that_cannot_be_breaks_the_protocol(answer):
+    machine, peer = start(accept=False)
+    peer.say(answer)
+    assert isinstance(error_of(machine), PeerProtocolError)
+
+
+@pytest.mark.parametrize(
+    "answer", [Accept(0, kept=b"\x01"), Accept(0, claims=((0, 1),)), Accept(0, held=((0, 1),))]
+)
+def test_nothing_of_a_stream_that_was_not_read_can_be_there(answer):
+    machine, peer = start(total=None, accept=False)
+    peer.say(answer)
+    assert isinstance(error_of(machine), PeerProtocolError)
+
+
+@pytest.mark.parametrize(
+    "wants",
+    [
+        [Want(((0, 10),))],
+        [Want(((50_000, 60_001),))],
+        [Want(((50_000, 60_000),)), Want(((59_999, 60_000),))],
+        [Want(((55_000, 55_000),))],
+        [Want(((55_000, 56_000), (50_000, 51_000)))],
+    ],
+)
+def test_who_wants_what_is_not_claimed_or_wants_it_twice_breaks_the_protocol(wants):
+    machine, peer = accepted((100_000,), claims=((50_000, 60_000),))
+    for want in wants:
+        assert machine.state is SendState.SENDING
+        peer.say(want)
+    assert isinstance(error_of(machine), PeerProtocolError)
+
+
+def test_a_want_before_the_answer_breaks_the_protocol_and_after_the_end_nobody_listens():
+    machine, peer = start(accept=False)
+    peer.say(Want(((0, 1),)))
+    assert isinstance(error_of(machine), PeerProtocolError)
+    machine, peer = accepted((100,), claims=((0, 100),))
+    machine.digests(0.0, 0, [bytes(32)])
+    machine.piece_digests(0.0, 0, [bytes(32)])
+    peer.say(Complete(100, 1))
+    assert machine.events() == [Finished()]
+    peer.say(Want(((0, 1),)))
+    assert machine.state is SendState.DONE
+    assert machine.events() == []
+
+
+def test_a_report_before_every_piece_has_its_digest_breaks_the_protocol():
+    machine, peer = accepted((100,), claims=((0, 100),))
+    machine.digests(0.0, 0, [bytes(32)])
+    peer.say(Complete(100, 1))
+    assert isinstance(error_of(machine), PeerProtocolError)
+
+
+@pytest.mark.parametrize(("first", "count"), [(1, 1), (0, 2)])
+def test_digests_of_pieces_are_given_in_order_and_of_none_that_is_not_there(first, count):
+    machine, _ = accepted((100,), claims=((0, 100),))
+    with pytest.raises(ValueError):
+        machine.piece_digests(0.0, first, [bytes(32)] * count)
+
+
+def test_many_digests_of_pieces_are_cut_into_several_messages():
+    ends = tuple(range(1, 3001))
+    machine, peer = accepted(ends, claims=((0, 3000),))
+    machine.piece_digests(0.0, 0, [bytes(32)] * 3000)
+    peer.collect()
+    assert [message.first for message in peer.messages if isinstance(message, PieceDigests)] == [
+        0,
+        1024,
+        2048,
+    ]
+
+
+def test_a_stream_goes_on_where_the_receiver_lacks_something():
+    machine = SendMachine(channels=2, chunk_sizer=Chunks(), now=0.0)
+    peer = HandPeer(machine, 2)
+    peer.say(Ready(1, POSIX))
+    machine.offer(0.0, b"manifest", None, stream_bytes=90_000)
+    peer.say(Accept(32 * MiB, held=((0, 30_000), (50_000, 60_000))))
+    assert machine.events()[-1] == Accepted(40_000)
+    assert machine.next_read(0.0) == (30_000, 20_000)
+    machine.chunk_read(0.0, 30_000, content(30_000, 20_000))
+    assert machine.next_read(0.0) == (60_000, 40_000)
+    machine.chunk_read(0.0, 60_000, content(60_000, 30_000))
+    ack_all(peer, peer.collect())
+    assert machine.next_read(0.0) == (90_000, 40_000)
+    machine.chunk_read(0.0, 90_000, b"")
+    machine.digests(0.0, 0, [bytes(32)])
+    ack_all(peer, peer.collect())
+    assert machine.state is SendState.COMPLETING
+    assert machine.acked_until == 90_000
