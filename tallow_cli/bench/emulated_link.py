@@ -1,23 +1,18 @@
-"""A network link in software: what `tallow bench --link RATE,RTT,LOSS` puts between its two processes.
+"""What `tallow bench --link RATE,RTT,LOSS` puts between its two processes, as people write it.
 
-    datagrams in ─▶ random loss ─▶ drop-tail queue ─▶ one after the other at the link's rate ─▶ delay ─▶ out
-
-Sans-IO. Driver: `offer(now, datagram)` for each that arrives, `take_due(now)` no later than `next_due_at`, with
-one clock that never goes backwards. `bench.link_process` drives one `Direction` each way.
+`netem.link` emulates it; `bench.link_process` drives one `Link` each way.
 """
 
 from __future__ import annotations
 
-import random
 import re
-from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
 from tallow_cli.errors import BadOption
+from tallow_cli.netem.link import LinkConfig, LinkStats
 from tallow_cli.quantities import parse_rate
 
-IP_UDP_HEADER_BYTES: Final = 28  # IPv4 without options (RFC 791) and UDP (RFC 768)
 # Ethernet's. Loopback carries 64 KiB in one piece, which no link does that somebody would want emulated.
 MTU_BYTES: Final = 1500
 
@@ -51,6 +46,17 @@ class LinkSpec:
         """One bandwidth-delay product, as routers have long been given."""
         return max(self.rate_bps * max(self.rtt_s, SHORTEST_QUEUE_S) / 8, SMALLEST_QUEUE_BYTES)
 
+    @property
+    def config(self) -> LinkConfig:
+        """One direction of it. A datagram costs its IP and UDP headers too."""
+        return LinkConfig(
+            rate_bps=self.rate_bps,
+            delay_s=self.rtt_s / 2,
+            mtu_bytes=MTU_BYTES,
+            queue_bytes=int(self.queue_bytes),
+            loss=self.loss,
+        )
+
     def __str__(self) -> str:
         return f"{self.rate_bps / 1e6:g} Mbit/s, {self.rtt_s * 1e3:g} ms, {self.loss * 100:g} %"
 
@@ -68,57 +74,17 @@ class LinkCounters:
     overrun: int = 0  # not emulated: they died in the emulator's own socket, which it was too slow to read
 
 
-class Direction:
-    """One direction of the link. Losses come from `rng`, one draw per datagram."""
-
-    def __init__(self, spec: LinkSpec, rng: random.Random) -> None:
-        self.counters = LinkCounters()
-        self._rng = rng
-        self._loss = spec.loss
-        self._seconds_per_byte = 8 / spec.rate_bps
-        self._delay_s = spec.rtt_s / 2
-        self._queue_s = spec.queue_bytes * self._seconds_per_byte
-        self._idle_from = 0.0  # when the last byte queued so far has left
-        self._under_way: deque[tuple[float, bytes]] = (
-            deque()
-        )  # (arrives at, datagram); the delay keeps the order
-        self._late_s = 0.0
-
-    @property
-    def next_due_at(self) -> float | None:
-        """When the next datagram arrives at the other end; None: nothing is under way."""
-        return self._under_way[0][0] if self._under_way else None
-
-    def offer(self, now: float, datagram: bytes) -> None:
-        """Take a datagram in, or let it die."""
-        counters = self.counters
-        counters.received += 1
-        size_bytes = len(datagram) + IP_UDP_HEADER_BYTES
-        if size_bytes > MTU_BYTES:
-            counters.too_large += 1
-            return
-        if self._rng.random() < self._loss:
-            counters.lost += 1
-            return
-        ends_at = max(now, self._idle_from) + size_bytes * self._seconds_per_byte
-        if ends_at - now > self._queue_s:
-            counters.dropped_by_queue += 1
-            return
-        self._idle_from = ends_at
-        self._under_way.append((ends_at + self._delay_s, datagram))
-
-    def take_due(self, now: float) -> list[bytes]:
-        """Return what has arrived by `now`, in order."""
-        under_way, counters = self._under_way, self.counters
-        due = []
-        while under_way and under_way[0][0] <= now:
-            arrived_at, datagram = under_way.popleft()
-            self._late_s += now - arrived_at
-            due.append(datagram)
-        if due:
-            counters.delivered += len(due)
-            counters.mean_late_s = self._late_s / counters.delivered
-        return due
+def counters_of(stats: LinkStats, overrun: int) -> LinkCounters:
+    """What the emulator counted, with what never reached it."""
+    return LinkCounters(
+        received=stats.sent_packets,
+        lost=stats.dropped_at_random,
+        dropped_by_queue=stats.dropped_by_queue,
+        too_large=stats.too_large,
+        delivered=stats.delivered_packets,
+        mean_late_s=stats.late_s / stats.delivered_packets if stats.delivered_packets else 0.0,
+        overrun=overrun,
+    )
 
 
 def parse_link(text: str) -> LinkSpec:

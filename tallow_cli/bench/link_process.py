@@ -26,9 +26,10 @@ from typing import Final
 
 import msgspec
 
-from tallow_cli.bench.emulated_link import Direction, LinkSpec
+from tallow_cli.bench.emulated_link import LinkCounters, LinkSpec, counters_of
 from tallow_cli.bench.process import leave_ctrl_c_to_parent, say
 from tallow_cli.meeting.addresses import primary_address
+from tallow_cli.netem.link import IP_UDP_OVERHEAD_BYTES, Link
 from tallow_cli.wire.udp_buffers import grow_buffers
 
 _LOOPBACK: Final = "127.0.0.1"
@@ -63,6 +64,7 @@ class End:
         grow_buffers(self.sock)
         self._address = address
         self._peer: Address | None = None
+        self.unsent = 0  # datagrams that the kernel did not take
         self._buffer = memoryview(bytearray(_LARGEST_DATAGRAM))
 
     @property
@@ -70,8 +72,8 @@ class End:
         port: int = self.sock.getsockname()[1]
         return port
 
-    def read_into(self, direction: Direction) -> None:
-        """Offer what waits to be read to the direction that leads away from here."""
+    def read_into(self, link: Link) -> None:
+        """Offer what waits to be read to the link that leads away from here."""
         recvfrom_into, buffer = self.sock.recvfrom_into, self._buffer
         for _ in range(_BATCH):
             try:
@@ -81,7 +83,7 @@ class End:
             except OSError:  # Windows reports here that an earlier datagram found nobody
                 continue
             if source == self._peer or self._is_met(source):
-                direction.offer(time.monotonic(), bytes(buffer[:length]))
+                link.send(time.monotonic(), bytes(buffer[:length]), length + IP_UDP_OVERHEAD_BYTES)
 
     def _is_met(self, source: Address) -> bool:
         """Whether this is the first to speak; then it is the peer from now on."""
@@ -90,14 +92,14 @@ class End:
         self._peer = source
         return True
 
-    def write_from(self, direction: Direction) -> None:
+    def write_from(self, link: Link) -> None:
         """Send what has arrived at this end. As on any path, what nobody takes is lost."""
-        for datagram in direction.take_due(time.monotonic()):
+        for datagram in link.receive(time.monotonic()):
             if self._peer is not None:
                 try:
                     self.sock.sendto(datagram, self._peer)
                 except OSError:
-                    direction.counters.overrun += 1
+                    self.unsent += 1
 
     def close(self) -> None:
         self.sock.close()
@@ -116,28 +118,30 @@ def emulate(settings: LinkProcessSettings, stopping: threading.Event) -> None:
     with closing(End(address)) as sender, closing(End(address)) as receiver:
         say("ports", {"address": address, "facing_sender": sender.port, "facing_receiver": receiver.port})
         forward, back = _carry(settings, sender, receiver, stopping)
-    say("counters", msgspec.to_builtins({"forward": forward.counters, "back": back.counters}))
+    say("counters", msgspec.to_builtins({"forward": forward, "back": back}))
 
 
 def _carry(
     settings: LinkProcessSettings, sender: End, receiver: End, stopping: threading.Event
-) -> tuple[Direction, Direction]:
+) -> tuple[LinkCounters, LinkCounters]:
     rng = random.Random(settings.seed)
-    forward = Direction(settings.spec, random.Random(rng.random()))
-    back = Direction(settings.spec, random.Random(rng.random()))
+    forward, back = (
+        Link(settings.spec.config, random.Random(rng.random()), keeps_delays=False) for _ in range(2)
+    )
     while not stopping.is_set():
         sender.read_into(forward)
         receiver.read_into(back)
         receiver.write_from(forward)
         sender.write_from(back)
         select.select((sender.sock, receiver.sock), (), (), _wait_s(forward, back))
-    for direction, end in ((forward, sender), (back, receiver)):
-        direction.counters.overrun += end.overrun()
-    return forward, back
+    return (
+        counters_of(forward.stats, sender.overrun() + receiver.unsent),
+        counters_of(back.stats, receiver.overrun() + sender.unsent),
+    )
 
 
-def _wait_s(*directions: Direction) -> float:
-    due = [direction.next_due_at for direction in directions]
+def _wait_s(*links: Link) -> float:
+    due = [link.next_event_at() for link in links]
     left = min((at for at in due if at is not None), default=float("inf")) - time.monotonic()
     return min(max(left, 0.0), _LONGEST_WAIT_S)
 

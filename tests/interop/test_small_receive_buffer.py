@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tallow_cli.netem.link import LinkConfig
+from tallow_cli.netem.presets import PathPreset
 from tests.sim.associations import SimulatedPath
-from tests.sim.link import LinkConfig, PathPreset
 
 # The kernel's default of 212,992 bytes holds so many datagrams of Ethernet's size, by its own count.
 BUFFER_PACKETS = 92

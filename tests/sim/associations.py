@@ -22,7 +22,8 @@ from tallow_cli.dataplane.association import (
     PathMtuChanged,
 )
 from tallow_cli.dataplane.packets import HEARTBEAT, HEARTBEAT_ACK, PacketWriter
-from tests.sim.link import IP_UDP_OVERHEAD_BYTES, Link, PathPreset
+from tallow_cli.netem.link import IP_UDP_OVERHEAD_BYTES, Link
+from tallow_cli.netem.presets import PathPreset
 
 DTLS_BYTES = 37
 MIB = 1024 * 1024

@@ -16,7 +16,8 @@ from tallow_cli.dataplane.congestion.controller import ControllerConfig
 from tallow_cli.dataplane.congestion.delivery_rate import DeliveryRateEstimator, SendStamp
 from tallow_cli.dataplane.congestion.pacing import Pacer
 from tallow_cli.dataplane.congestion.registry import create_controller
-from tests.sim.link import Link, PathPreset
+from tallow_cli.netem.link import Link
+from tallow_cli.netem.presets import PathPreset
 
 MTU_BYTES = 1200
 WIRE_BYTES = 1240

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tallow_cli.netem.presets import PRESETS, PathPreset
 from tests.sim.associations import MIB, SimulatedPath, keep_queue_full
-from tests.sim.link import PRESETS, PathPreset
 
 # Ethernet: 1472 bytes of UDP payload less a DTLS record's 37.
 MAX_PACKET_BYTES = 1435

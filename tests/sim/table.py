@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 
 from tallow_cli.dataplane.congestion.registry import DEFAULT_CONTROLLER
-from tests.sim.link import PRESETS, PathPreset
+from tallow_cli.netem.presets import PRESETS, PathPreset
 from tests.sim.profiles import Measurement, measure
 from tests.sim.whole_stack import TransferMeasurement, measure_transfer
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from tallow_cli.netem.link import Link
+from tallow_cli.netem.presets import PRESETS
 from tests.sim.associations import MIB, End, SimulatedPath, keep_queue_full
-from tests.sim.link import PRESETS, Link
 from tests.sim.profiles import MAX_PACKET_BYTES
 
 pytestmark = pytest.mark.sim

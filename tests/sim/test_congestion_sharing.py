@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from tests.sim.link import Link, path
+from tallow_cli.netem.link import Link
+from tallow_cli.netem.presets import path
 from tests.sim.model_flow import ModelFlow, run_flows
 
 pytestmark = pytest.mark.sim

@@ -11,8 +11,9 @@ import pytest
 
 from tallow_cli.dataplane.association import Association
 from tallow_cli.dataplane.packets import FORWARD_TSN, SACK, chunks_untrusted, parse_sack_untrusted
+from tallow_cli.netem.link import LinkConfig
+from tallow_cli.netem.presets import PRESETS, PathPreset
 from tests.sim.associations import MIB, SimulatedPath, goodput_mbps, keep_queue_full
-from tests.sim.link import PRESETS, LinkConfig, PathPreset
 
 pytestmark = pytest.mark.sim
 # More of them: TALLOW_SEEDS=2000 pytest -m sim

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from tallow_cli.netem.presets import path
 from tests.sim.associations import MIB, SimulatedPath, keep_queue_full
-from tests.sim.link import path
 
 pytestmark = pytest.mark.sim
 # One seed in `make test`, fifty with `make sim`.

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
+from tallow_cli.netem.presets import path
 from tallow_cli.transfer.sender import SendOptions
-from tests.sim.link import path
 from tests.sim.test_changing_paths import shares
 
 pytestmark = pytest.mark.sim

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim.link import PRESETS
+from tallow_cli.netem.presets import PRESETS
 from tests.sim.profiles import measure
 from tests.sim.table import HEADER, describe, row
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim.link import PRESETS
+from tallow_cli.netem.presets import PRESETS
 from tests.sim.table import transfer_row
 from tests.sim.whole_stack import measure_transfer
 

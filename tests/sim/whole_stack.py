@@ -13,11 +13,12 @@ from random import Random
 from typing import Any
 
 from tallow_cli.dataplane.packets import PACKET_OVERHEAD_BYTES
+from tallow_cli.netem.link import IP_UDP_OVERHEAD_BYTES, Link
+from tallow_cli.netem.presets import PRESETS, PathPreset
 from tallow_cli.transfer.sender import SendOptions
 from tallow_cli.webrtc.turbo_engine import TurboEngine
 from tests.sim.associations import DTLS_BYTES, End, make_configs
 from tests.sim.channels import CONTROL
-from tests.sim.link import IP_UDP_OVERHEAD_BYTES, PRESETS, Link, PathPreset
 from tests.sim.model_flow import ModelFlow
 from tests.sim.profiles import MAX_PACKET_BYTES
 from tests.sim.transfer import Scenario, Simulation

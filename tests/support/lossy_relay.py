@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from tallow_cli.link.description import CandidateInfo, Description
+from tallow_cli.netem.link import Link, LinkConfig
 from tallow_cli.wire.udp_buffers import grow_buffers
 
 Address = tuple[Any, ...]
@@ -27,9 +28,9 @@ REORDER_DELAY_S: Final = 0.003
 _DTLS_APPLICATION_DATA: Final = 23
 
 
-@dataclass
+@dataclass(frozen=True)
 class Disturbance:
-    """What happens to datagrams, the same in each direction; may be changed while they flow.
+    """What happens to datagrams, the same in each direction; `LossyRelay.disturbance` may be set while they flow.
 
     `payload_only` spares STUN and the DTLS handshake, which repeat themselves after a second.
     """
@@ -67,7 +68,7 @@ class _End(asyncio.DatagramProtocol):
 
     def send(self, data: bytes) -> None:
         if self.peer is not None and self.transport is not None and not self.transport.is_closing():
-            self.relay.counters.forwarded += 1
+            self.relay.forwarded += 1
             self.transport.sendto(data, self.peer)
 
     def error_received(self, exc: Exception) -> None:
@@ -82,14 +83,40 @@ class _End(asyncio.DatagramProtocol):
 
 
 class LossyRelay:
-    """Open it with `lossy_relay`."""
+    """Open it with `lossy_relay`. What it does to datagrams is `netem`'s."""
 
     def __init__(self, disturbance: Disturbance, seed: int) -> None:
-        self.disturbance = disturbance
-        self.counters = RelayCounters()
+        self.forwarded = 0
         self._rng = random.Random(seed)
+        self._links: list[Link] = []  # those of earlier disturbances too: they may still hold a datagram
+        self.disturbance = disturbance
         self._facing_a, self._facing_b = _End(self), _End(self)
         self._facing_a.other, self._facing_b.other = self._facing_b, self._facing_a
+
+    @property
+    def disturbance(self) -> Disturbance:
+        """What happens from now on."""
+        return self._disturbance
+
+    @disturbance.setter
+    def disturbance(self, what: Disturbance) -> None:
+        self._disturbance = what
+        config = LinkConfig(
+            loss=what.loss, duplicate=what.repeat, reorder=what.reorder, reorder_delay_s=REORDER_DELAY_S
+        )
+        self._links.append(Link(config, self._rng, keeps_delays=False))
+        self._links.append(Link(config, self._rng, keeps_delays=False))
+
+    @property
+    def counters(self) -> RelayCounters:
+        """What was done so far, both ways together."""
+        done = [link.stats for link in self._links]
+        return RelayCounters(
+            forwarded=self.forwarded,
+            lost=sum(stats.dropped_at_random for stats in done),
+            repeated=sum(stats.duplicated for stats in done),
+            reordered=sum(stats.reordered for stats in done),
+        )
 
     async def open(self, address: str) -> None:
         loop = asyncio.get_running_loop()
@@ -110,21 +137,20 @@ class LossyRelay:
         return self._moved(b, self._facing_b, self._facing_a)
 
     def carry(self, data: bytes, towards: _End) -> None:
-        what = self.disturbance
-        if what.payload_only and data[:1] != bytes([_DTLS_APPLICATION_DATA]):
+        if self._disturbance.payload_only and data[:1] != bytes([_DTLS_APPLICATION_DATA]):
             towards.send(data)
             return
-        roll = self._rng.random()
-        if roll < what.loss:
-            self.counters.lost += 1
-        elif roll < what.loss + what.reorder:
-            self.counters.reordered += 1
-            asyncio.get_running_loop().call_later(REORDER_DELAY_S, towards.send, data)
-        else:
+        link = self._links[-1 if towards is self._facing_a else -2]
+        if link.send(asyncio.get_running_loop().time(), data, len(data)):
+            self._deliver(link, towards)
+
+    def _deliver(self, link: Link, towards: _End) -> None:
+        loop = asyncio.get_running_loop()
+        for data in link.receive(loop.time()):
             towards.send(data)
-            if roll < what.loss + what.reorder + what.repeat:
-                self.counters.repeated += 1
-                towards.send(data)
+        held_until = link.next_event_at()
+        if held_until is not None:
+            loop.call_at(held_until, self._deliver, link, towards)
 
     def _moved(self, description: Description, facing: _End, other: _End) -> Description:
         host, port = other.address

@@ -65,7 +65,6 @@ WITHOUT_A_MODULE = {
     "test_cli_reference.py": "the generated page",
     "test_dependencies.py": "pyproject.toml and the lock",
     "test_mirrored_tree.py": "this",
-    "test_sim_link.py": "the emulated network of tests/sim",
 }
 
 

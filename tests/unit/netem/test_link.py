@@ -1,4 +1,4 @@
-"""The network emulator of the simulations: if it is wrong, every figure is."""
+"""The network emulator: if it is wrong, every figure is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.sim.link import PRESETS, Link, LinkConfig, path
+from tallow_cli.netem.link import Link, LinkConfig
 
 
 def drain(link: Link, until: float) -> list[tuple[float, object]]:
@@ -146,10 +146,38 @@ def test_the_queue_statistics_are_the_mean_and_the_99th_percentile() -> None:
     assert link.stats.p99_queue_delay_s == pytest.approx(0.099)
 
 
-def test_presets_are_what_their_names_say() -> None:
-    inet1 = PRESETS["inet1"]
-    assert inet1.rtt_s == pytest.approx(0.05)
-    assert (inet1.forward.rate_bps, inet1.forward.loss) == (100e6, 0.01)
-    assert inet1.forward.queue_bytes == 625_000
-    assert PRESETS["thin-acks"].back.rate_bps == 1e6
-    assert path("tiny", 1, 1).forward.queue_bytes == 65_536
+def test_what_is_larger_than_the_mtu_dies_without_a_draw() -> None:
+    link = make(loss=0.5, mtu_bytes=1_500)
+    fates = [link.send(0.0, number, 1_500) for number in range(50)]
+    other = make(loss=0.5, mtu_bytes=1_500)
+    with_large = []
+    for number in range(50):
+        assert not other.send(0.0, "large", 1_501)
+        with_large.append(other.send(0.0, number, 1_500))
+    assert fates == with_large
+    assert other.stats.too_large == 50
+
+
+def test_lateness_is_what_receive_is_called_after_an_arrival() -> None:
+    link = make(delay_s=0.01)
+    link.send(0.0, "a", 100)
+    link.send(0.0, "b", 100)
+    link.receive(0.015)
+    assert link.stats.late_s == pytest.approx(0.010)
+
+
+def test_a_link_that_runs_for_long_need_not_remember_every_delay() -> None:
+    link = Link(LinkConfig(rate_bps=8e6), random.Random(1), keeps_delays=False)
+    link.send(0.0, "a", 1_000)
+    assert link.receive(1.0) == ["a"]
+    assert link.stats.queue_delays_s == []
+
+
+def test_a_rate_of_nothing_holds_everything_until_there_is_one() -> None:
+    link = make(rate_bps=8_000_000.0)
+    link.send(0.0, "a", 1_000)
+    link.set_rate(0.0005, 0.0)
+    assert link.next_event_at() is None
+    assert link.receive(9.0) == []
+    link.set_rate(10.0, 8_000_000.0)
+    assert link.next_event_at() == pytest.approx(10.0005)
