@@ -22,6 +22,7 @@ from tallow_cli.offer.manifest import encode_manifest
 from tallow_cli.offer.name_rules import NameRules
 from tallow_cli.session.attempt import Attempt
 from tallow_cli.session.connection import Connection
+from tallow_cli.session.disk_reader import Digested, DiskNews, DiskReader
 from tallow_cli.session.events import Done, FileFinished, LastWords, LeftOut, Notice, SessionEvent
 from tallow_cli.session.meter import TICK_S, Meter, Sample
 from tallow_cli.session.offer_events import describe, hole_bytes, left_out, withdrawn_item
@@ -32,7 +33,7 @@ from tallow_cli.session.worker import Worker
 from tallow_cli.store.failures import displayable
 from tallow_cli.store.source import Source
 from tallow_cli.transfer.chunking import AdaptiveBitrateController, ChunkMode
-from tallow_cli.transfer.driving import Accepted, Failed, Finished, PeerReady, ReadRequest
+from tallow_cli.transfer.driving import Accepted, Failed, Finished, PeerReady
 from tallow_cli.transfer.sender import SendMachine, SendOptions
 
 _REPORT_TICKS = 5  # the receiver's user is told the sender's measurements once a second
@@ -55,6 +56,7 @@ class SendTransfer:
         self.settings = settings
         self.emit = emit
         self.worker = Worker()
+        self.reader = DiskReader(source)
         self.offer: _Offer | None = None
         self.meter: Meter | None = None  # once the receiver has accepted
         self._attempt: _SendAttempt | None = None
@@ -80,7 +82,7 @@ class SendTransfer:
         """Let go of the disk. The transfer is over, however it ended."""
         if self._patience is not None:
             self._patience.end()
-        if self._attempt is not None and self._attempt.is_reading:
+        if self.reader.is_busy:
             self.source.close()  # wakes a read that waits for standard input
         await self.worker.close()
 
@@ -121,6 +123,25 @@ class SendTransfer:
             now=now,
         )
         return self.meter
+
+    def feed_worker(self, until: int) -> None:
+        """Give the worker what there is to read, or to hash of what lies before `until`."""
+        job = self.reader.next_job(until)
+        if job is not None:
+            self.worker.submit(job, self._hear, self._disk_failed)
+
+    def _hear(self, news: DiskNews) -> None:
+        is_news = self.reader.finished(news)
+        if self._attempt is None:
+            return
+        if is_news:
+            self._attempt.apply(news)
+        else:  # the worker is free for what this attempt wants
+            self._attempt.wake()
+
+    def _disk_failed(self, error: BaseException) -> None:
+        if self._attempt is not None:
+            self._attempt.fail(error)
 
     def tell_notices(self) -> None:
         notices = self.source.notices
@@ -166,9 +187,6 @@ class _SendAttempt:
         self._path = PathView(connection.link.path_figures)
         self._chunks = AdaptiveBitrateController(connection.is_lan, ChunkMode(settings.link.mode))
         self._limit = settings.link.limit_bytes_per_s
-        self._wanted: list[ReadRequest] = []
-        self.is_reading = False
-        self._settled = 0  # files whose digest was given to the machine, or that were withdrawn
         self._offering: asyncio.Task[None] | None = None
         self._offer: _Offer | None = None  # made over this connection
         self._meter: Meter | None = None  # once it was accepted over this connection
@@ -189,6 +207,7 @@ class _SendAttempt:
         )
         self._attempt = Attempt(self._machine, connection, self._on_turn)
         self.fail = self._attempt.fail
+        self.wake = self._attempt.wake
 
     async def run(self) -> None:
         """Return once the receiver has reported every file verified. Raises what ended the connection."""
@@ -215,16 +234,17 @@ class _SendAttempt:
             match event:
                 case PeerReady(names=names):
                     self._offering = asyncio.create_task(self._make_offer(names))
-                case Accepted(held_bytes=held):
-                    self._begin(now, held)
+                case Accepted():
+                    self._begin(now, event)
                 case Finished():
                     self._attempt.finish()
                 case Failed(error=error):
                     self._attempt.fail(error)
         if self._meter is not None:
             while (request := self._machine.next_read(now)) is not None:
-                self._wanted.append(request)
-            self._read_next()
+                self._transfer.reader.want(request)
+            self._transfer.feed_worker(self._machine.read_position)
+            self._source.release(self._machine.acked_until)
 
     async def _make_offer(self, names: NameRules) -> None:
         try:
@@ -233,59 +253,35 @@ class _SendAttempt:
             self._attempt.fail(error)
             return
         ends = None if offer.total_bytes is None else offer.file_ends
-        self._machine.offer(monotonic(), offer.encoded, ends)
+        self._machine.offer(monotonic(), offer.encoded, ends, self._transfer.reader.read_bytes)
         self._attempt.wake()
 
-    def _begin(self, now: float, held_bytes: int) -> None:
+    def _begin(self, now: float, accepted: Accepted) -> None:
         if self._offer is None:
             raise RuntimeError("an offer was accepted before it was made")
-        self._meter = self._transfer.accepted(self._offer, self._connection, now, held_bytes)
-        # Files without data are read by nobody's wish: the first of them now, the others behind the ones before them.
-        self._transfer.worker.submit(
-            lambda: self._source.read(0, 0), lambda _: self._settle(), self._attempt.fail
-        )
+        self._meter = self._transfer.accepted(self._offer, self._connection, now, accepted.held_bytes)
+        self._transfer.reader.begin(accepted.kept, accepted.claims)
 
-    def _read_next(self) -> None:
-        """Give the worker every range that is wanted by now, as one job: each hop between threads costs as much
-        as reading and hashing half a megabyte."""
-        if self.is_reading or not self._wanted:
-            return
-        requests, self._wanted = self._wanted, []
-        self.is_reading = True
-
-        def read() -> list[bytes]:
-            return [self._source.read(request.offset, request.size) for request in requests]
-
-        def on_result(chunks: list[bytes]) -> None:
-            self.is_reading = False
-            now = monotonic()
-            for request, data in zip(requests, chunks, strict=True):
-                self._machine.chunk_read(now, request.offset, data)
-            self._settle()
-
-        self._transfer.worker.submit(read, on_result, self._attempt.fail)
-
-    def _settle(self) -> None:
-        """Tell the receiver the digest of each file that was read to its end since the last call, and which will not
-        come."""
-        now, source = monotonic(), self._source
-        ready, withdrawn = source.files_read, source.withdrawn
-        spans = source.manifest.file_spans
+    def apply(self, news: DiskNews) -> None:
+        """Give the machine what was read and hashed; tell which files will not come."""
+        now, machine, source = monotonic(), self._machine, self._source
+        for offset, data in news.chunks:
+            machine.chunk_read(now, offset, data)
+        spans, withdrawn = source.manifest.file_spans, source.withdrawn
         if withdrawn and len(withdrawn) == len(spans):
-            self._attempt.fail(withdrawn[0].error)  # nothing is left of it: that is no success
+            self.fail(withdrawn[0].error)  # nothing is left of it: that is no success
             return
-        while self._settled < ready:
-            index = self._settled
-            if index in withdrawn:
-                self._machine.withdraw(now, index, spans[index].start, spans[index].end, withdrawn[index].why)
-                self._settled += 1
-                continue
-            while self._settled < ready and self._settled not in withdrawn:
-                self._settled += 1
-            self._machine.digests(now, index, [source.digest(i) for i in range(index, self._settled)])
+        if news.piece_digests:
+            machine.piece_digests(now, news.first_piece, news.piece_digests)
+        for settled in news.settled:
+            if isinstance(settled, Digested):
+                machine.digests(now, settled.first, settled.digests)
+            else:
+                span = spans[settled.index]
+                machine.withdraw(now, span.index, span.start, span.end, settled.withdrawn.why)
         self._transfer.tell_withdrawn()
         self._transfer.tell_notices()
-        self._attempt.wake()
+        self.wake()
 
     # What people see
 
@@ -328,6 +324,6 @@ class _SendAttempt:
             return LimitedBy.LIMIT
         if figures.credit_bytes < figures.message_bytes:
             return LimitedBy.RECEIVER
-        if self.is_reading and figures.retained_bytes <= figures.bytes_in_flight:
+        if self._transfer.reader.is_reading and figures.retained_bytes <= figures.bytes_in_flight:
             return LimitedBy.SOURCE
         return LimitedBy.NETWORK

@@ -4,20 +4,101 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from typing import Final
-
-from blake3 import blake3
 
 from tallow_cli.errors import BadOption
 from tallow_cli.offer.manifest import MAX_TEXT_BYTES, Entry, EntryKind, Manifest
 from tallow_cli.offer.name_rules import NameRules
-from tallow_cli.store.source import EMPTY_DIGEST, SingleSource
+from tallow_cli.ranges import RangeSet
+from tallow_cli.store.digests import DigestPass, PieceDigests
+from tallow_cli.store.source import Range, SingleSource
 
 _BLOCK_BYTES: Final = 4 * 1024 * 1024  # longer than the window of zstd's usual levels: it finds nothing
 _COUNTER_BYTES: Final = 8
 
 
-class TextSource(SingleSource):
+class _ComputedSource(SingleSource):
+    """What both have in common: any bytes of it can be had again at any time, by `_bytes`."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._total = sum(span.size for span in manifest.file_spans)
+        self._pass = DigestPass(manifest.file_spans)
+        self._pieces = PieceDigests()
+        self._settle_ended()
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._manifest
+
+    def prepare(self, names: NameRules) -> None:
+        pass  # names of ours, which every receiver can hold
+
+    def begin(self, kept: RangeSet | None = None, pieces: Sequence[Range] = ()) -> None:
+        self._pass.begin(kept or RangeSet())
+        self._pieces = PieceDigests(pieces)
+        self._settle_ended()
+
+    @property
+    def files_read(self) -> int:
+        return self._pass.index
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        data = self._bytes(offset, min(offset + size, self._total))
+        if offset == self._pass.position:
+            self._hash(data)
+        return data
+
+    def release(self, offset: int) -> None:
+        pass
+
+    def settle(self, until: int, budget_bytes: int) -> bool:
+        while True:
+            needed, position = self._pieces.position, self._pass.position
+            if position < until and (needed is None or needed >= position):
+                start, stop = position, min(until, self._total)
+            elif needed is not None:
+                start, stop = needed, self._pieces.end
+            else:
+                return False
+            if budget_bytes <= 0:
+                return True
+            data = self._bytes(start, min(stop, start + budget_bytes))
+            budget_bytes -= len(data)
+            self._pieces.feed(start, data)
+            if start == position:
+                self._hash(data)
+
+    def piece_digests(self) -> tuple[int, list[bytes]]:
+        return self._pieces.take()
+
+    def digest(self, file_index: int) -> bytes:
+        return self._pass.digest(file_index)
+
+    def close(self) -> None:
+        pass
+
+    def _bytes(self, start: int, stop: int) -> bytes:
+        """Of the stream."""
+        raise NotImplementedError
+
+    def _hash(self, data: bytes) -> None:
+        """What lies where the hashing stands; it may reach over several files."""
+        view = memoryview(data)
+        while len(view):
+            size = min(len(view), self._pass.left_bytes)
+            position = self._pass.position
+            self._pass.pass_over(view[:size])
+            self._settle_ended()
+            view = view[self._pass.position - position :]  # further on by the files that are kept
+
+    def _settle_ended(self) -> None:
+        while self._pass.at_end:
+            self._pass.settle()
+
+
+class TextSource(_ComputedSource):
     """A Source of one text (`--text`)."""
 
     def __init__(self, text: str) -> None:
@@ -31,37 +112,13 @@ class TextSource(SingleSource):
         if len(self._data) > MAX_TEXT_BYTES:
             raise BadOption("--text", f"it is longer than {MAX_TEXT_BYTES:,} bytes; send it as a file")
         entry = Entry("message.txt", EntryKind.FILE, len(self._data), 0o644, time.time_ns())
-        self._manifest = Manifest("text", (entry,))
-        self._position = 0
+        super().__init__(Manifest("text", (entry,)))
 
-    @property
-    def manifest(self) -> Manifest:
-        return self._manifest
-
-    def prepare(self, names: NameRules) -> None:
-        pass  # a name of ours, which every receiver can hold
-
-    @property
-    def files_read(self) -> int:
-        return 1 if self._position == len(self._data) else 0
-
-    def read(self, offset: int, size: int) -> bytes:
-        if offset != self._position:
-            raise ValueError(f"read at {offset}, but the last read ended at {self._position}")
-        data = self._data[offset : offset + size]
-        self._position += len(data)
-        return data
-
-    def digest(self, file_index: int) -> bytes:
-        if file_index != 0 or not self.files_read:
-            raise ValueError("the text has not been read to its end")
-        return blake3(self._data).digest()
-
-    def close(self) -> None:
-        pass
+    def _bytes(self, start: int, stop: int) -> bytes:
+        return self._data[start:stop]
 
 
-class RandomSource(SingleSource):
+class RandomSource(_ComputedSource):
     """A Source of `size` bytes that cannot be compressed, made as fast as memory is copied.
 
     One random block of 4 MiB comes again and again with a counter at its head, so that no two blocks are
@@ -75,51 +132,11 @@ class RandomSource(SingleSource):
         share, rest = divmod(size, files)
         mtime_ns = time.time_ns()
         digits = len(str(files - 1))
-        self._manifest = Manifest(
-            "files",
-            tuple(
-                Entry(f"random-{i:0{digits}}.bin", EntryKind.FILE, share + (i < rest), 0o644, mtime_ns)
-                for i in range(files)
-            ),
+        names = (f"random-{i:0{digits}}.bin" for i in range(files))
+        entries = (
+            Entry(name, EntryKind.FILE, share + (i < rest), 0o644, mtime_ns) for i, name in enumerate(names)
         )
-        self._size = size
-        self._position = 0
-        self._hasher = blake3()
-        self._digests: list[bytes] = []
-        self._pass_finished()
-
-    @property
-    def manifest(self) -> Manifest:
-        return self._manifest
-
-    def prepare(self, names: NameRules) -> None:
-        pass  # a name of ours, which every receiver can hold
-
-    @property
-    def files_read(self) -> int:
-        return len(self._digests)
-
-    def read(self, offset: int, size: int) -> bytes:
-        if offset != self._position:
-            raise ValueError(f"read at {offset}, but the last read ended at {self._position}")
-        stop = min(offset + size, self._size)
-        data = self._bytes(offset, stop)
-        view = memoryview(data)
-        done = 0
-        for _, _, length in self._manifest.slices(offset, len(data)):
-            self._hasher.update(view[done : done + length])
-            done += length
-            self._position += length
-            self._pass_finished()
-        return data
-
-    def digest(self, file_index: int) -> bytes:
-        if not 0 <= file_index < len(self._digests):
-            raise ValueError(f"file {file_index} has not been read to its end")
-        return self._digests[file_index]
-
-    def close(self) -> None:
-        pass
+        super().__init__(Manifest("files", tuple(entries)))
 
     def _bytes(self, start: int, stop: int) -> bytes:
         pieces: list[bytes | memoryview] = []
@@ -133,11 +150,3 @@ class RandomSource(SingleSource):
             pieces.append(self._tail[tail_start : tail_start + length - len(head)])
             position += length
         return b"".join(pieces)
-
-    def _pass_finished(self) -> None:
-        spans = self._manifest.file_spans
-        while len(self._digests) < len(spans) and spans[len(self._digests)].end <= self._position:
-            empty = spans[len(self._digests)].size == 0
-            self._digests.append(EMPTY_DIGEST if empty else self._hasher.digest())
-            if not empty:
-                self._hasher.reset()

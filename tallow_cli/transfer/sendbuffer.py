@@ -108,6 +108,11 @@ class SendBuffer:
         return self._taken.total == self.total_bytes and self.unsent_bytes == 0
 
     @property
+    def read_position(self) -> int:
+        """Every byte before it was asked for, or need not be read for all that is known."""
+        return self._taken.covered_until(self._lowest_unread)
+
+    @property
     def has_lost(self) -> bool:
         return bool(self._lost)
 

@@ -253,6 +253,11 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
             self._consider_completing()
 
     @property
+    def read_position(self) -> int:
+        """Every byte before this one was asked for, or need not be read for all that is known by now."""
+        return self._buffer.read_position
+
+    @property
     def acked_until(self) -> int:
         """The bytes of the stream before this one never need be read again, in this attempt or a later one."""
         return self._buffer.acked_until

@@ -43,7 +43,7 @@ def move(
     published: list[Published] = []
     pieces: list[tuple[int, bytes]] = []
     offset = finished = 0
-    while data := source.read(offset, chunk):
+    while data := source.read_at(offset, chunk):
         pieces += [(offset + at, data[at : at + piece]) for at in range(0, len(data), piece)]
         offset += len(data)
         if rng is None or len(pieces) > 64:
@@ -73,7 +73,7 @@ def _write(
 def read_all(source: Source, chunk: int = 7) -> bytes:
     """Every byte of a source, `chunk` at a time."""
     data = bytearray()
-    while piece := source.read(len(data), chunk):
+    while piece := source.read_at(len(data), chunk):
         data += piece
     return bytes(data)
 

@@ -42,6 +42,7 @@ ELSEWHERE = {
     "store/memory_source.py": ("unit/store/test_source.py", "every kind of source keeps one protocol"),
     "store/partial.py": ("unit/store/test_directory_sink.py", "a partial file is the sink's"),
     "store/scan.py": ("unit/store/test_file_source.py", "what a walk finds is what is offered"),
+    "store/selection.py": ("unit/store/test_file_source.py", "what is selected is what is offered"),
     "store/sink.py": ("unit/store/test_directory_sink.py", "a Protocol; each sink's test holds it to it"),
     "store/stream_source.py": ("unit/store/test_source.py", "every kind of source keeps one protocol"),
     "store/tree.py": ("unit/store/test_directory_sink.py", "directories and links of one receive"),

@@ -50,7 +50,7 @@ def names(source: Source) -> list[str]:
 def test_a_text_is_read_from_standard_input_as_it_is() -> None:
     source = opened(text="-", data="zwei\nZeilen ü\n".encode())
     assert source.manifest.kind == "text"
-    assert source.read(0, 100) == "zwei\nZeilen ü\n".encode()
+    assert source.read_at(0, 100) == "zwei\nZeilen ü\n".encode()
 
 
 def test_a_text_that_is_a_dash_can_still_be_sent() -> None:

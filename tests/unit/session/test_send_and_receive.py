@@ -637,7 +637,7 @@ async def test_a_changed_byte_on_the_way_is_a_broken_protocol_and_nothing_is_kep
 
 async def test_a_source_that_fails_tells_the_receiver_without_naming_its_file(sessions: Sessions) -> None:
     class Changed(RandomSource):
-        def read(self, offset: int, size: int) -> bytes:
+        def read_at(self, offset: int, size: int) -> bytes:
             raise SourceChanged("/home/me/secret.txt", "it became shorter")
 
     sender, receiver = sessions.send(Changed(1000)), sessions.receive()

@@ -250,7 +250,7 @@ def test_a_deep_tree_is_read_without_recursion_or_many_descriptors(tmp_path: Pat
     source = FileSource([tmp_path / "d"])
     assert open_descriptors() == before
     assert len(source.manifest.entries) == 901
-    source.read(0, 0)
+    source.settle(0, 1)
     assert source.files_read == 1
     assert open_descriptors() == before
 
@@ -320,9 +320,9 @@ def test_what_a_file_gives_is_sent_whatever_its_size_claims() -> None:
 def test_a_digest_is_there_exactly_when_its_file_was_read(tree: Path) -> None:
     source = FileSource([tree])
     assert source.files_read == 0
-    source.read(0, 6)
+    source.read_at(0, 6)
     assert source.files_read == 1
-    source.read(6, 5)
+    source.read_at(6, 5)
     assert source.files_read == 3  # the empty one too
     with pytest.raises(ValueError, match="file 3"):
         source.digest(3)
@@ -336,32 +336,27 @@ def test_an_empty_file_is_opened_before_it_counts_as_read(tmp_path: Path) -> Non
     (tmp_path / "e").write_bytes(b"")
     source = FileSource([tmp_path / "e"])
     assert source.files_read == 0
-    source.read(0, 0)
+    source.settle(0, 1)
     assert source.files_read == 1
     assert source.digest(0) == blake3(b"").digest()
-    assert source.read(0, 10) == b""
+    assert source.read_at(0, 10) == b""
 
 
 def test_a_file_that_was_empty_and_filled_meanwhile_is_told(tmp_path: Path) -> None:
     (tmp_path / "e").write_bytes(b"")
     source = FileSource([tmp_path / "e"])
     (tmp_path / "e").write_bytes(b"data")
-    source.read(0, 0)
+    source.settle(0, 1)
     assert source.digest(0) == blake3(b"").digest()
     assert len(source.notices) == 1
     assert "has grown since it was offered: its first 0 bytes were sent" in source.notices[0]
-
-
-def test_a_read_out_of_order_is_a_mistake_of_the_caller(tree: Path) -> None:
-    with pytest.raises(ValueError, match="last read ended at 0"):
-        FileSource([tree]).read(1, 1)
 
 
 def test_one_file_is_open_at_a_time(tree: Path) -> None:
     before = open_descriptors()
     source = FileSource([tree])
     for offset in range(19):
-        source.read(offset, 1)
+        source.read_at(offset, 1)
         assert open_descriptors() <= before + 1 + 3, "the file, and the directories that files were found in"
     assert open_descriptors() == before
 
@@ -403,7 +398,7 @@ def test_a_large_file_is_read_with_flat_memory(tmp_path: Path) -> None:
     source = FileSource([file])
     tracemalloc.start()
     position = 0
-    while data := source.read(position, 1 << 22):
+    while data := source.read_at(position, 1 << 22):
         position += len(data)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -416,7 +411,7 @@ def test_a_large_file_is_read_with_flat_memory(tmp_path: Path) -> None:
 
 def half_read(file: Path) -> FileSource:
     source = FileSource([file])
-    source.read(0, 5)
+    source.read_at(0, 5)
     return source
 
 
@@ -453,20 +448,20 @@ def test_a_directory_that_vanished_takes_its_files_along_and_no_others(tree: Pat
     assert {index: gone.why for index, gone in source.withdrawn.items()} == {3: Why.VANISHED, 4: Why.VANISHED}
 
 
-def test_the_rest_of_a_withdrawn_file_may_be_left_out_of_reading(tree: Path) -> None:
+def test_what_a_withdrawn_file_lacks_is_zeros_wherever_it_is_read(tree: Path) -> None:
     source = FileSource([tree])
     (tree / "a.txt").unlink()
-    assert source.read(0, 2) == bytes(2)
-    assert source.read(6, 100) == b"bravocharlied"
-    with pytest.raises(ValueError, match="last read ended"):
-        source.read(30, 1)
+    assert source.read_at(0, 2) == bytes(2)
+    assert source.read_at(6, 100) == b"bravocharlied"
+    assert source.read_at(3, 5) == bytes(3) + b"br"
+    assert source.read_at(30, 1) == b""
 
 
 @pytest.mark.parametrize("started", [False, True])
 def test_a_file_cut_short_is_withdrawn(file: Path, started: bool) -> None:
     source = half_read(file) if started else FileSource([file])
     keep_time(file, b"0123")
-    source.read(5 if started else 0, 10)
+    source.read_at(5 if started else 0, 10)
     assert source.withdrawn[0].why is Why.CHANGED
     assert "it became shorter" in source.withdrawn[0].error.sentence
 
@@ -475,7 +470,7 @@ def test_a_file_cut_short_is_withdrawn(file: Path, started: bool) -> None:
 def test_of_a_file_that_grew_the_offered_part_is_sent_and_the_user_is_told(file: Path, started: bool) -> None:
     source = half_read(file) if started else FileSource([file])
     keep_time(file, b"0123456789more")
-    data = source.read(5 if started else 0, 10)
+    data = source.read_at(5 if started else 0, 10)
     assert data == b"0123456789"[5 if started else 0 :]
     assert source.digest(0) == blake3(b"0123456789").digest()
     assert len(source.notices) == 1
@@ -485,7 +480,7 @@ def test_of_a_file_that_grew_the_offered_part_is_sent_and_the_user_is_told(file:
 def test_a_file_rewritten_and_longer_is_withdrawn(file: Path) -> None:
     source = half_read(file)
     file.write_bytes(b"something else, and longer")
-    source.read(5, 10)
+    source.read_at(5, 10)
     assert source.withdrawn[0].why is Why.CHANGED
 
 
@@ -493,7 +488,7 @@ def test_a_file_rewritten_while_it_is_read_is_withdrawn(file: Path) -> None:
     source = half_read(file)
     file.write_bytes(b"abcdefghij")
     os.utime(file, ns=(5, 5))
-    source.read(5, 10)
+    source.read_at(5, 10)
     assert source.withdrawn[0].why is Why.CHANGED
     assert "it was written to" in source.withdrawn[0].error.sentence
 
@@ -509,7 +504,7 @@ def test_a_file_rewritten_before_it_is_read_is_sent_as_it_is(file: Path) -> None
 def test_a_file_that_was_only_touched_is_sent(file: Path) -> None:
     source = half_read(file)
     os.utime(file, ns=(5, 5))
-    assert source.read(5, 10) == b"56789"
+    assert source.read_at(5, 10) == b"56789"
     assert source.withdrawn == {}
 
 
@@ -519,7 +514,7 @@ def test_a_large_file_of_the_same_size_that_was_written_to_is_withdrawn_unread(
     monkeypatch.setattr(file_source, "LARGE_FILE_BYTES", 10)
     source = half_read(file)
     os.utime(file, ns=(5, 5))
-    source.read(5, 10)
+    source.read_at(5, 10)
     assert source.withdrawn[0].why is Why.CHANGED
 
 
@@ -528,7 +523,7 @@ def test_another_file_in_its_place_is_withdrawn(file: Path, tmp_path: Path) -> N
     other = tmp_path / "other"
     other.write_bytes(b"0123456789")
     other.replace(file)
-    source.read(0, 5)
+    source.read_at(0, 5)
     assert "took its place" in source.withdrawn[0].error.sentence
 
 
@@ -536,7 +531,7 @@ def test_a_pipe_in_its_place_does_not_block(file: Path) -> None:
     source = FileSource([file])
     file.unlink()
     os.mkfifo(file)
-    source.read(0, 5)
+    source.read_at(0, 5)
     assert "took its place" in source.withdrawn[0].error.sentence
 
 
@@ -544,7 +539,7 @@ def test_a_link_in_its_place_is_not_followed(file: Path, tmp_path: Path) -> None
     source = FileSource([file])
     file.rename(tmp_path / "moved")
     file.symlink_to("moved")
-    assert source.read(0, 5) == bytes(5)
+    assert source.read_at(0, 5) == bytes(5)
     assert list(source.withdrawn) == [0]
 
 
@@ -558,14 +553,14 @@ def test_a_shortage_of_our_own_is_no_reason_to_give_a_file_up(
 
     monkeypatch.setattr(SourceTree, "open_file", none_left)
     with pytest.raises(SourceUnreadable, match="too many files are open"):
-        source.read(0, 5)
+        source.read_at(0, 5)
 
 
 def test_a_descriptor_is_released_after_a_failure(file: Path) -> None:
     before = open_descriptors()
     source = half_read(file)
     keep_time(file, b"0")
-    source.read(5, 5)
+    source.read_at(5, 5)
     assert open_descriptors() == before
     source.close()
 
@@ -576,7 +571,7 @@ def test_a_closed_source_gives_nothing_more_and_opens_nothing(file: Path) -> Non
     source.close()
     source.close()
     assert open_descriptors() == before
-    assert source.read(5, 5) == b""
+    assert source.read_at(5, 5) == b""
     assert source.files_read == 0
     assert open_descriptors() == before
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tallow_cli.store import file_source, page_cache
+from tallow_cli.store import opened_file, page_cache
 from tallow_cli.store.file_source import FileSource
 from tallow_cli.store.page_cache import UncachedReader, write_behind
 
@@ -57,10 +57,10 @@ def test_a_large_file_is_read_whole_and_its_digest_is_right(
     content: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = FileSource([content])
-    expected = plain.read(0, 20_000)
-    monkeypatch.setattr(file_source, "LARGE_FILE_BYTES", 1)
+    expected = plain.read_at(0, 20_000)
+    monkeypatch.setattr(opened_file, "LARGE_FILE_BYTES", 1)
     uncached = FileSource([content])
-    assert uncached.read(0, 1_000) + uncached.read(1_000, 20_000) == expected == content.read_bytes()
+    assert uncached.read_at(0, 1_000) + uncached.read_at(1_000, 20_000) == expected == content.read_bytes()
     assert uncached.digest(0) == plain.digest(0)
 
 

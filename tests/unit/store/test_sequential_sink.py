@@ -113,7 +113,7 @@ def test_standard_output_gets_the_bytes_in_order(seed: int | None) -> None:
     )
     sink.close()
     again = RandomSource(1_000_003)
-    assert pipe.contents() == again.read(0, 1_000_003)
+    assert pipe.contents() == again.read_at(0, 1_000_003)
     assert published == [Published(0, "random-0.bin", 1_000_003, None)]
 
 
@@ -135,7 +135,7 @@ def test_standard_output_may_be_a_file(tmp_path: Path) -> None:
         sink = StdoutSink(out.fileno())
         move(RandomSource(300_000), sink)
         sink.close()
-    assert (tmp_path / "out").read_bytes() == RandomSource(300_000).read(0, 300_000)
+    assert (tmp_path / "out").read_bytes() == RandomSource(300_000).read_at(0, 300_000)
 
 
 def test_a_wrong_digest_on_standard_output_ends_with_the_integrity_code() -> None:
@@ -212,7 +212,7 @@ def test_a_non_blocking_output_is_waited_for() -> None:
     sink = StdoutSink(pipe.write_end)
     move(RandomSource(500_000), sink)
     sink.close()
-    assert pipe.contents() == RandomSource(500_000).read(0, 500_000)
+    assert pipe.contents() == RandomSource(500_000).read_at(0, 500_000)
 
 
 # Text

@@ -11,6 +11,7 @@ from blake3 import blake3
 from tallow_cli.errors import BadOption, SourceUnreadable, Unsendable
 from tallow_cli.offer.manifest import MAX_TEXT_BYTES, decode_manifest_untrusted, encode_manifest
 from tallow_cli.offer.name_rules import POSIX, WINDOWS
+from tallow_cli.ranges import RangeSet
 from tallow_cli.store.file_source import FileSource
 from tallow_cli.store.memory_source import RandomSource, TextSource
 from tallow_cli.store.source import Source
@@ -26,18 +27,18 @@ def test_a_stream_has_no_length_until_it_ends() -> None:
     assert source.manifest.kind == "stream"
     assert source.manifest.total_bytes is None
     os.write(write_end, b"hello ")
-    assert source.read(0, 100) == b"hello "
+    assert source.read_at(0, 100) == b"hello "
     os.write(write_end, b"world")
-    assert source.read(6, 2) == b"wo"
+    assert source.read_at(6, 2) == b"wo"
     assert source.files_read == 0
     with pytest.raises(ValueError, match="not ended"):
         source.digest(0)
     os.close(write_end)
-    assert source.read(8, 100) == b"rld"
-    assert source.read(11, 100) == b""
+    assert source.read_at(8, 100) == b"rld"
+    assert source.read_at(11, 100) == b""
     assert source.files_read == 1
     assert source.digest(0) == blake3(b"hello world").digest()
-    assert source.read(11, 100) == b""
+    assert source.read_at(11, 100) == b""
     source.close()
     os.close(read_end)
 
@@ -46,7 +47,7 @@ def test_an_empty_stream_is_an_empty_file() -> None:
     read_end, write_end = os.pipe()
     os.close(write_end)
     source = StreamSource(read_end)
-    assert source.read(0, 100) == b""
+    assert source.read_at(0, 100) == b""
     assert source.digest(0) == blake3(b"").digest()
     source.close()
     os.close(read_end)
@@ -57,7 +58,7 @@ def test_a_stream_fills_whole_chunks_from_what_is_there() -> None:
     source = StreamSource(read_end)
     for _ in range(16):
         os.write(write_end, b"x" * 4096)
-    assert len(source.read(0, 1 << 20)) == 65_536
+    assert len(source.read_at(0, 1 << 20)) == 65_536
     source.close()
     os.close(write_end)
     os.close(read_end)
@@ -76,14 +77,14 @@ def test_closing_wakes_a_read_that_waits_and_the_stream_is_not_taken_for_ended()
     before = open_descriptors()
     source = StreamSource(read_end)
     got: list[bytes] = []
-    reader = threading.Thread(target=lambda: got.append(source.read(0, 100)))
+    reader = threading.Thread(target=lambda: got.append(source.read_at(0, 100)))
     reader.start()
     source.close()
     reader.join(10)
     assert got == [b""]
     assert source.files_read == 0
     source.close()
-    assert source.read(0, 100) == b""  # one that was waiting for its thread
+    assert source.read_at(0, 100) == b""  # one that was waiting for its thread
     assert open_descriptors() == before
     os.close(write_end)
     os.close(read_end)
@@ -93,7 +94,7 @@ def test_a_stream_that_cannot_be_read_is_unreadable(tmp_path: Path) -> None:
     fd = os.open(tmp_path, os.O_RDONLY)  # a directory
     source = StreamSource(fd)
     with pytest.raises(SourceUnreadable, match="stdin"):
-        source.read(0, 10)
+        source.read_at(0, 10)
     source.close()
     os.close(fd)
 
@@ -109,10 +110,41 @@ def test_a_stream_is_judged_by_its_name_too() -> None:
     os.close(write_end)
 
 
-def test_a_read_out_of_order_is_a_mistake_of_the_caller() -> None:
-    for source in (TextSource("abc"), RandomSource(10)):
-        with pytest.raises(ValueError, match="last read ended at 0"):
-            source.read(1, 1)
+def test_a_stream_gives_again_what_was_not_released_and_without_copying_it() -> None:
+    read_end, write_end = os.pipe()
+    source = StreamSource(read_end)
+    os.write(write_end, b"0123456789")
+    first, second = source.read_at(0, 4), source.read_at(4, 100)
+    assert source.read_at(0, 100) is first
+    assert source.read_at(4, 100) is second
+    assert source.read_at(2, 1) == b"2"
+    source.release(6)
+    assert source.read_at(4, 100) is second, "a chunk is kept as long as any of it is wanted"
+    with pytest.raises(SourceUnreadable, match="cannot be read again"):
+        source.read_at(3, 1)
+    with pytest.raises(ValueError, match="read to 10"):
+        source.read_at(11, 1)
+    source.release(10)
+    os.write(write_end, b"more")
+    os.close(write_end)
+    assert source.read_at(10, 100) == b"more"
+    assert source.read_at(14, 100) == b""
+    assert source.digest(0) == blake3(b"0123456789more").digest()
+    source.close()
+    os.close(read_end)
+
+
+def test_a_stream_has_no_pieces() -> None:
+    read_end, write_end = os.pipe()
+    source = StreamSource(read_end)
+    source.begin()
+    assert source.settle(0, 100) is False
+    assert source.piece_digests() == (0, [])
+    with pytest.raises(ValueError, match="no pieces"):
+        source.begin(pieces=[(0, 1)])
+    source.close()
+    os.close(read_end)
+    os.close(write_end)
 
 
 # Text and random bytes
@@ -129,7 +161,7 @@ def test_a_text_is_one_small_file_in_utf_8() -> None:
 
 def test_a_digest_of_a_text_waits_for_its_end() -> None:
     source = TextSource("abc")
-    source.read(0, 2)
+    source.read_at(0, 2)
     with pytest.raises(ValueError, match="not been read"):
         source.digest(0)
 
@@ -137,7 +169,7 @@ def test_a_digest_of_a_text_waits_for_its_end() -> None:
 def test_an_empty_text_is_a_text() -> None:
     source = TextSource("")
     assert source.files_read == 1
-    assert source.read(0, 10) == b""
+    assert source.read_at(0, 10) == b""
 
 
 def test_a_text_too_long_is_a_bad_option() -> None:
@@ -161,9 +193,9 @@ def test_random_bytes_do_not_depend_on_how_they_are_read(chunk: int) -> None:
 def test_reads_of_a_few_bytes_around_the_counter_are_right() -> None:
     whole = read_all(RandomSource((1 << 22) + 20), 1 << 23)
     source = RandomSource((1 << 22) + 20)
-    assert source.read(0, (1 << 22) - 3) == whole[: (1 << 22) - 3]
+    assert source.read_at(0, (1 << 22) - 3) == whole[: (1 << 22) - 3]
     for offset in range((1 << 22) - 3, len(whole)):
-        assert source.read(offset, 1) == whole[offset : offset + 1]
+        assert source.read_at(offset, 1) == whole[offset : offset + 1]
 
 
 def test_random_bytes_in_many_files() -> None:
@@ -176,10 +208,40 @@ def test_random_bytes_in_many_files() -> None:
     source.close()
 
 
+def test_what_nobody_reads_is_hashed_a_little_at_a_time_and_pieces_with_it() -> None:
+    size = 9_000_001
+    data = RandomSource(size, files=3).read_at(0, size)
+    source = RandomSource(size, files=3)
+    spans = source.manifest.file_spans
+    pieces = [(0, 1_000_000), (1_000_000, 3_000_001), (8_000_000, 9_000_001)]
+    source.begin(RangeSet([(1, 2)]), pieces)
+    assert source.read_at(spans[2].start, 1000) == data[spans[2].start : spans[2].start + 1000]
+    found: list[bytes] = []
+    while source.settle(size, 300_000):
+        first, digests = source.piece_digests()
+        assert first == len(found)
+        found += digests
+    found += source.piece_digests()[1]
+    assert found == [blake3(data[start:end]).digest() for start, end in pieces]
+    assert source.files_read == 3
+    for span in (spans[0], spans[2]):
+        assert source.digest(span.index) == blake3(data[span.start : span.end]).digest()
+    with pytest.raises(ValueError, match="file 1"):
+        source.digest(1)
+
+
+def test_nothing_is_hashed_beyond_where_it_is_read_but_pieces() -> None:
+    source = RandomSource(10_000)
+    source.begin(pieces=[(9_000, 10_000)])
+    assert source.settle(0, 1 << 20) is False
+    assert source.piece_digests() == (0, [blake3(source.read_at(9_000, 1_000)).digest()])
+    assert source.files_read == 0
+
+
 def test_random_sources_of_nothing_have_empty_files() -> None:
     source = RandomSource(0, files=2)
     assert source.files_read == 2
-    assert source.read(0, 1) == b""
+    assert source.read_at(0, 1) == b""
 
 
 def test_every_source_keeps_the_protocol(tmp_path: Path) -> None:
