@@ -8,16 +8,17 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from signaling.limits import ServerLimits
 from signaling.log import LineLog
-from signaling.networks import NotAnAddress, parsed_address
+from signaling.networks import Address, NotAnAddress, parsed_address
 from signaling.options import PROGRAM, run_command_line
 from signaling.process import Ending, open_standard_streams
 from signaling.protocol import DEFAULT_PORT
+from signaling.relays import RelayOptions, offered_relays
 from signaling.server import CannotListen, SignalingServer, resolved
 from signaling.stun import StunResponder
 from signaling.stun_sockets import StunSockets
@@ -38,12 +39,18 @@ class ServerSettings:
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     stun_port: int | None = 0  # UDP; 0 is the same as `port`, None answers no STUN requests
+    relays: RelayOptions = field(default_factory=RelayOptions)
     tls_cert: str | None = None
     tls_key: str | None = None
     trusted_proxies: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     verbose: bool = False
     limits: ServerLimits = field(default_factory=ServerLimits)
+
+    @property
+    def certificate(self) -> tuple[str, str] | None:
+        """Chain and key, which may stand in one file."""
+        return None if self.tls_cert is None else (self.tls_cert, self.tls_key or self.tls_cert)
 
 
 def run_server(settings: ServerSettings, ending: Ending | None = None) -> int:
@@ -100,20 +107,35 @@ async def _serve_until(stopped: asyncio.Event, settings: ServerSettings, log: Li
         log=partial(_log_line, log) if settings.verbose else _ignore,
         warn=warn,
     )
-    port = await server.start(settings.host, settings.port)
-    stun = StunSockets(StunResponder(os.urandom))
-    try:
+    async with AsyncExitStack() as stack:
+        port = await server.start(settings.host, settings.port)
+        stack.push_async_callback(server.close)
+        stun = StunSockets(StunResponder(os.urandom))
+        stack.callback(stun.close)
         if settings.stun_port is not None:
             server.announce_stun(await _answer_stun(stun, settings, port, warn))
+        relays = await stack.enter_async_context(
+            offered_relays(settings.relays, await _relay_addresses(settings), settings.certificate, log.say)
+        )
+        if relays is not None:
+            server.offer_relays(relays)
         scheme = "ws" if settings.tls_cert is None else "wss"
         log.say(f"Listening on {scheme}://{_host_for_url(settings.host)}:{port}")
-        if others := _addresses_of_this_machine(_EVERY_ADDRESS.get(settings.host, ())):
-            log.say("Others name it " + " or ".join(f"--server {scheme}://{each}:{port}" for each in others))
+        if others := addresses_for_others(settings.host):
+            named = [
+                f"--server {scheme}://{_host_for_url(str(each))}:{port}" for each in others[:_MOST_SHOWN]
+            ]
+            log.say("Others name it " + " or ".join(named))
         await stopped.wait()
         log.say("Stopping.")
-    finally:
-        stun.close()
-        await server.close()
+
+
+async def _relay_addresses(settings: ServerSettings) -> list[Address]:
+    """Where a relay of our own would be reached: where the server is."""
+    if settings.host in _EVERY_ADDRESS:
+        return addresses_for_others(settings.host)
+    found = [parsed_address(str(address[0])) for _family, address in await resolved([settings.host])]
+    return [address for address in found if address is not None]
 
 
 async def _answer_stun(
@@ -147,8 +169,11 @@ def _host_for_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _addresses_of_this_machine(versions: tuple[int, ...]) -> list[str]:
-    """Those other machines may name, as they stand in a URL."""
+def addresses_for_others(host: str) -> list[Address]:
+    """Those of this machine that other machines may name, IPv4 first, where `host` stands for every one."""
+    versions = _EVERY_ADDRESS.get(host, ())
+    if not versions:
+        return []
     import ifaddr
 
     found = [
@@ -160,7 +185,7 @@ def _addresses_of_this_machine(versions: tuple[int, ...]) -> list[str]:
         for a in addresses
         if a.version in versions and not (a.is_loopback or (a.version == 6 and a.is_link_local))
     ]
-    return [_host_for_url(str(a)) for a in sorted(reachable, key=lambda a: a.version)][:_MOST_SHOWN]
+    return sorted(reachable, key=lambda a: a.version)
 
 
 def _within_descriptors(limits: ServerLimits) -> ServerLimits:

@@ -30,10 +30,12 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
-def _checked_stun_port(text: str) -> str:
+def _checked_stun_port(text: str | None) -> str | None:
     """A callback: whoever raises here is known to be the option's."""
+    if text is None:
+        return None
     is_port = text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_PORT
-    if not is_port and text not in ("", _OFF):
+    if not is_port and text != _OFF:
         raise typer.BadParameter(f"{text!r} is neither a port from 1 to {MAX_PORT:,} nor {_OFF}")
     return text
 
@@ -50,19 +52,50 @@ def command(
         int, typer.Option("--port", "-p", metavar="PORT", min=0, max=MAX_PORT, help="Port; 0 picks one.")
     ] = DEFAULT_PORT,
     stun_port: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--stun-port",
             metavar="N|off",
             callback=_checked_stun_port,
             help="UDP port that tells clients how the world sees them (STUN); unless given, that of --port.",
         ),
-    ] = "",
+    ] = None,
     tls_cert: Annotated[
         str | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain (PEM).")
     ] = None,
     tls_key: Annotated[
         str | None, typer.Option("--tls-key", metavar="FILE", help="Its private key (PEM).")
+    ] = None,
+    turn: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--turn",
+            metavar="URL",
+            help="Offer this relay to those who find no direct way, like turn:HOST:3478. Repeatable.",
+        ),
+    ] = None,
+    turn_secret_file: Annotated[
+        str | None,
+        typer.Option(
+            "--turn-secret-file",
+            metavar="FILE",
+            help="The relay's static-auth-secret, to make credentials with.",
+        ),
+    ] = None,
+    relay: Annotated[
+        bool,
+        typer.Option("--relay", help="Run a relay here: coturn's turnserver, which has to be installed."),
+    ] = False,
+    relay_ports: Annotated[
+        str | None, typer.Option("--relay-ports", metavar="A-B", help="UDP ports that it relays from.")
+    ] = None,
+    public_address: Annotated[
+        str | None,
+        typer.Option(
+            "--public-address",
+            metavar="ADDRESS",
+            help="The relay's address in the world, if a NAT stands before it.",
+        ),
     ] = None,
     trust_proxy: Annotated[
         list[str] | None,
@@ -86,6 +119,7 @@ def command(
 ) -> int:
     """Run the server; the parameters are its options. Returns the exit code."""
     from signaling.__main__ import ServerSettings, run_server
+    from signaling.relays import RelayOptions
 
     return run_server(
         ServerSettings(
@@ -95,6 +129,13 @@ def command(
             stun_port=None if stun_port == _OFF else int(stun_port or 0),
             tls_cert=tls_cert,
             tls_key=tls_key,
+            relays=RelayOptions(
+                turn=tuple(turn or ()),
+                secret_file=turn_secret_file,
+                own=relay,
+                ports=relay_ports,
+                public_address=public_address,
+            ),
             trusted_proxies=tuple(trust_proxy or ()),
             allowed_origins=tuple(allow_origin or ()),
             verbose=verbose,

@@ -3,8 +3,8 @@
     client -> server            server -> client
     hello     version           welcome      version, stun_port?
     allocate  nameplate?        allocated    nameplate
-    join      nameplate         joined
-    relay     body              peer-joined
+    join      nameplate         joined       ice_servers?
+    relay     body              peer-joined  ice_servers?
                                 relayed      body
                                 peer-left
                                 error        code, message
@@ -29,6 +29,9 @@ DEFAULT_PORT = 8765
 
 MAX_MESSAGE_BYTES = 16 * 1024  # both directions; a sealed description with 32 candidates stays under 4 KiB
 MAX_BODY_BYTES = 12_000  # base64 makes 16,000 of them, which leaves room for the envelope
+MAX_ICE_SERVERS = 4
+MAX_URL_CHARS = 300
+MAX_CREDENTIAL_CHARS = 256
 MAX_ERROR_CHARS = 200
 MAX_DETAIL_CHARS = 120  # of a decoder's complaint, which may quote the sender
 
@@ -110,12 +113,26 @@ class Allocated(_Message, frozen=True, tag="allocated"):
     nameplate: Nameplate
 
 
-class Joined(_Message, frozen=True, tag="joined"):
-    pass
+class IceServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A relay (TURN) that its members may use, with credentials that end."""
+
+    url: Annotated[str, Meta(max_length=MAX_URL_CHARS)]
+    username: Annotated[str, Meta(max_length=MAX_CREDENTIAL_CHARS)]
+    credential: Annotated[str, Meta(max_length=MAX_CREDENTIAL_CHARS)]
+
+    def __repr__(self) -> str:
+        return f"<IceServer {self.url}>"  # no log shall have its credential
 
 
-class PeerJoined(_Message, frozen=True, tag="peer-joined"):
-    pass
+IceServers = Annotated[tuple[IceServer, ...], Meta(max_length=MAX_ICE_SERVERS)]
+
+
+class Joined(_Message, frozen=True, tag="joined", omit_defaults=True):
+    ice_servers: IceServers = ()
+
+
+class PeerJoined(_Message, frozen=True, tag="peer-joined", omit_defaults=True):
+    ice_servers: IceServers = ()
 
 
 class Relayed(_Message, frozen=True, tag="relayed"):

@@ -44,6 +44,7 @@ from signaling.protocol import (
     Error,
     ErrorCode,
     Hello,
+    IceServer,
     Join,
     Joined,
     PeerJoined,
@@ -107,11 +108,12 @@ class _Alarm:
 
 class Rooms:
     """See the module. `entropy(n)` returns n random bytes; `admission` counts what each prefix does; whoever comes
-    is told `stun_port`.
+    is told `stun_port`, and two that have met what `relays()` gives, each credentials of its own.
     """
 
     def __init__(self, admission: Admission, entropy: Callable[[int], bytes], metrics: Metrics) -> None:
         self.stun_port: int | None = None
+        self.relays: Callable[[], tuple[IceServer, ...]] = tuple
         self._admission = admission
         self._limits = admission.limits
         self._metrics = metrics
@@ -257,8 +259,8 @@ class Rooms:
         room.deadline, member.deadline = now + self._limits.joined_s, math.inf
         self._set_alarm(room)
         self._metrics.joins["joined"] += 1
-        self._send(member, Joined())
-        return self._send(room.host, PeerJoined())
+        self._send(member, Joined(self.relays()))
+        return self._send(room.host, PeerJoined(self.relays()))
 
     def _on_relay(self, member: _Member, message: Relay, now: float) -> None:
         room = member.room

@@ -40,6 +40,7 @@ from signaling.protocol import (
     MAX_MESSAGE_BYTES,
     CloseCode,
     ErrorCode,
+    IceServer,
     MalformedMessage,
     decode_client_message_untrusted,
     encode,
@@ -174,6 +175,10 @@ class SignalingServer:
         none.
         """
         self._rooms.stun_port = port
+
+    def offer_relays(self, relays: Callable[[], tuple[IceServer, ...]]) -> None:
+        """Tell two that meet from now on which relays they may use; asked anew for each of them."""
+        self._rooms.relays = relays
 
     async def also_listen(self, host: str) -> None:
         """Listen on one more address, an interface that came up, at the same port. Raises CannotListen."""

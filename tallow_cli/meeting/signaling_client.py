@@ -36,6 +36,7 @@ from signaling.protocol import (
     Error,
     ErrorCode,
     Hello,
+    IceServer,
     Join,
     Joined,
     MalformedMessage,
@@ -84,6 +85,7 @@ class SignalingClient:
     def __init__(self, url: str, socket: WebSocket) -> None:
         self.url = url
         self.stun_port: int | None = None  # UDP, of the same host, if the server answers STUN requests
+        self.ice_servers: tuple[IceServer, ...] = ()  # relays to use, once there is a peer: untrusted
         self._socket = socket
         self._was_in_room = False
         self._peer_present = False
@@ -160,7 +162,7 @@ class SignalingClient:
         pause_s = JOIN_RETRY_FIRST_S
         while True:
             try:
-                await self._request(Join(nameplate), Joined)
+                self.ice_servers = (await self._request(Join(nameplate), Joined)).ice_servers
             except UnknownNameplate:
                 if loop.time() + pause_s > deadline:
                     raise
@@ -186,6 +188,7 @@ class SignalingClient:
         if not isinstance(message, PeerJoined):
             raise self._error_for(message)
         self._peer_present = True
+        self.ice_servers = message.ice_servers
 
     async def send(self, body: bytes) -> None:
         """Pass `body` (at most `signaling.protocol.MAX_BODY_BYTES`) to the peer.
