@@ -68,6 +68,11 @@ class RangeSet:
         index = bisect_right(self._starts, start) - 1
         return self._ends[index] if index >= 0 and self._ends[index] > start else start
 
+    def absent_until(self, start: int, limit: int) -> int:
+        """`start` is not in the set: where the next range begins, at most `limit`."""
+        index = bisect_left(self._starts, start)
+        return min(self._starts[index], limit) if index < len(self._starts) else limit
+
     def add(self, start: int, end: int) -> int:
         """Put `[start, end)` in; returns how many of its integers were not there before."""
         if start >= end:

@@ -29,6 +29,7 @@ class StreamIntake:
         self.total_bytes: int | None = None
         self.duplicate_bytes = 0
         self._received = RangeSet()
+        self.has_excused = False
         self._excused = RangeSet()  # of it, what will never come, or may all the same
         self._most_fragments = MAX_FRAGMENTS
         self._largest_end = 0
@@ -68,6 +69,7 @@ class StreamIntake:
         gaps = self._received.gaps(start, end)
         for gap_start, gap_end in gaps:
             self._excused.add(gap_start, gap_end)
+            self.has_excused = True
         self._received.add(start, end)
         self._largest_end = max(self._largest_end, end)
         return gaps
@@ -77,7 +79,9 @@ class StreamIntake:
 
         Nobody needs them, but the sender's credit was used for them.
         """
-        return self._excused.remove(offset, offset + size) if self._excused else 0
+        came = self._excused.remove(offset, offset + size)
+        self.has_excused = bool(self._excused)
+        return came
 
     def end_untrusted(self, total: int) -> None:
         """The stream has `total` bytes. Raises PeerProtocolError if that cannot be."""

@@ -27,20 +27,20 @@ class ClaimBook:
 
     def __init__(self, pieces: Pieces) -> None:
         self.pieces = pieces
-        self.told = 0  # pieces whose digest has come, from the first
+        self.untold = len(pieces)  # pieces whose digest has not come, the last ones
         self.undecided = len(pieces)  # pieces neither proven, nor wanted, nor dropped
         self.unproven_bytes = pieces.total_bytes  # of them
         self._states = bytearray(len(pieces))
 
     @property
-    def all_told(self) -> bool:
-        return self.told == len(self.pieces)
+    def _told(self) -> int:
+        return len(self.pieces) - self.untold
 
     def digests_untrusted(self, first: int, digests: Sequence[bytes]) -> list[PieceDigested]:
         """The digests of the next pieces; returns those to be checked. Raises PeerProtocolError."""
-        if first != self.told or first + len(digests) > len(self.pieces):
+        if first != self._told or first + len(digests) > len(self.pieces):
             raise PeerProtocolError("digests of pieces out of order, or of more than were claimed")
-        self.told += len(digests)
+        self.untold -= len(digests)
         digested = []
         for index, digest in enumerate(digests, first):
             if self._states[index] != _State.OPEN:
@@ -64,7 +64,7 @@ class ClaimBook:
             raise ValueError(f"no piece {index}")
         if self._states[index] in (_State.VOID, _State.DROPPED):
             return None
-        if self._states[index] != _State.OPEN or (state is _State.PROVEN and index >= self.told):
+        if self._states[index] != _State.OPEN or (state is _State.PROVEN and index >= self._told):
             raise ValueError(f"piece {index} is decided, or has no digest to prove it by")
         return self._settle(index, state)
 

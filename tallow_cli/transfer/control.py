@@ -6,13 +6,13 @@ from collections import deque
 from collections.abc import Iterator
 
 from tallow_cli.errors import PeerProtocolError
+from tallow_cli.transfer.channel import Channel
 from tallow_cli.transfer.driving import CONTROL_CHANNEL, ChannelState, OutgoingPacket
 from tallow_cli.transfer.frames import (
     CONTROL_HEADER_BYTES,
     HEADER_BYTES,
     SEAL_BYTES,
     encode_control,
-    encode_header,
     encode_ping,
 )
 from tallow_cli.transfer.messages import (
@@ -33,23 +33,14 @@ class ControlLink:
     """Numbers, cuts and assembles what goes over channel 0, which is ordered and reliable."""
 
     def __init__(self, *, sealed: bool, max_message_bytes: int, assembly_limit_bytes: int) -> None:
-        self.state = ChannelState.CLOSED
-        self.opened = False  # has it ever been open
-        self._sealed = sealed
+        self.channel = Channel(CONTROL_CHANNEL, sealed=sealed)
         overhead = HEADER_BYTES + CONTROL_HEADER_BYTES + SEAL_BYTES
         self._fragment_bytes = min(CONTROL_FRAGMENT_BYTES, max_message_bytes - overhead)
-        self._next_number = 0
         self._last_received = -1
         self._frames: deque[bytes] = deque()
         self._messages: deque[ControlMessage] = deque()
         self._cutting: Iterator[tuple[memoryview, bool]] = iter(())
         self.assembler = ControlAssembler(assembly_limit_bytes)
-
-    def set_state(self, state: ChannelState) -> bool:
-        """Returns whether the channel, having been open, is now gone."""
-        self.opened = self.opened or state is not ChannelState.CLOSED
-        self.state = state
-        return self.opened and state is ChannelState.CLOSED
 
     def send(self, message: ControlMessage) -> None:
         self._messages.append(message)
@@ -75,19 +66,13 @@ class ControlLink:
     def packets(self, budget_bytes: int) -> list[OutgoingPacket]:
         """What may go out now, about `budget_bytes` at most."""
         packets: list[OutgoingPacket] = []
-        while self.state is ChannelState.OPEN and budget_bytes > 0:
+        while self.channel.state is ChannelState.OPEN and budget_bytes > 0:
             payload = self._next_payload()
             if payload is None:
                 break
-            packets.append(self.packet(payload))
+            packets.append(self.channel.packet(payload))
             budget_bytes -= len(payload)
         return packets
-
-    def packet(self, payload: bytes) -> OutgoingPacket:
-        number = self._next_number
-        self._next_number += 1
-        header = encode_header(self._sealed, CONTROL_CHANNEL, number)
-        return OutgoingPacket(CONTROL_CHANNEL, number, header, payload)
 
     def _next_payload(self) -> bytes | None:
         if self._frames:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 from tallow_cli.errors import (
@@ -13,9 +14,10 @@ from tallow_cli.errors import (
     TallowError,
     TransferStalled,
 )
+from tallow_cli.transfer.channel import Channel
 from tallow_cli.transfer.control import LATE_S, ControlLink, Liveness
-from tallow_cli.transfer.driving import CONTROL_CHANNEL, ChannelState, Failed, OutgoingPacket
-from tallow_cli.transfer.frames import Control, Frame, Ping, encode_header, parse_frames_untrusted
+from tallow_cli.transfer.driving import CONTROL_CHANNEL, ChannelCounters, ChannelState, Failed
+from tallow_cli.transfer.frames import Control, Frame, Ping, parse_frames_untrusted
 from tallow_cli.transfer.messages import Cancel, ControlMessage, bounded_sentence
 from tallow_cli.transfer.messages import Failed as FailedMessage
 
@@ -40,35 +42,40 @@ class TransferEndpoint(ABC, Generic[Event]):
     ) -> None:
         if channels < 1:
             raise ValueError("a transfer needs a data channel")
-        self._sealed = sealed
         self._control = ControlLink(
             sealed=sealed, max_message_bytes=max_message_bytes, assembly_limit_bytes=assembly_limit_bytes
         )
         self._life = Liveness(now, idle_timeout_s)
-        self._channel_states = dict.fromkeys(range(1, channels + 1), ChannelState.CLOSED)
-        self._any_opened = False
+        self._channels = {index: Channel(index, sealed=sealed) for index in range(1, channels + 1)}
         self._parted = False  # the peer has ended it, and this side goes on without it
         self._awake_at = now  # the last time the shell asked or told anything that takes its time
         self._events: list[Event | Failed] = []
+
+    @property
+    def counters(self) -> Mapping[int, ChannelCounters]:
+        """Per data channel, by its index: for people."""
+        return {index: channel.counters for index, channel in self._channels.items()}
 
     # For the shell ------------------------------------------------------------------------------------------
 
     def channel_state(self, now: float, channel: int, state: ChannelState) -> None:
         """`channel` (0: control) is now open, paused or closed for good."""
-        if channel != CONTROL_CHANNEL and channel not in self._channel_states:
-            raise ValueError(f"no channel {channel}")
         if channel == CONTROL_CHANNEL:
-            if self._control.set_state(state):
+            self._control.channel.become(state)
+            if self._control.channel.is_gone:
                 self.connection_lost(now, "the control channel closed")
             return
-        previous, self._channel_states[channel] = self._channel_states[channel], state
-        if state is not ChannelState.CLOSED:
-            self._any_opened = True
+        if channel not in self._channels:
+            raise ValueError(f"no channel {channel}")
+        record = self._channels[channel]
+        previous = record.state
+        record.become(state)
         if state is previous or self._over:
             return
         self._on_channel(now, channel, state)
         # Channels open together, so when one was open and none is, none will be.
-        if self._any_opened and self._all_closed and not self._over:
+        channels = self._channels.values()
+        if any(each.is_gone for each in channels) and self._all_closed and not self._over:
             self._on_channels_lost(now)
 
     def connection_lost(self, now: float, reason: str) -> None:
@@ -79,7 +86,7 @@ class TransferEndpoint(ABC, Generic[Event]):
 
     def receive(self, now: float, channel: int, number: int, payload: bytes | bytearray | memoryview) -> None:
         """A packet's plaintext payload. The machine may keep views of it for as long as it needs."""
-        if channel != CONTROL_CHANNEL and channel not in self._channel_states:
+        if channel != CONTROL_CHANNEL and channel not in self._channels:
             raise ValueError(f"no channel {channel}")
         if self._over or self._parted:
             return
@@ -190,7 +197,7 @@ class TransferEndpoint(ABC, Generic[Event]):
 
     @property
     def _all_closed(self) -> bool:
-        return all(state is ChannelState.CLOSED for state in self._channel_states.values())
+        return all(channel.state is ChannelState.CLOSED for channel in self._channels.values())
 
     def _fail(self, now: float, error: TallowError) -> None:
         """It is over, and there is nobody to tell."""
@@ -208,12 +215,9 @@ class TransferEndpoint(ABC, Generic[Event]):
         self._control.send(message)
         self._enter_failed(now)
 
-    def _packet(self, channel: int, number: int, payload: bytes) -> OutgoingPacket:
-        return OutgoingPacket(channel, number, encode_header(self._sealed, channel, number), payload)
-
     @property
     def _life_deadline(self) -> float:
-        return self._life.deadline(may_speak=self._control.state is ChannelState.OPEN)
+        return self._life.deadline(may_speak=self._control.channel.state is ChannelState.OPEN)
 
     def _tend_life(self, now: float) -> bool:
         """On a timeout: notices a vanished peer, keeps an idle connection alive. False if it is over."""
@@ -223,7 +227,7 @@ class TransferEndpoint(ABC, Generic[Event]):
             waited_s = self._life.idle_timeout_s
             self._peer_ended(now, PeerVanished(f"nothing was heard for {waited_s:.0f} s"))
             return False
-        if self._control.state is ChannelState.OPEN:
+        if self._control.channel.state is ChannelState.OPEN:
             ping = self._life.keepalive(now)
             if ping is not None:
                 self._control.send_frames(ping)

@@ -15,7 +15,7 @@ happened. Once Complete is sent nothing can fail: a sender that vanishes then on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from heapq import nlargest
@@ -26,9 +26,9 @@ from tallow_cli.offer.name_rules import POSIX, NameRules
 from tallow_cli.ranges import RangeSet
 from tallow_cli.transfer.acks import AckTracker
 from tallow_cli.transfer.assembly import FileLedger, StreamIntake
+from tallow_cli.transfer.channel import Channel
 from tallow_cli.transfer.claims import ClaimBook
 from tallow_cli.transfer.driving import (
-    ChannelCounters,
     ChannelState,
     FileReady,
     FileWithdrawn,
@@ -127,8 +127,6 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
         self._remains: list[tuple[int, memoryview]] = []
         self._progress_at = now  # the last time something was learnt from the sender
         self._trackers = {index: AckTracker() for index in range(1, channels + 1)}
-        self._counters = {index: ChannelCounters() for index in range(1, channels + 1)}
-        self._next_numbers = dict.fromkeys(range(1, channels + 1), 0)
         self._first_data_at: float | None = None
         self._path_report: PathReport | None = None
         self._bye_deadline: float | None = None
@@ -139,11 +137,6 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
     @property
     def state(self) -> ReceiveState:
         return self._state
-
-    @property
-    def counters(self) -> Mapping[int, ChannelCounters]:
-        """Per data channel, by its index."""
-        return self._counters
 
     @property
     def figures(self) -> ReceiveFigures:
@@ -333,15 +326,15 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
         deadlines += [tracker.due_at for tracker in self._trackers.values() if tracker.due_at is not None]
         if self._bye_deadline is not None:
             deadlines.append(self._bye_deadline)
-        if self._waits_for_pieces:
+        if self._claims.untold and self._waits_for_pieces:
             deadlines.append(self._progress_at + self._options.pieces_timeout_s)
         return min(deadlines)
 
     @property
     def _waits_for_pieces(self) -> bool:
         """All that the sender has to do is to tell the digests of claimed pieces."""
-        owes = not self._claims.all_told and self._intake.complete
-        return owes and self._state in (ReceiveState.RECEIVING, ReceiveState.VERIFYING) and not self._parted
+        waiting = self._state in (ReceiveState.RECEIVING, ReceiveState.VERIFYING) and not self._parted
+        return waiting and self._claims.untold > 0 and self._intake.complete
 
     def _on_pause(self, late_s: float) -> None:
         super()._on_pause(late_s)
@@ -477,13 +470,14 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
         if self._first_data_at is None:
             self._first_data_at = now
         news = self._intake.arrived_untrusted(frame.offset, frame.data)
-        unneeded = self._intake.came_all_the_same(frame.offset, len(frame.data))
-        self._window.take(news + unneeded)
-        if unneeded:
-            self._grant(now, unneeded)
         if news:
+            self._window.take(news)
             self._progress_at = now
-        counters = self._counters[channel]
+        if self._intake.has_excused:
+            unneeded = self._intake.came_all_the_same(frame.offset, len(frame.data))
+            self._window.take(unneeded)
+            self._grant(now, unneeded)
+        counters = self._channels[channel].counters
         counters.messages_received += 1
         counters.bytes_received += len(frame.data)
         if frame.end_of_chunk and news:
@@ -498,14 +492,18 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
                 self._events.append(FileReady(index, digest))
         if self._state is ReceiveState.RECEIVING and self._files.all_written:
             self._state = ReceiveState.VERIFYING
-        all_told = self._claims.all_told or self._parted
-        if self._state is ReceiveState.VERIFYING and self._files.all_settled and all_told:
+        if self._state is ReceiveState.VERIFYING and self._files.all_settled and self._is_believed:
             self._state = ReceiveState.REPORTED
             self._events.append(Reported())
             if self._parted:
                 self._finish()
             else:
                 self._control.send(Complete(self._files.written_bytes, self._files.verified))
+
+    @property
+    def _is_believed(self) -> bool:
+        """Whether the sender would take a report for true, or hears none anyway."""
+        return not self._claims.untold or self._parted
 
     def _finish(self) -> None:
         self._state = ReceiveState.DONE
@@ -520,12 +518,7 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
         ]
         frames.append(encode_credit(self._window.advertise(now, reliably=False)))
         payload = b"".join(frames)
-        channel = self._living(due)
-        if channel is None:
-            return self._control.packet(payload)
-        number = self._next_numbers[channel]
-        self._next_numbers[channel] += 1
-        return self._packet(channel, number, payload)
+        return self._living(due).packet(payload)
 
     def _grant(self, now: float, size: int) -> None:
         """So many bytes are out of the way: the sender may send as many more."""
@@ -538,12 +531,12 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
         for first in range(0, len(wanted), MAX_WANTED_RANGES):
             self._control.send(Want(wanted[first : first + MAX_WANTED_RANGES]))
 
-    def _living(self, preferred: int) -> int | None:
-        """A data channel to answer on; None when all are closed. A paused one will do: an ACK is small."""
-        for index in (preferred, *self._trackers):
-            if self._channel_states[index] is not ChannelState.CLOSED:
-                return index
-        return None
+    def _living(self, preferred: int) -> Channel:
+        """The channel to answer on. A paused one will do: an ACK is small. Control, when all others are closed."""
+        for channel in (self._channels[preferred], *self._channels.values()):
+            if channel.state is not ChannelState.CLOSED:
+                return channel
+        return self._control.channel
 
 
 def _largest(here: RangeSet, claims: RangeSet) -> list[tuple[int, int]]:

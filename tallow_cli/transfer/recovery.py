@@ -12,6 +12,7 @@ from math import inf
 from typing import NamedTuple
 
 from tallow_cli.errors import PeerProtocolError
+from tallow_cli.transfer.channel import Channel
 from tallow_cli.transfer.frames import Ack
 from tallow_cli.transfer.messagesize import INITIAL_MESSAGE_BYTES, NETWORK_PACKET_BYTES, network_packets
 from tallow_cli.transfer.sendbuffer import Part
@@ -128,14 +129,14 @@ class AckOutcome(NamedTuple):
 
 
 class ChannelRecovery:
-    """What was sent on one channel and what became of it.
+    """What was sent on `channel` and what became of it.
 
     `retransmissions`: how often the channel below sends a packet again before it gives the message up (RFC 7496).
     Messages then overtake each other all the time, so only age tells that one is lost.
     """
 
-    def __init__(self, retransmissions: int = 0) -> None:
-        self.next_number = 0
+    def __init__(self, channel: Channel, retransmissions: int = 0) -> None:
+        self.channel = channel
         self._packet_threshold = inf if retransmissions else PACKET_THRESHOLD
         self._patience_rtts = RETRANSMISSION_RTTS * retransmissions
         self.pto_count = 0
@@ -152,7 +153,7 @@ class ChannelRecovery:
     @property
     def floor(self) -> int:
         """Below this no acknowledgement is wanted."""
-        floor = self.next_number
+        floor = self.channel.next_number
         for packets in (self._sent, self._lost):
             if packets:
                 floor = min(floor, next(iter(packets)))
@@ -171,10 +172,9 @@ class ChannelRecovery:
     def oldest(self) -> SentPacket | None:
         return next(iter(self._sent.values()), None)
 
-    def handed(self, now: float, message_bytes: int, part: Part | None) -> SentPacket:
-        """The next packet of this channel goes to the shell."""
-        packet = SentPacket(self.next_number, message_bytes, part, now)
-        self.next_number += 1
+    def handed(self, now: float, number: int, message_bytes: int, part: Part | None) -> SentPacket:
+        """The packet `number` of this channel goes to the shell."""
+        packet = SentPacket(number, message_bytes, part, now)
         self._sent[packet.number] = packet
         self._handed_bytes += message_bytes
         self._last_sent_at = now
@@ -199,7 +199,7 @@ class ChannelRecovery:
 
     def on_ack(self, now: float, ack: Ack) -> AckOutcome:
         """Raises PeerProtocolError if it acknowledges what was never sent."""
-        if ack.largest >= self.next_number:
+        if ack.largest >= self.channel.next_number:
             raise PeerProtocolError("an ACK of a packet that was never sent")
         acked = _pick(self._sent, ack)
         late = _pick({n: packet for n, (packet, _) in self._lost.items()}, ack) if self._lost else []

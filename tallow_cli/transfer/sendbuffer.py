@@ -197,7 +197,7 @@ class SendBuffer:
         size = min(chunk_bytes, max(1, self._memory_bytes // 2))
         if self.total_bytes is not None:
             size = min(size, self.total_bytes - position)
-        size = self._taken.gaps(position, position + size)[0][1] - position
+        size = self._taken.absent_until(position, position + size) - position
         if self.unsent_bytes > 0 and self.unsent_bytes + size > ahead_bytes:
             return None
         if self.retained_bytes > 0 and self.retained_bytes + size > self._memory_bytes:

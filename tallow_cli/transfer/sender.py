@@ -16,7 +16,7 @@ A Complete may overtake the last ACKs; it is true once every byte was sent and e
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -31,7 +31,6 @@ from tallow_cli.errors import (
 from tallow_cli.offer.manifest import MAX_MANIFEST_BYTES
 from tallow_cli.transfer.driving import (
     Accepted,
-    ChannelCounters,
     ChannelState,
     ChunkSizer,
     Finished,
@@ -140,7 +139,7 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         self._buffer = SendBuffer(None, options.memory_bytes)
         self._way = Transmission(
             self._buffer,
-            channels=channels,
+            channels=self._channels.values(),
             now=now,
             sealed=options.sealed,
             reliable=options.reliable,
@@ -156,11 +155,6 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
     @property
     def state(self) -> SendState:
         return self._state
-
-    @property
-    def counters(self) -> Mapping[int, ChannelCounters]:
-        """Per data channel, by its index."""
-        return {channel.index: channel.counters for channel in self._way.channels}
 
     @property
     def figures(self) -> SendFigures:
@@ -317,9 +311,9 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
 
     def buffered(self, now: float, channel: int, size_bytes: int) -> None:
         """Of what was handed to `channel` (header, payload and tag) the last `size_bytes` have not left yet."""
-        if channel not in self._channel_states:
+        if channel not in self._channels:
             raise ValueError(f"no channel {channel}")
-        self._way.channels[channel - 1].recovery.buffered(now, size_bytes)
+        self._way.lanes[channel - 1].recovery.buffered(now, size_bytes)
 
     def network_packet(self, payload_bytes: int) -> None:
         """The path takes network packets that carry this much of a message; a hint, at any time."""
@@ -446,4 +440,5 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
             raise PeerProtocolError(f"a {type(frame).__name__} frame from the receiver")
 
     def _on_channel(self, now: float, channel: int, state: ChannelState) -> None:
-        self._way.channel_state(channel, state)
+        if state is ChannelState.CLOSED:
+            self._way.abandon(channel)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tallow_cli.errors import PeerProtocolError
-from tallow_cli.transfer.driving import ChannelCounters, ChannelState, OutgoingPacket
+from tallow_cli.transfer.channel import Channel
+from tallow_cli.transfer.driving import ChannelState, OutgoingPacket
 from tallow_cli.transfer.flow import DeliveryRate, SendCredit, TokenBucket, queue_bound
 from tallow_cli.transfer.frames import (
     DATA_HEADER_BYTES,
@@ -18,7 +19,6 @@ from tallow_cli.transfer.frames import (
     SEAL_BYTES,
     Ack,
     encode_data,
-    encode_header,
     encode_ping,
 )
 from tallow_cli.transfer.messagesize import MessageSizer
@@ -36,29 +36,27 @@ from tallow_cli.transfer.sendbuffer import Cursor, Part, SendBuffer
 IN_FLIGHT_SHARE = 2
 
 
-class DataChannel:
-    """One data channel: what is outstanding on it and the chunk it is sending."""
+class Lane:
+    """The data on its way over one data channel: what is outstanding on it and the chunk it is sending."""
 
-    __slots__ = ("counters", "cursor", "index", "pings", "recovery", "state")
+    __slots__ = ("channel", "cursor", "pings", "recovery")
 
-    def __init__(self, index: int, retransmissions: int) -> None:
-        self.index = index
-        self.state = ChannelState.CLOSED
-        self.recovery = ChannelRecovery(retransmissions)
+    def __init__(self, channel: Channel, retransmissions: int) -> None:
+        self.channel = channel
+        self.recovery = ChannelRecovery(channel, retransmissions)
         self.cursor: Cursor | None = None
-        self.counters = ChannelCounters()
         self.pings = 0  # probes to send
 
 
 class Transmission:
-    """Sends what `buffer` holds over `channels` data channels. With `reliable` nothing is sent again here;
-    `retransmissions` as in `ChannelRecovery`."""
+    """Sends what `buffer` holds over the data channels `channels`, numbered from 1. With `reliable` nothing is
+    sent again here; `retransmissions` as in `ChannelRecovery`."""
 
     def __init__(
         self,
         buffer: SendBuffer,
         *,
-        channels: int,
+        channels: Iterable[Channel],
         now: float,
         sealed: bool,
         reliable: bool,
@@ -76,9 +74,8 @@ class Transmission:
         self.sent_bytes = 0
         self.first_data_at: float | None = None
         self.progress_at = now  # the last time data was acknowledged, or began to be in flight
-        self.channels = [DataChannel(index, retransmissions) for index in range(1, channels + 1)]
+        self.lanes = [Lane(channel, retransmissions) for channel in channels]
         self._buffer = buffer
-        self._sealed = sealed
         self._reliable = reliable
         self._memory_bytes = memory_bytes
         self._seal_bytes = SEAL_BYTES * sealed
@@ -101,23 +98,21 @@ class Transmission:
 
     # Inputs -------------------------------------------------------------------------------------------------
 
-    def channel_state(self, index: int, state: ChannelState) -> None:
-        channel = self.channels[index - 1]
-        channel.state = state
-        if state is not ChannelState.CLOSED:
-            return
-        for packet in channel.recovery.abandon():
+    def abandon(self, index: int) -> None:
+        """The channel has closed: what was on its way over it goes over the others."""
+        lane = self.lanes[index - 1]
+        for packet in lane.recovery.abandon():
             self._send_again(packet)
-        if channel.cursor is not None:
-            self._buffer.put_back(channel.cursor)
-            channel.cursor = None
+        if lane.cursor is not None:
+            self._buffer.put_back(lane.cursor)
+            lane.cursor = None
 
     def on_ack(self, now: float, ack: Ack) -> int:
         """Returns how many bytes it is the first news of. Raises PeerProtocolError."""
-        if ack.channel > len(self.channels):
+        if ack.channel > len(self.lanes):
             raise PeerProtocolError("an ACK of a channel that does not exist")
-        channel = self.channels[ack.channel - 1]
-        acked, late, rtt_sample_s = channel.recovery.on_ack(now, ack)
+        lane = self.lanes[ack.channel - 1]
+        acked, late, rtt_sample_s = lane.recovery.on_ack(now, ack)
         if rtt_sample_s is not None:
             self.rtt.update(rtt_sample_s, ack.delay_us / 1e6)
         news = 0
@@ -135,17 +130,17 @@ class Transmission:
         if news:
             self.rate.delivered(now, news, self.rtt.smoothed_s or 0.0)
         if not self._reliable:
-            self._detect_lost(now, channel)
+            self._detect_lost(now, lane)
         self.sizer.update(self.loss.packet_loss, self.rate.bytes_per_s)
         return news
 
     def handle_timeout(self, now: float) -> None:
         if self._reliable:
             return
-        for channel in self.channels:
-            self._detect_lost(now, channel)
-            if channel.recovery.probe_due(now, self.rtt):
-                channel.pings = 1
+        for lane in self.lanes:
+            self._detect_lost(now, lane)
+            if lane.recovery.probe_due(now, self.rtt):
+                lane.pings = 1
 
     def deadlines(self) -> Iterable[float]:
         """When `handle_timeout` or `packets` has something to do."""
@@ -153,22 +148,22 @@ class Transmission:
             if at is not None:
                 yield at
         if not self._reliable:
-            for channel in self.channels:
-                deadline = channel.recovery.deadline(self.rtt)
+            for lane in self.lanes:
+                deadline = lane.recovery.deadline(self.rtt)
                 if deadline is not None:
                     yield deadline
 
     def settle(self) -> None:
         """The receiver has reported everything complete: nothing is on its way any more."""
         self._buffer.acked_all()
-        for channel in self.channels:
-            channel.recovery.abandon()
+        for lane in self.lanes:
+            lane.recovery.abandon()
         self.in_flight_bytes = 0
 
-    def _detect_lost(self, now: float, channel: DataChannel) -> None:
-        for packet in channel.recovery.detect_lost(now, self.rtt):
+    def _detect_lost(self, now: float, lane: Lane) -> None:
+        for packet in lane.recovery.detect_lost(now, self.rtt):
             if packet.part is not None:
-                channel.counters.messages_lost += 1
+                lane.channel.counters.messages_lost += 1
                 self.loss.record(packet.message_bytes, lost=True)
             self._send_again(packet)
 
@@ -191,17 +186,17 @@ class Transmission:
     def _append_probes(self, now: float, packets: list[OutgoingPacket]) -> None:
         """RFC 9002 section 6.2.4. A PING is one network packet, so it survives where a message may not; at
         the end of the stream the oldest message goes along, which saves a round trip if it was lost."""
-        for channel in self.channels:
-            if not channel.pings or channel.state is not ChannelState.OPEN:
+        for lane in self.lanes:
+            if not lane.pings or lane.channel.state is not ChannelState.OPEN:
                 continue
-            channel.pings = 0
-            tail = self._oldest_missing(channel) if self._buffer.idle else None
-            packets.append(self._ping(now, channel))
+            lane.pings = 0
+            tail = self._oldest_missing(lane) if self._buffer.idle else None
+            packets.append(self._ping(now, lane))
             if tail is not None:
-                packets.append(self._data(now, channel, tail))
+                packets.append(self._data(now, lane, tail))
 
-    def _oldest_missing(self, channel: DataChannel) -> Part | None:
-        for packet in channel.recovery.outstanding():
+    def _oldest_missing(self, lane: Lane) -> Part | None:
+        for packet in lane.recovery.outstanding():
             if packet.part is not None:
                 missing = self._buffer.missing(packet.part, self.sizer.payload_bytes)
                 if missing is not None:
@@ -212,14 +207,14 @@ class Transmission:
         """Until a round trip is known a PING follows each batch: it arrives where a message may not, so the
         first loss is found after a round trip and not after the initial probe timeout of a second."""
         for index in sorted({packet.channel for packet in packets}):
-            packets.append(self._ping(now, self.channels[index - 1]))
+            packets.append(self._ping(now, self.lanes[index - 1]))
 
     def _append_data(self, now: float, packets: list[OutgoingPacket], budget_bytes: int) -> None:
         self._bucket_ready_at = None
         self._poll_queue_at = None
         most_in_flight = self._memory_bytes * IN_FLIGHT_SHARE // 3
         most_queued = queue_bound(self.rate, self.sizer.message_bytes)
-        queued_bytes = sum(channel.recovery.queued_bytes for channel in self.channels)
+        queued_bytes = sum(lane.recovery.queued_bytes for lane in self.lanes)
         while budget_bytes > 0 and self.in_flight_bytes < most_in_flight:
             if queued_bytes >= most_queued:
                 # ACKs and probes wake the shell as well, but not where nothing arrives for a round trip.
@@ -231,27 +226,27 @@ class Transmission:
             taken = self._take_lost() or self._take_new()
             if taken is None:
                 return
-            channel, part = taken
-            packets.append(self._data(now, channel, part))
+            lane, part = taken
+            packets.append(self._data(now, lane, part))
             budget_bytes -= part.size
             queued_bytes += self._overhead_bytes + part.size
 
-    def _take_lost(self) -> tuple[DataChannel, Part] | None:
+    def _take_lost(self) -> tuple[Lane, Part] | None:
         if not self._buffer.has_lost:
             return None
         part = self._buffer.peek_lost(self.sizer.payload_bytes)
         if part is None:
             return None
-        for channel in self._round():
+        for lane in self._round():
             self._buffer.take_lost(part)
-            self._turn = channel.index % len(self.channels)
-            return channel, part
+            self._turn = lane.channel.index % len(self.lanes)
+            return lane, part
         return None
 
-    def _take_new(self) -> tuple[DataChannel, Part] | None:
+    def _take_new(self) -> tuple[Lane, Part] | None:
         """A chunk goes whole over one channel; the next chunk over the next channel."""
-        for channel in self._round():
-            cursor = channel.cursor = channel.cursor or self._buffer.next_cursor()
+        for lane in self._round():
+            cursor = lane.cursor = lane.cursor or self._buffer.next_cursor()
             if cursor is None:
                 continue
             size = self.sizer.next_payload(cursor.chunk.end - cursor.position)
@@ -264,40 +259,38 @@ class Transmission:
             part = self._buffer.take_new(cursor, size)
             self.credit.used += part.size
             if cursor.finished:
-                channel.cursor = None
-                channel.counters.chunks_sent += 1
-                self._turn = channel.index % len(self.channels)
-            return channel, part
+                lane.cursor = None
+                lane.channel.counters.chunks_sent += 1
+                self._turn = lane.channel.index % len(self.lanes)
+            return lane, part
         return None
 
-    def _round(self) -> list[DataChannel]:
+    def _round(self) -> list[Lane]:
         """The channels that take data now, beginning with the one whose turn it is."""
-        order = self.channels[self._turn :] + self.channels[: self._turn]
-        return [channel for channel in order if channel.state is ChannelState.OPEN]
+        order = self.lanes[self._turn :] + self.lanes[: self._turn]
+        return [lane for lane in order if lane.channel.state is ChannelState.OPEN]
 
-    def _data(self, now: float, channel: DataChannel, part: Part) -> OutgoingPacket:
-        recovery = channel.recovery
+    def _data(self, now: float, lane: Lane, part: Part) -> OutgoingPacket:
+        recovery = lane.recovery
         payload = encode_data(recovery.floor, part.start, part.data, end_of_chunk=part.ends_chunk)
         if self.first_data_at is None:
             self.first_data_at = now
         if self.in_flight_bytes == 0:
             self.progress_at = now
             self.rate.started(now)
-        packet = recovery.handed(now, self._overhead_bytes + part.size, part)
-        self.in_flight_bytes += packet.message_bytes
+        packet = lane.channel.packet(payload)
+        sent = recovery.handed(now, packet.number, self._overhead_bytes + part.size, part)
+        self.in_flight_bytes += sent.message_bytes
         self.sent_bytes += part.size
-        channel.counters.messages_sent += 1
-        channel.counters.bytes_sent += part.size
+        counters = lane.channel.counters
+        counters.messages_sent += 1
+        counters.bytes_sent += part.size
         if self._bucket is not None:
             self._bucket.spend(now, part.size)
-        return self._packet(channel, packet, payload)
+        return packet
 
-    def _ping(self, now: float, channel: DataChannel) -> OutgoingPacket:
-        payload = encode_ping()
-        packet = channel.recovery.handed(now, HEADER_BYTES + len(payload) + self._seal_bytes, None)
-        self.in_flight_bytes += packet.message_bytes
-        return self._packet(channel, packet, payload)
-
-    def _packet(self, channel: DataChannel, packet: SentPacket, payload: bytes) -> OutgoingPacket:
-        header = encode_header(self._sealed, channel.index, packet.number)
-        return OutgoingPacket(channel.index, packet.number, header, payload)
+    def _ping(self, now: float, lane: Lane) -> OutgoingPacket:
+        packet = lane.channel.packet(encode_ping())
+        message_bytes = HEADER_BYTES + len(packet.payload) + self._seal_bytes
+        self.in_flight_bytes += lane.recovery.handed(now, packet.number, message_bytes, None).message_bytes
+        return packet

@@ -97,3 +97,11 @@ def test_empty_ranges_change_nothing():
     assert held != RangeSet([(0, 1)])
     assert held != object()
     assert repr(RangeSet([(0, 1)])) == "RangeSet([(0, 1)])"
+
+
+def test_how_far_the_set_leaves_room():
+    held = RangeSet([(10, 20), (30, 40)])
+    assert held.absent_until(0, 100) == 10
+    assert held.absent_until(0, 7) == 7
+    assert held.absent_until(20, 100) == 30
+    assert held.absent_until(40, 100) == 100

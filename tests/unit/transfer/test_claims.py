@@ -21,10 +21,10 @@ def test_each_digest_is_given_out_once_and_each_piece_decided_once():
     assert claims.proved(1) == (10, 20)
     assert claims.refuted(0) == (0, 10)
     assert (claims.undecided, claims.unproven_bytes) == (1, 5)
-    assert not claims.all_told
+    assert claims.untold == 1
     assert claims.digests_untrusted(2, (A,)) == [PieceDigested(2, 20, 25, A)]
     assert claims.proved(2) == (20, 25)
-    assert claims.all_told
+    assert claims.untold == 0
     assert claims.undecided == 0
     for decide in (claims.proved, claims.refuted):
         with pytest.raises(ValueError):

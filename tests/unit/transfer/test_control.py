@@ -12,7 +12,7 @@ from tallow_cli.transfer.messages import Bye, Cancel, ControlAssembler, Offer
 @pytest.fixture
 def link():
     link = ControlLink(sealed=False, max_message_bytes=262_144, assembly_limit_bytes=1 << 20)
-    link.set_state(ChannelState.OPEN)
+    link.channel.become(ChannelState.OPEN)
     return link
 
 
@@ -30,9 +30,9 @@ def test_nothing_goes_out_before_the_channel_opens():
     link = ControlLink(sealed=False, max_message_bytes=262_144, assembly_limit_bytes=1 << 20)
     link.send(Bye())
     assert link.packets(1 << 20) == []
-    link.set_state(ChannelState.PAUSED)
+    link.channel.become(ChannelState.PAUSED)
     assert link.packets(1 << 20) == []
-    link.set_state(ChannelState.OPEN)
+    link.channel.become(ChannelState.OPEN)
     assert messages(link.packets(1 << 20)) == [Bye()]
 
 
@@ -66,7 +66,7 @@ def test_other_frames_overtake_messages_that_wait(link):
 
 def test_a_small_message_limit_of_the_peer_is_kept():
     link = ControlLink(sealed=True, max_message_bytes=1200, assembly_limit_bytes=1 << 20)
-    link.set_state(ChannelState.OPEN)
+    link.channel.become(ChannelState.OPEN)
     link.send(Offer(1, bytes(10_000)))
     packets = link.packets(1 << 20)
     assert max(len(packet.header) + len(packet.payload) + 16 for packet in packets) <= 1200
@@ -78,13 +78,6 @@ def test_numbers_that_do_not_rise_are_a_protocol_error(link):
     link.check_number(5)
     with pytest.raises(PeerProtocolError):
         link.check_number(5)
-
-
-def test_losing_the_channel_is_noticed_only_if_it_was_there():
-    link = ControlLink(sealed=False, max_message_bytes=1200, assembly_limit_bytes=1 << 20)
-    assert not link.set_state(ChannelState.CLOSED)
-    assert not link.set_state(ChannelState.OPEN)
-    assert link.set_state(ChannelState.CLOSED)
 
 
 def test_silence_brings_a_ping_and_in_the_end_the_verdict():

@@ -3,6 +3,7 @@
 import pytest
 
 from tallow_cli.errors import PeerProtocolError
+from tallow_cli.transfer.channel import Channel
 from tallow_cli.transfer.frames import Ack
 from tallow_cli.transfer.messagesize import NETWORK_PACKET_BYTES
 from tallow_cli.transfer.recovery import (
@@ -20,7 +21,7 @@ def ack(*ranges, delay_us=0):
 
 
 def send(recovery, count, *, at=0.0, size=1000):
-    return [recovery.handed(at, size, None) for _ in range(count)]
+    return [recovery.handed(at, recovery.channel.packet(b"\x01").number, size, None) for _ in range(count)]
 
 
 def numbers(packets):
@@ -29,7 +30,7 @@ def numbers(packets):
 
 @pytest.fixture
 def recovery():
-    return ChannelRecovery()
+    return ChannelRecovery(Channel(1, sealed=True))
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_nine_eighths_of_a_round_trip_make_an_older_packet_lost(recovery, rtt):
 
 
 def test_where_the_channel_sends_again_by_itself_only_age_makes_a_packet_lost(rtt):
-    recovery = ChannelRecovery(retransmissions=2)
+    recovery = ChannelRecovery(Channel(1, sealed=True), retransmissions=2)
     send(recovery, 9, at=1.0)
     recovery.on_ack(1.1, ack((1, 8)))
     assert recovery.detect_lost(1.1, rtt) == []

@@ -3,6 +3,7 @@
 import pytest
 
 from tallow_cli.errors import PeerProtocolError
+from tallow_cli.transfer.channel import Channel
 from tallow_cli.transfer.driving import ChannelState
 from tallow_cli.transfer.frames import Ack, Data, Ping, parse_frames_untrusted
 from tallow_cli.transfer.sendbuffer import SendBuffer
@@ -16,8 +17,11 @@ def start(total=200_000, *, channels=2, chunk=40_000, credit=1 << 30, **changes)
     buffer = SendBuffer(total, 1 << 25)
     while (request := buffer.next_read(chunk, 1 << 30)) is not None:
         buffer.chunk_read(request.offset, bytes(request.size))
+    records = [Channel(index, sealed=True) for index in range(1, channels + 1)]
+    for record in records:
+        record.become(ChannelState.OPEN)
     settings = {
-        "channels": channels,
+        "channels": records,
         "now": 0.0,
         "sealed": True,
         "reliable": False,
@@ -29,8 +33,6 @@ def start(total=200_000, *, channels=2, chunk=40_000, credit=1 << 30, **changes)
     }
     way = Transmission(buffer, **{**settings, **changes})
     way.credit.granted(credit)
-    for channel in range(1, channels + 1):
-        way.channel_state(channel, ChannelState.OPEN)
     return way, buffer
 
 
@@ -79,8 +81,7 @@ def test_the_ping_behind_a_lost_first_batch_has_it_sent_again_after_one_round_tr
 def test_retransmissions_take_turns_over_the_channels_too():
     way, _ = start(200_000, channels=2)
     way.packets(0.0, BUDGET)
-    way.channel_state(1, ChannelState.CLOSED)
-    way.channel_state(1, ChannelState.OPEN)
+    way.abandon(1)
     channels = [channel for channel, _, _ in sent(way.packets(0.0, BUDGET))]
     assert channels[:4] in ([1, 2, 1, 2], [2, 1, 2, 1])
 
@@ -98,8 +99,8 @@ def test_a_window_smaller_than_a_message_still_lets_data_through():
 
 def test_nothing_goes_out_while_every_channel_is_paused():
     way, buffer = start()
-    for channel in (1, 2):
-        way.channel_state(channel, ChannelState.PAUSED)
+    for lane in way.lanes:
+        lane.channel.become(ChannelState.PAUSED)
     assert way.packets(0.0, BUDGET) == []
     assert buffer.unsent_bytes == 200_000
 
@@ -135,9 +136,9 @@ def test_a_limit_keeps_messages_small_enough_to_hold_it(limit: float, largest: i
     now, sizes = 0.0, []
     while now < 1.0:
         sizes += [len(frame.data) for _, _, frame in sent(way.packets(now, BUDGET))]
-        for channel in way.channels:
-            if channel.recovery.next_number:
-                way.on_ack(now, ack(channel.index, (0, channel.recovery.next_number - 1)))
+        for channel in (lane.channel for lane in way.lanes):
+            if channel.next_number:
+                way.on_ack(now, ack(channel.index, (0, channel.next_number - 1)))
         now += 0.001
     assert max(sizes) <= largest
     assert sum(sizes) <= max(1.05 * limit, limit + 512)
