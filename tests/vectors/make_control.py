@@ -33,6 +33,7 @@ def mapping(**values: str) -> str:
     return f"{0x80 | len(values):02x}" + "".join(text(key) + value for key, value in values.items())
 
 
+DIGEST = bytes(range(32))
 NO, YES, NIL, ZERO, ONE = "c2", "c3", "c0", "00", "01"
 U8, U16, U32 = "cc", "cd", "ce"
 LINUX = mapping(folds=NO, forbids=text(""), strips=NO, devices=NO, text_only=NO, longest=U8 + "ff")
@@ -69,6 +70,38 @@ MESSAGES: list[tuple[str, str, dict[str, Any]]] = [
         mapping(type=text("withdraw"), index="03", size=U32 + "00011170", why=text("changed")),
         {"type": "withdraw", "index": 3, "size": 70_000, "why": "changed"},
     ),
+    (
+        "a receiver that has nothing",
+        mapping(type=text("accept"), credit=U32 + "02000000", held="90", kept=binary(b""), claims="90"),
+        {"type": "accept", "credit": 33_554_432, "held": [], "kept": [], "claims": []},
+    ),
+    (
+        "a receiver that holds two ranges, keeps the files 1, 8 and 9, and claims to have 4 MiB of another",
+        mapping(
+            type=text("accept"),
+            credit=U32 + "02000000",
+            held=array(array(ZERO, "0a"), array("14", U16 + "0400")),
+            kept=binary(b"\x02\x03"),
+            claims=array(array(U32 + "00100000", U32 + "00500000")),
+        ),
+        {
+            "type": "accept",
+            "credit": 33_554_432,
+            "held": [[0, 10], [20, 1024]],
+            "kept": [1, 8, 9],
+            "claims": [[1_048_576, 5_242_880]],
+        },
+    ),
+    (
+        "the digest of piece 7, and piece 8 cannot be read",
+        mapping(type=text("piece-digests"), first="07", digests=array(binary(DIGEST), binary(bytes(32)))),
+        {"type": "piece-digests", "first": 7, "digests": [DIGEST.hex(), bytes(32).hex()]},
+    ),
+    (
+        "two ranges that were claimed are wanted after all",
+        mapping(type=text("want"), ranges=array(array(ZERO, "0a"), array(U8 + "ff", U16 + "0100"))),
+        {"type": "want", "ranges": [[0, 10], [255, 256]]},
+    ),
 ]  # fmt: skip
 
 REFUSED_MESSAGES: list[tuple[str, str]] = [
@@ -76,6 +109,23 @@ REFUSED_MESSAGES: list[tuple[str, str]] = [
     ("a size below nothing", mapping(type=text("withdraw"), index="03", size="ff", why=text("changed"))),
     ("rules that are not all there are", mapping(type=text("ready"), version=ONE, names=mapping(more=YES))),
     ("names of at most 7 bytes", mapping(type=text("ready"), version=ONE, names=mapping(longest="07"))),
+    ("a range of one end", mapping(type=text("accept"), credit=ZERO, held=array(array(ZERO)))),
+    (
+        "a range that begins below nothing",
+        mapping(type=text("accept"), credit=ZERO, claims=array(array("ff", ONE))),
+    ),
+    ("kept files as an array", mapping(type=text("accept"), credit=ZERO, kept=array(ONE))),
+    (
+        "kept files with a zero byte at the end",
+        mapping(type=text("accept"), credit=ZERO, kept=binary(b"\1\0")),
+    ),
+    (
+        "a digest of 31 bytes",
+        mapping(type=text("piece-digests"), first=ZERO, digests=array(binary(bytes(31)))),
+    ),
+    ("no digest", mapping(type=text("piece-digests"), first=ZERO, digests="90")),
+    ("nothing is wanted", mapping(type=text("want"), ranges="90")),
+    ("1,025 ranges are wanted", mapping(type=text("want"), ranges="dc0401" + array(ZERO, ONE) * 1025)),
 ]
 
 HOLES = bytes(8) + (65_536).to_bytes(8, "big")

@@ -140,6 +140,11 @@ def test_a_set_of_kept_files_has_one_form_only():
         unpack_kept_untrusted(b"\x01\x00")
 
 
+def test_no_more_files_are_kept_than_an_offer_can_have():
+    with pytest.raises(PeerProtocolError):
+        decode_message_untrusted(encode_message(Accept(0, kept=b"\1" * (messages.MAX_KEPT_BYTES + 1))))
+
+
 def test_the_answer_about_a_million_files_that_exist_in_turns_is_small_and_quick():
     kept = RangeSet((2 * n, 2 * n + 1) for n in range(MAX_ENTRIES // 2))
     packed = pack_kept(kept)
