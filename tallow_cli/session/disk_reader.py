@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from time import monotonic
 from typing import Final
 
@@ -24,7 +25,7 @@ _FIRST_STEP_BYTES: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Digested:
-    """Digests of the file `first` and those behind it: all of them neither kept nor withdrawn."""
+    """Digests of the file `first` and of the next ones that are neither kept nor given up."""
 
     first: int
     digests: list[bytes]
@@ -38,11 +39,12 @@ class GivenUp:
 
 @dataclass(frozen=True, slots=True)
 class DiskNews:
-    """What came of a job. Files are settled in their order, but for those kept; pieces from `first_piece` on."""
+    """What came of a job. Tell first which files are given up, then digests. None of a file that is kept."""
 
     attempt: int
     chunks: Sequence[tuple[int, bytes]]  # offset and data
-    settled: Sequence[Digested | GivenUp]
+    given_up: Sequence[GivenUp]
+    digested: Digested | None
     first_piece: int
     piece_digests: Sequence[bytes]
     has_more: bool  # to hash, of what could be hashed when the job was given out
@@ -108,11 +110,9 @@ class DiskReader:
         def job() -> DiskNews:
             started = clock()
             chunks, has_more = attempt.work(requests, until, budget_bytes)
-            settled = attempt.settled()
-            first_piece, digests = self._source.piece_digests()
-            return DiskNews(
-                attempt.number, chunks, settled, first_piece, digests, has_more, clock() - started
-            )
+            given_up, digested = attempt.settled()
+            pieces = self._source.piece_digests()
+            return DiskNews(attempt.number, chunks, given_up, digested, *pieces, has_more, clock() - started)
 
         return job
 
@@ -144,6 +144,7 @@ class _Attempt:
         self._pieces = pieces
         self._has_begun = False
         self._settled = 0  # files, from the first
+        self._withdrawn = 0  # in the order in which the source gave them up
 
     def work(
         self, requests: Sequence[ReadRequest], until: int, budget_bytes: int
@@ -156,23 +157,15 @@ class _Attempt:
         chunks = [(request.offset, source.read_at(request.offset, request.size)) for request in requests]
         return chunks, source.settle(until, budget_bytes)
 
-    def settled(self) -> list[Digested | GivenUp]:
-        """The files that were settled since the last call."""
-        source, index = self._source, self._settled
-        ready, withdrawn = source.files_read, source.withdrawn
-        found: list[Digested | GivenUp] = []
-        run: list[bytes] | None = None
-        while index < ready:
-            if index in self._kept:
-                run = None
-            elif index in withdrawn:
-                found.append(GivenUp(index, withdrawn[index]))
-                run = None
-            else:
-                if run is None:
-                    run = []
-                    found.append(Digested(index, run))
-                run.append(source.digest(index))
-            index += 1
-        self._settled = index
-        return found
+    def settled(self) -> tuple[list[GivenUp], Digested | None]:
+        """The files that were given up since the last call, before their turn too; and those digested."""
+        source, first, ready, kept = self._source, self._settled, self._source.files_read, self._kept
+        withdrawn = source.withdrawn
+        news = list(islice(withdrawn.items(), self._withdrawn, None))
+        self._withdrawn += len(news)
+        self._settled = ready
+        given_up = [GivenUp(index, why) for index, why in news if index not in kept]
+        indexes = [index for index in range(first, ready) if index not in withdrawn and index not in kept]
+        if not indexes:
+            return given_up, None
+        return given_up, Digested(indexes[0], [source.digest(index) for index in indexes])

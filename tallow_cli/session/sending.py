@@ -22,7 +22,7 @@ from tallow_cli.offer.manifest import encode_manifest
 from tallow_cli.offer.name_rules import NameRules
 from tallow_cli.session.attempt import Attempt
 from tallow_cli.session.connection import Connection
-from tallow_cli.session.disk_reader import Digested, DiskNews, DiskReader
+from tallow_cli.session.disk_reader import DiskNews, DiskReader
 from tallow_cli.session.events import Done, FileFinished, LastWords, LeftOut, Notice, SessionEvent
 from tallow_cli.session.meter import TICK_S, Meter, Sample
 from tallow_cli.session.offer_events import describe, hole_bytes, left_out, withdrawn_item
@@ -271,14 +271,13 @@ class _SendAttempt:
         if withdrawn and len(withdrawn) == len(spans):
             self.fail(withdrawn[0].error)  # nothing is left of it: that is no success
             return
+        for gone in news.given_up:
+            span = spans[gone.index]
+            machine.withdraw(now, span.index, span.start, span.end, gone.withdrawn.why)
         if news.piece_digests:
             machine.piece_digests(now, news.first_piece, news.piece_digests)
-        for settled in news.settled:
-            if isinstance(settled, Digested):
-                machine.digests(now, settled.first, settled.digests)
-            else:
-                span = spans[settled.index]
-                machine.withdraw(now, span.index, span.start, span.end, settled.withdrawn.why)
+        if news.digested is not None:
+            machine.digests(now, news.digested.first, news.digested.digests)
         self._transfer.tell_withdrawn()
         self._transfer.tell_notices()
         self.wake()

@@ -28,7 +28,7 @@ class DigestPass:
     def __init__(self, spans: Sequence[FileSpan], given_up: Container[int] = ()) -> None:
         self._spans = spans
         self._given_up = given_up
-        self._kept = RangeSet()
+        self._kept: RangeSet | None = None
         self._digests = [b""] * len(spans)
         self._hasher: blake3 | None = None
         self._whole = EMPTY_DIGEST  # of what was passed over so far, while there is no hasher
@@ -48,13 +48,13 @@ class DigestPass:
 
     def begin(self, kept: RangeSet) -> None:
         """From now on these files need no digest, and no others that are not given up."""
-        self._kept = kept
+        self._kept = kept or None
         first = self._next_from(0)
         if first != self.index:
             self._turn_to(first)
 
     def is_kept(self, index: int) -> bool:
-        return index in self._kept
+        return self._kept is not None and index in self._kept
 
     def pass_over(self, data: Buffer) -> None:
         """`data` lies at `position` and reaches at most to the end of the file `index`."""
@@ -74,7 +74,7 @@ class DigestPass:
     def settle(self) -> None:
         """The file `index`, which was passed over, has the digest that was computed; the next one's turn."""
         self._digests[self.index] = self.computed()
-        self.skip()
+        self._turn_to(self._next_from(self.index + 1))
 
     def skip(self) -> None:
         """The file `index` needs no more: the next one's turn."""
@@ -91,8 +91,9 @@ class DigestPass:
         return digest
 
     def _next_from(self, index: int) -> int:
-        while index < len(self._spans) and (
-            self._digests[index] or index in self._kept or index in self._given_up
+        digests, kept, given_up = self._digests, self._kept, self._given_up
+        while index < len(digests) and (
+            digests[index] or index in given_up or (kept is not None and index in kept)
         ):
             index += 1
         return index

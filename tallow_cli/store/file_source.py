@@ -151,21 +151,20 @@ class FileSource:
         if wanted <= 0 or self._closed:
             return b""
         digests = self._pass
-        if offset == digests.position:
+        if offset == digests.position and not digests.left_bytes:
             self._judge_ended()
-        if offset != digests.position or digests.left_bytes == 0:
+        left_bytes = digests.left_bytes
+        if offset != digests.position or not left_bytes:
             return self._read_apart(offset, wanted)
         index = digests.index
         try:
-            data = self._opened(index).read(
-                offset - self._spans[index].start, min(wanted, digests.left_bytes)
-            )
+            data = self._opened(index).read(offset - self._spans[index].start, min(wanted, left_bytes))
         except Lost as lost:
-            left_bytes = digests.left_bytes
             self._withdraw(index, lost)
             return bytes(min(wanted, left_bytes))
         digests.pass_over(data)
-        self._judge_ended()
+        if len(data) == left_bytes:
+            self._judge_ended()
         return data
 
     def _read_apart(self, offset: int, wanted: int) -> bytes:
@@ -208,20 +207,15 @@ class FileSource:
             while len(self._open) >= MAX_OPEN_FILES:
                 self._close_file(next(other for other in self._open if other != self._pass.index))
             # Without a look, nothing was read yet: what was written since the offer is as good as what was before.
-            opened = self._open[index] = OpenedFile(
-                self._files[index],
-                self._spans[index].entry,
-                self._tree,
-                self._selection.snapshots,
-                self._looks[index],
-            )
+            file, entry, look = self._files[index], self._spans[index].entry, self._looks[index]
+            opened = OpenedFile(file, entry, self._tree, self._selection.snapshots, look)
+            self._open[index] = opened
         return opened
 
     def _close_file(self, index: int) -> None:
         opened = self._open.pop(index, None)
         if opened is not None:
-            if opened.look is not None:
-                self._looks[index] = opened.look
+            self._looks.keep(index, opened.look)
             opened.close()
         if self._pass.index == len(self._files):
             self._tree.close()  # opened again if a file is needed once more

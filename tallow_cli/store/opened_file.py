@@ -5,7 +5,6 @@ Only what can be seen from its descriptor is judged here; what becomes of a file
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import struct
@@ -27,7 +26,9 @@ from tallow_cli.transfer.messages import Why
 READ_AHEAD_FROM: Final = 1024 * 1024  # a smaller file is read in one or two calls anyway
 READ_BYTES: Final = 1024 * 1024  # at once, where nobody but a digest wants it
 
-_PACKED: Final = struct.Struct("=qqq")  # a Look
+_PACKED: Final = struct.Struct("=QQq")  # a Look
+_64_BITS: Final = 2**64 - 1
+_NO_LOOK: Final = (0, 0, 0)
 
 # This machine is short of something: no reason to give a file up.
 _OUR_TROUBLE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -43,7 +44,7 @@ class Lost(Exception):
 
 
 class Look(NamedTuple):
-    """What a file was, as far as it tells without being read."""
+    """What a file was, as far as it tells without being read. Times in ns, modulo 2**64."""
 
     mtime_ns: int
     ctime_ns: int  # set by the system alone; on Windows the time of its making, which tells nothing
@@ -71,9 +72,11 @@ class OpenedFile:
         self._file = file
         self._snapshots = snapshots
         self._layout = layout_of(entry)
-        self._uncached = UncachedReader() if entry.data_bytes >= LARGE_FILE_BYTES else None
+        data_bytes = entry.data_bytes
+        self._uncached = UncachedReader() if data_bytes >= LARGE_FILE_BYTES else None
         self._fd = -1
-        self._look = look
+        # What it is compared with: its status at a look of this object's own, which is nearly always the only one.
+        self.look: Look | os.stat_result | None = look
         self._now: os.stat_result | None = None  # the last look
         self.has_grown = False  # at the last look: there is more than was offered
         if file.snapshot is not None:
@@ -85,11 +88,11 @@ class OpenedFile:
             raise self._lost(problem) from problem
         self._now = status
         if look is None:
-            self._look = _look(status)
+            self.look = status
         if status.st_size < file.size:
             self.close()
             raise self.changed("it became shorter")
-        if entry.data_bytes >= READ_AHEAD_FROM and hasattr(os, "posix_fadvise"):
+        if data_bytes >= READ_AHEAD_FROM and hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
     def read(self, offset: int, size: int) -> bytes:
@@ -104,19 +107,14 @@ class OpenedFile:
             raise self.changed("it became shorter")
         return data
 
-    @property
-    def look(self) -> Look | None:
-        """The one that it is compared with; None for a copy."""
-        return self._look
-
     def accept(self) -> None:
         """What it was at the last look is what it shall be compared with."""
         if self._now is not None:
-            self._look = _look(self._now)
+            self.look = self._now
 
     def change(self) -> Change:
         """Look again. Raises Lost if it became shorter or cannot be looked at any more, and what `read` raises."""
-        look = self._look
+        look = self.look
         if self._fd < 0 or look is None:
             return Change.NONE
         size = self._file.size
@@ -127,9 +125,14 @@ class OpenedFile:
             raise self._lost(problem) from problem
         if status.st_size < size:
             raise self.changed("it became shorter")
-        if status.st_mtime_ns != look.mtime_ns:
+        if isinstance(look, os.stat_result):
+            if status.st_mtime_ns == look.st_mtime_ns and status.st_ctime_ns == look.st_ctime_ns:
+                return Change.NONE
+            look = Look(*_packable(look))
+        now = Look(*_packable(status))
+        if now.mtime_ns != look.mtime_ns:
             return Change.WRITTEN
-        if status.st_ctime_ns != look.ctime_ns and _attributes(status) == look.attributes:
+        if now.ctime_ns != look.ctime_ns and now.attributes == look.attributes:
             return Change.SUSPECT
         return Change.NONE
 
@@ -159,12 +162,9 @@ class OpenedFile:
         return Lost(Why.VANISHED if is_gone(problem) else Why.UNREADABLE, error)
 
 
-def _look(status: os.stat_result) -> Look:
-    return Look(status.st_mtime_ns, status.st_ctime_ns, _attributes(status))
-
-
-def _attributes(status: os.stat_result) -> int:
-    return hash((status.st_mode, status.st_uid, status.st_gid, status.st_nlink))
+def _packable(status: os.stat_result) -> tuple[int, int, int]:
+    """A Look. The first six of a status are its mode, number, device, links and owners."""
+    return status.st_mtime_ns & _64_BITS, status.st_ctime_ns & _64_BITS, hash(status[:6])
 
 
 class Looks:
@@ -176,11 +176,12 @@ class Looks:
     def __getitem__(self, index: int) -> Look | None:
         """None if there was none."""
         look = _PACKED.unpack_from(self._packed, index * _PACKED.size)
-        return Look(*look) if any(look) else None
+        return None if look == _NO_LOOK else Look(*look)
 
-    def __setitem__(self, index: int, look: Look) -> None:
-        with contextlib.suppress(struct.error):  # XFS and Btrfs have times that 64 bits do not hold
-            _PACKED.pack_into(self._packed, index * _PACKED.size, *look)
+    def keep(self, index: int, look: Look | os.stat_result | None) -> None:
+        """A Look is taken for the one that is kept already."""
+        if isinstance(look, os.stat_result):
+            _PACKED.pack_into(self._packed, index * _PACKED.size, *_packable(look))
 
 
 class Reread:

@@ -14,11 +14,11 @@ from tallow_cli.session.disk_reader import (
     Digested,
     DiskNews,
     DiskReader,
-    GivenUp,
 )
 from tallow_cli.store.file_source import FileSource
 from tallow_cli.store.memory_source import RandomSource
 from tallow_cli.transfer.driving import ReadRequest
+from tallow_cli.transfer.messages import Why
 
 NOTHING = RangeSet()
 
@@ -89,11 +89,11 @@ def test_all_that_is_wanted_is_one_job_and_none_is_given_while_it_is_done() -> N
     reader.want(ReadRequest(30, 70))
     news = job()
     assert [(offset, len(data)) for offset, data in news.chunks] == [(0, 10), (10, 20)]
-    assert news.settled == []
+    assert news.digested is None
     reader.finished(news)
     assert not reader.is_busy
     last = work(reader, 100)
-    assert last.settled == [Digested(0, [blake3(RandomSource(100).read_at(0, 100)).digest()])]
+    assert last.digested == Digested(0, [blake3(RandomSource(100).read_at(0, 100)).digest()])
     assert reader.next_job(100) is None, "what was read in order is hashed: nothing is left"
 
 
@@ -102,8 +102,8 @@ def test_files_without_data_are_settled_although_nothing_is_read(tmp_path: Path)
         (tmp_path / name).write_bytes(b"")
     reader = DiskReader(FileSource([tmp_path / name for name in "abc"]))
     reader.begin(NOTHING, ())
-    told = [settled for news in work_off(reader, 0) for settled in news.settled]
-    assert told == [Digested(0, [blake3(b"").digest()] * 3)]
+    (news,) = work_off(reader, 0)
+    assert news.digested == Digested(0, [blake3(b"").digest()] * 3)
 
 
 def test_what_the_receiver_has_is_hashed_when_nothing_is_wanted() -> None:
@@ -115,11 +115,11 @@ def test_what_the_receiver_has_is_hashed_when_nothing_is_wanted() -> None:
     first = work(reader, 1000)
     assert first.chunks == [(900, data[900:])]
     assert first.has_more
-    assert (first.settled, first.piece_digests) == ([], []), "the read did not wait for it"
+    assert (first.digested, first.piece_digests) == (None, []), "the read did not wait for it"
     (step,) = work_off(reader, 1000)
     assert not step.chunks
     assert (step.first_piece, step.piece_digests) == (0, [blake3(data[:900]).digest()])
-    assert step.settled == [Digested(0, [blake3(data).digest()])]
+    assert step.digested == Digested(0, [blake3(data).digest()])
 
 
 def test_reads_come_between_two_steps() -> None:
@@ -151,21 +151,24 @@ def test_on_a_slow_disk_a_step_becomes_small() -> None:
     assert source.steps[-1] == LEAST_STEP_BYTES
 
 
-def test_kept_files_are_told_of_nobody_and_withdrawn_ones_in_their_turn(tree: Path) -> None:
+def test_nothing_is_told_of_kept_files_and_at_once_which_are_given_up(tree: Path) -> None:
     (tree / "e").write_bytes(b"e")
     source = FileSource([tree])
     (tree / "c").unlink()
     reader = DiskReader(source)
     reader.begin(RangeSet([(1, 2)]), ())
-    for offset, size in ((0, 10), (20, 21)):
-        reader.want(ReadRequest(offset, size))
-    news = work(reader, 41)
-    assert [data for _, data in news.chunks] == [b"a" * 10, bytes(10) + b"d" * 10 + b"e"]
-    first, gone, rest = news.settled
-    assert first == Digested(0, [blake3(b"a" * 10).digest()])
-    assert isinstance(gone, GivenUp)
-    assert gone.index == 2
-    assert rest == Digested(3, [blake3(b"d" * 10).digest(), blake3(b"e").digest()])
+    reader.want(ReadRequest(20, 21))
+    early = work(reader, 0)
+    assert [data for _, data in early.chunks] == [bytes(10) + b"d" * 10 + b"e"]
+    (gone,) = early.given_up
+    assert (gone.index, gone.withdrawn.why) == (2, Why.VANISHED)
+    assert early.digested is None, "it is not the turn of any"
+    reader.want(ReadRequest(0, 10))
+    news, rest = work_off(reader, 41)
+    assert news.digested == Digested(0, [blake3(b"a" * 10).digest()])
+    assert rest.digested == Digested(3, [blake3(b"d" * 10).digest(), blake3(b"e").digest()])
+    assert not news.given_up
+    assert not rest.given_up
 
 
 def test_another_attempt_is_told_everything_again_and_no_news_of_the_last_one(tree: Path) -> None:
@@ -183,8 +186,15 @@ def test_another_attempt_is_told_everything_again_and_no_news_of_the_last_one(tr
     assert not reader.finished(stale())
     (news, again) = work_off(reader, 40)
     assert news.chunks == [(15, b"b" * 5 + b"c" * 10 + b"d" * 10)]
-    told = [settled for each in (news, again) for settled in each.settled]
-    assert [settled.first for settled in told if isinstance(settled, Digested)] == [1]
-    assert [digest for settled in told if isinstance(settled, Digested) for digest in settled.digests] == [
-        blake3(name * 10).digest() for name in (b"b", b"c", b"d")
-    ]
+    assert news.digested is None, "every file is looked at again first"
+    assert again.digested == Digested(1, [blake3(name * 10).digest() for name in (b"b", b"c", b"d")])
+
+
+def test_another_attempt_is_told_at_once_what_was_given_up_in_the_last(tree: Path) -> None:
+    source = FileSource([tree])
+    (tree / "c").unlink()
+    reader = DiskReader(source)
+    for _ in range(2):
+        reader.begin(NOTHING, ())
+        reader.want(ReadRequest(0, 25))
+        assert [gone.index for gone in work(reader, 25).given_up] == [2]
