@@ -3,10 +3,9 @@
 Driver contract
     Give every connection a number that is never reused, and report what happens to it in order:
     `connect`, then `receive` / `receive_malformed` for each message, then `disconnect`, exactly once.
-    Each call takes `now` (seconds, monotonic) and returns the actions to perform, in order, before the next
-    call. Whenever `next_deadline()` has come, call `expire`; look at it again after every call. After a
-    `Close` action close that connection and report `disconnect` once it is closed; what arrives meanwhile is
-    ignored.
+    Each input takes `now` (seconds, monotonic); after it perform what `events()` gives, in order. Whenever
+    `next_timeout()` has come, call `handle_timeout`; look at it again after every input. After a `Close` close that
+    connection and report `disconnect` once it is closed; what arrives meanwhile is ignored.
 
 A member's states, and what moves it:
 
@@ -128,7 +127,7 @@ class Rooms:
 
     # Inputs.
 
-    def connect(self, number: int, prefix: Prefix, now: float) -> list[Action]:
+    def connect(self, now: float, number: int, prefix: Prefix) -> None:
         """A WebSocket is open. The welcome goes out without waiting for the hello: it saves a round trip."""
         member = _Member(number, prefix, deadline=now + self._limits.hello_s)
         self._members[number] = member
@@ -136,12 +135,11 @@ class Rooms:
         self._metrics.connections += 1
         self._metrics.connections_total += 1
         self._send(member, Welcome(PROTOCOL_VERSION, self.stun_port))
-        return self._drain()
 
-    def receive(self, number: int, message: ClientMessage, now: float) -> list[Action]:
+    def receive(self, now: float, number: int, message: ClientMessage) -> None:
         member = self._members[number]
         if member.closing:
-            return []
+            return
         if isinstance(message, Hello):
             self._on_hello(member, message, now)
         elif not member.greeted:
@@ -152,24 +150,21 @@ class Rooms:
             self._on_join(member, message, now)
         else:
             self._on_relay(member, message, now)
-        return self._drain()
 
-    def receive_malformed(self, number: int, detail: str, now: float) -> list[Action]:
+    def receive_malformed(self, now: float, number: int, detail: str) -> None:
         """The connection sent something that is not a message."""
         member = self._members[number]
         self._metrics.malformed += 1
         if not member.closing:
             self._fail(member, CloseCode.BAD_MESSAGE, ErrorCode.BAD_MESSAGE, detail, now)
-        return self._drain()
 
-    def disconnect(self, number: int, now: float) -> list[Action]:
+    def disconnect(self, now: float, number: int) -> None:
         member = self._members.pop(number)
         member.closing, member.deadline = True, math.inf
         self._metrics.connections -= 1
         self._leave_room(member, now)
-        return self._drain()
 
-    def expire(self, now: float) -> list[Action]:
+    def handle_timeout(self, now: float) -> None:
         """Act on every deadline up to `now`."""
         while self._alarms and self._alarms[0].when <= now:
             alarm = heapq.heappop(self._alarms)
@@ -181,10 +176,16 @@ class Rooms:
             else:
                 what = "idle" if subject.greeted else "no hello"
                 self._fail(subject, CloseCode.TOO_SLOW, ErrorCode.TOO_SLOW, what, now)
-        return self._drain()
 
-    def next_deadline(self) -> float | None:
-        """When to call `expire`; None: not before the next input."""
+    # Outputs.
+
+    def events(self) -> list[Action]:
+        """What to do to the connections, in order; each is given once."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def next_timeout(self) -> float | None:
+        """When to call `handle_timeout`; None: not before the next input."""
         return self._alarms[0].when if self._alarms else None
 
     # What each message does.
@@ -343,7 +344,7 @@ class Rooms:
         self._leave_room(member, now)
         self._actions.append(Close(member.number, close, message))
 
-    # Outputs and deadlines.
+    # Actions and deadlines.
 
     def _send(self, member: _Member, message: ServerMessage) -> None:
         if not member.closing:
@@ -363,7 +364,3 @@ class Rooms:
             heapq.heapify(self._alarms)
         self._alarms_set += 1
         heapq.heappush(self._alarms, _Alarm(subject.deadline, self._alarms_set, subject))
-
-    def _drain(self) -> list[Action]:
-        actions, self._actions = self._actions, []
-        return actions

@@ -46,7 +46,7 @@ from signaling.protocol import (
     encode,
 )
 from signaling.proxies import TrustedProxies
-from signaling.rooms import Action, Rooms, Send
+from signaling.rooms import Rooms, Send
 
 OPEN_TIMEOUT_S = 5.0  # for TLS, and again for HTTP; also ends a slowloris
 PING_INTERVAL_S = 20.0  # below the 30-60 s after which home routers forget an idle connection
@@ -305,12 +305,15 @@ class SignalingServer:
             # TimeoutError: a Close action. ConnectionClosed: the client went without a closing handshake.
             with suppress(TimeoutError, ConnectionClosed):
                 async with connected.deadline:
-                    self._perform(self._rooms.connect(number, prefix, self._loop.time()))
+                    self._rooms.connect(self._loop.time(), number, prefix)
+                    self._perform()
                     async for data in connection:
-                        self._perform(self._receive(number, data))
+                        self._receive(number, data)
+                        self._perform()
         finally:
             del self._connected[number]
-            self._perform(self._rooms.disconnect(number, self._loop.time()))
+            self._rooms.disconnect(self._loop.time(), number)
+            self._perform()
             self._log("disconnected", {"from": prefix.label, "number": number})
         try:
             async with asyncio.timeout(2 * CLOSE_TIMEOUT_S):
@@ -318,18 +321,19 @@ class SignalingServer:
         except TimeoutError:  # it does not even read
             connection.transport.abort()
 
-    def _receive(self, number: int, data: str | bytes) -> list[Action]:
+    def _receive(self, number: int, data: str | bytes) -> None:
         try:
             message = decode_client_message_untrusted(data)
         except MalformedMessage as error:
-            return self._rooms.receive_malformed(number, str(error), self._loop.time())
-        return self._rooms.receive(number, message, self._loop.time())
+            self._rooms.receive_malformed(self._loop.time(), number, str(error))
+        else:
+            self._rooms.receive(self._loop.time(), number, message)
 
     # Actions and deadlines of the state machine.
 
-    def _perform(self, actions: list[Action]) -> None:
+    def _perform(self) -> None:
         """Do what `rooms` decided. Never waits: `room_bytes` bounds what one connection can have queued."""
-        for action in actions:
+        for action in self._rooms.events():
             target = self._connected.get(action.member)
             if target is None:
                 continue  # it is being closed, and will be reported as disconnected
@@ -342,7 +346,7 @@ class SignalingServer:
         self._set_timer()
 
     def _set_timer(self) -> None:
-        when = self._rooms.next_deadline()
+        when = self._rooms.next_timeout()
         if self._timer is not None:
             if when is not None and self._timer.when() <= when and not self._timer.cancelled():
                 return  # it fires early enough, and is set again then
@@ -351,7 +355,8 @@ class SignalingServer:
 
     def _on_deadline(self) -> None:
         self._timer = None
-        self._perform(self._rooms.expire(self._loop.time()))
+        self._rooms.handle_timeout(self._loop.time())
+        self._perform()
 
 
 class _Door:

@@ -3,7 +3,7 @@
     python -m tests.bench_dataplane [--packets 200000] [--repeat 3]
 
 No sockets, no DTLS, no disk. A fixed window stands in for the congestion controller's decisions (its own cost is
-measured with `--congestion bbr`). "send" is poll_transmit plus taking the SACKs; "receive" is receive_packets, events
+measured with `--congestion bbr`). "send" is packets plus taking the SACKs; "receive" is receive_packets, events
 and making the SACKs. The best of the repeats is printed: other work on the machine only ever adds.
 """
 
@@ -87,8 +87,8 @@ def measure(case: Case, packets: int, congestion: str) -> tuple[float, float]:
             left.send_message(1, 53, message, ordered=case.ordered, max_retransmits=case.max_retransmits)
         started = clock()
         left.handle_timeout(now)
-        batches = left.poll_transmit(now)
-        left.next_timeout(now)
+        batches = left.packets(now)
+        left.next_timeout()
         send_s += clock() - started
         arriving = [p for batch in batches for p in batch]
         sent += len(arriving)
@@ -97,7 +97,7 @@ def measure(case: Case, packets: int, congestion: str) -> tuple[float, float]:
         started = clock()
         right.receive_packets(now, arriving)
         events = right.events()
-        sacks = [p for batch in right.poll_transmit(now + 0.0021) for p in batch]
+        sacks = [p for batch in right.packets(now + 0.0021) for p in batch]
         receive_s += clock() - started
         received += sum(len(event.data) for event in events if isinstance(event, MessageReceived))
         started = clock()

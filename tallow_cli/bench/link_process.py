@@ -141,7 +141,7 @@ def _carry(
 
 
 def _wait_s(*links: Link) -> float:
-    due = [link.next_event_at() for link in links]
+    due = [link.next_timeout() for link in links]
     left = min((at for at in due if at is not None), default=float("inf")) - time.monotonic()
     return min(max(left, 0.0), _LONGEST_WAIT_S)
 

@@ -11,17 +11,17 @@ Driver contract
     inputs   `receive_packets(now, packets)`   everything one wake-up of the socket gave, decrypted, in order, as
                                                `bytes`; returns the chunks that are the shell's to answer
              `send_message(...)`               queues; never sends by itself
-             `handle_timeout(now)`             when `next_timeout(now)` has come (early or late calls are harmless)
-    outputs  `poll_transmit(now)`              batches to seal and send, each one send call: packets of equal size,
+             `handle_timeout(now)`             when `next_timeout()` has come (early or late calls are harmless)
+    outputs  `packets(now)`                    batches to seal and send, each one send call: packets of equal size,
                                                only the last may be shorter. Call it until it returns [] or stop
                                                early and call again later; what it returned counts as sent. Not
                                                before the association is ESTABLISHED
              `events()`                        what to tell the application, in order; drains
-             `next_timeout(now)`                the next `now` at which to call `handle_timeout` and `poll_transmit`
-                                               (pacing, delayed SACK, loss timers), or None
+             `next_timeout()`                  the next `now` at which to call `handle_timeout` and `packets` (pacing,
+                                               delayed SACK, loss timers), or None; what has passed is due at once
 
-    So a shell's whole turn is: input; `events()`; while batches := `poll_transmit(now)`: send them; arm one timer
-    for `next_timeout(now)`. `events()` held back counts against the receive window, so drain it every turn.
+    So a shell's whole turn is: input; `events()`; while batches := `packets(now)`: send them; arm one timer
+    for `next_timeout()`. `events()` held back counts against the receive window, so drain it every turn.
 
     Packets are built for `remote_tag` and `remote_port`; received packets with another tag are dropped, except
     INIT (tag 0), which is handed to the shell. Nothing the peer sends makes any method raise: what is malformed
@@ -201,6 +201,7 @@ class Association:
         self._announced_rwnd_bytes = config.local_rwnd_bytes
         self._needs_fragments_until: int | None = None
         self._path_events: list[PathMtuChanged] = []
+        self._now = 0.0  # of the last input or turn: what the pacer owes is counted from there
 
     # inputs
 
@@ -236,6 +237,7 @@ class Association:
 
     def receive_packets(self, now: float, packets: Sequence[bytes]) -> list[ControlChunk]:
         """Take one wake-up's packets; return the chunks that are not ours (INIT, HEARTBEAT, RE-CONFIG, …)."""
+        self._now = now
         sacks: list[Sack] = []
         for_shell: list[ControlChunk] = []
         for chunk in self._receiver.receive(now, packets):
@@ -253,6 +255,7 @@ class Association:
 
     def handle_timeout(self, now: float) -> None:
         """Run whatever timers are due."""
+        self._now = now
         self._sender.handle_timeout(now)
         if self._sender.is_black_holed and self._path_mtu.on_black_hole(now):
             # What was sent at the larger size has TSNs and cannot be cut smaller: let IP fragment it.
@@ -261,8 +264,9 @@ class Association:
 
     # outputs
 
-    def poll_transmit(self, now: float) -> list[list[bytes]]:
+    def packets(self, now: float) -> list[list[bytes]]:
         """The next few batches to send, in order, [] if nothing may leave now."""
+        self._now = now
         config = self._config
         batches = BatchBuilder(config.max_batch_packets, config.max_batch_bytes, config.record_overhead_bytes)
         sack_at = self._receiver.tsns.sack_at
@@ -292,9 +296,9 @@ class Association:
             self._path_events = []
         return events
 
-    def next_timeout(self, now: float) -> float | None:
-        """When to call `handle_timeout` and then `poll_transmit`, if nothing else happens before."""
-        times = [at for at in self._sender.timers(now) if at is not None]
+    def next_timeout(self) -> float | None:
+        """When to call `handle_timeout` and then `packets`, if nothing else happens before."""
+        times = [at for at in self._sender.timers(self._now) if at is not None]
         for at in (self._receiver.tsns.sack_at, self._path_mtu.next_timeout()):
             if at is not None:
                 times.append(at)
@@ -377,7 +381,7 @@ class Association:
         self._sender.queue.drop_stream(stream_id)
 
     def hasten_sack(self, now: float) -> None:
-        """Before an ABORT: what has arrived is acknowledged by the next `poll_transmit`, and not after a delay."""
+        """Before an ABORT: what has arrived is acknowledged by the next `packets`, and not after a delay."""
         if self._receiver.tsns.sack_at is not None:
             self._receiver.tsns.sack_at = now
 

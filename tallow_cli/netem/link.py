@@ -4,7 +4,7 @@
                ─▶ propagation delay, jitter, reordering, duplication ─▶ packets out
 
 Driver: `send(now, packet, size_bytes)` as often as you like; then advance the clock to the earliest of
-`next_event_at()` of all links and timers, and take what `receive(now)` returns. Packets are opaque objects.
+`next_timeout()` of all links and timers, and take what `receive(now)` returns. Packets are opaque objects.
 `now` never goes backwards. Two senders share a bottleneck by sending into the same `Link`.
 """
 
@@ -198,7 +198,7 @@ class Link:
         self.stats.late_s += late_s
         return arrived
 
-    def next_event_at(self) -> float | None:
+    def next_timeout(self) -> float | None:
         """When the next packet may arrive, if nothing changes; None when the link is empty."""
         head = self._head_done_at
         if self._changes and self._changes[0][0] < head < _NEVER:

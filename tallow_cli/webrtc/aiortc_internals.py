@@ -80,7 +80,7 @@ class IceConnection(WalledIceConnection):
         while (reason := consent.lost(monotonic())) is None:
             if monotonic() >= consent.next_check_at:
                 checks.send()
-            due = consent.next_at()
+            due = consent.next_timeout()
             await self._wait_until(due)
             late_s = monotonic() - due
             if late_s > LATE_S:

@@ -3,7 +3,7 @@
     consent = Consent(now, uniform)
     while (why := consent.lost(now)) is None:
         if now >= consent.next_check_at: send a STUN Binding request; consent.check_sent(now, its transaction id)
-        sleep until consent.next_at(), or until told `refused`; where that came late, consent.missed(by how much)
+        sleep until consent.next_timeout(), or until told `refused`; where that came late, consent.missed(by how much)
 
 Every check is a transaction of its own, is sent once, and may be answered as long as no later one was: a path with
 seconds of queue answers late, and has consented all the same. Consent ends 30 s after the first check that stayed
@@ -96,7 +96,7 @@ class Consent:
         """When the first of the checks was sent that are unanswered; None if none is."""
         return next(iter(self._unanswered.values()), None)
 
-    def next_at(self) -> float:
+    def next_timeout(self) -> float:
         """When to look again."""
         since = self.silent_since
         return self.next_check_at if since is None else min(self.next_check_at, since + LIFETIME_S)

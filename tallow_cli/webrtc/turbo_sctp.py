@@ -319,7 +319,7 @@ class TurboSctpTransport(WalledSctpTransport):
         association = self._association
         if association is None or self._association_state != self.State.ESTABLISHED or self._dtls.is_blocked:
             return
-        for batch in association.poll_transmit(monotonic()):
+        for batch in association.packets(monotonic()):
             self._dtls.send_batch(batch)
 
     def _dispatch(self) -> None:
@@ -353,7 +353,7 @@ class TurboSctpTransport(WalledSctpTransport):
         if association is None:
             return
         now = monotonic()
-        at = association.next_timeout(now)
+        at = association.next_timeout()
         if self._timer is not None:
             if at is not None and abs(at - self._timer_at) <= TIMER_SLACK_S:
                 return

@@ -118,23 +118,27 @@ class Clients(RuleBasedStateMachine):
         self.admission.opened(PREFIX)
         self.alive.add(number)
         self.sent[number] = []
-        self.perform(self.rooms.connect(number, PREFIX, self.now))
+        self.rooms.connect(self.now, number, PREFIX)
+        self.perform(self.rooms.events())
         if greet:
-            self.perform(self.rooms.receive(number, Hello(1), self.now))
+            self.rooms.receive(self.now, number, Hello(1))
+            self.perform(self.rooms.events())
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data(), nameplate=st.sampled_from([None, None, "1", "2"]))
     def allocate(self, data: st.DataObject, nameplate: str | None) -> None:
         member = self.pick(data)
         self.waiting.pop(member, None)
-        self.perform(self.rooms.receive(member, Allocate(nameplate), self.now))
+        self.rooms.receive(self.now, member, Allocate(nameplate))
+        self.perform(self.rooms.events())
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data())
     def join(self, data: st.DataObject) -> None:
         member = self.pick(data)
         nameplate = data.draw(st.sampled_from(["1", "2", "3", *self.waiting.values()]))
-        self.perform(self.rooms.receive(member, Join(nameplate), self.now), member)
+        self.rooms.receive(self.now, member, Join(nameplate))
+        self.perform(self.rooms.events(), member)
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data(), body=st.binary(max_size=3), times=st.sampled_from([1, 1, 2, 70]))
@@ -142,16 +146,19 @@ class Clients(RuleBasedStateMachine):
         member = self.pick(data)
         for _ in range(times):
             self.sent[member].append(body)
-            self.perform(self.rooms.receive(member, Relay(body), self.now), member)
+            self.rooms.receive(self.now, member, Relay(body))
+            self.perform(self.rooms.events(), member)
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data(), what=st.sampled_from(["garbage", "hello"]))
     def misbehave(self, data: st.DataObject, what: str) -> None:
         member = self.pick(data)
         if what == "garbage":
-            self.perform(self.rooms.receive_malformed(member, "x", self.now))
+            self.rooms.receive_malformed(self.now, member, "x")
+            self.perform(self.rooms.events())
         else:
-            self.perform(self.rooms.receive(member, Hello(1), self.now))
+            self.rooms.receive(self.now, member, Hello(1))
+            self.perform(self.rooms.events())
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data())
@@ -160,7 +167,8 @@ class Clients(RuleBasedStateMachine):
         self.alive.discard(member)
         self.closing.discard(member)
         peer = self.peers.get(member)
-        actions = self.rooms.disconnect(member, self.now)
+        self.rooms.disconnect(self.now, member)
+        actions = self.rooms.events()
         if peer is not None:
             assert [(a.member, a.message) for a in actions if not isinstance(a, Close)] == [
                 (peer, PeerLeft())
@@ -172,9 +180,10 @@ class Clients(RuleBasedStateMachine):
     @rule(seconds=st.floats(0.1, 100.0))
     def wait(self, seconds: float) -> None:
         until = self.now + seconds
-        while (deadline := self.rooms.next_deadline()) is not None and deadline <= until:
+        while (deadline := self.rooms.next_timeout()) is not None and deadline <= until:
             self.now = max(self.now, deadline)
-            self.perform(self.rooms.expire(self.now))
+            self.rooms.handle_timeout(self.now)
+            self.perform(self.rooms.events())
         self.now = until
 
     @invariant()
@@ -187,7 +196,7 @@ class Clients(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for member in sorted(getattr(self, "alive", ())):
-            self.rooms.disconnect(member, self.now)
+            self.rooms.disconnect(self.now, member)
             self.admission.disconnect(PREFIX, was_opened=True)
         if hasattr(self, "metrics"):
             assert (self.metrics.connections, self.metrics.rooms) == (0, 0)

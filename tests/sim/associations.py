@@ -123,8 +123,8 @@ class SimulatedPath:
             self.now = max(wake_at, self.now + self.wake_s)
 
     def _next_wake(self) -> float | None:
-        times = [self.forward.next_event_at(), self.back.next_event_at()]
-        times += [end.association.next_timeout(self.now) for end in (self.left, self.right)]
+        times = [self.forward.next_timeout(), self.back.next_timeout()]
+        times += [end.association.next_timeout() for end in (self.left, self.right)]
         return min((at for at in times if at is not None), default=None)
 
     def _turn(self, end: End, incoming: Link, outgoing: Link) -> None:
@@ -140,7 +140,7 @@ class SimulatedPath:
         association.handle_timeout(now)
         if end.on_turn is not None:
             end.on_turn(now)
-        while batches := association.poll_transmit(now):
+        while batches := association.packets(now):
             for batch in batches:
                 sizes = [len(packet) for packet in batch]
                 assert len(set(sizes[:-1])) <= 1, sizes

@@ -87,7 +87,7 @@ class Wire:
         self._arrivals = [arrival for arrival in self._arrivals if arrival.channel != channel]
         heapq.heapify(self._arrivals)
 
-    def offer(self, now: float, channel: int, message: bytes) -> None:
+    def send(self, now: float, channel: int, message: bytes) -> None:
         if channel in self._dead:
             return
         self.advance(now)
@@ -97,7 +97,7 @@ class Wire:
         self.largest_queue = max(self.largest_queue, sum(self._buffered.values()))
         self._serve(now)
 
-    def next_time(self) -> float | None:
+    def next_timeout(self) -> float | None:
         """When something next leaves or arrives."""
         times = [self._sending[0]] if self._sending else []
         if self._arrivals:
@@ -114,7 +114,7 @@ class Wire:
             self._fate(finished, channel, message)
             self._serve(finished)
 
-    def deliver(self, now: float) -> list[tuple[int, bytes]]:
+    def receive(self, now: float) -> list[tuple[int, bytes]]:
         """(channel, message) that have arrived by now."""
         self.advance(now)
         arrived = []

@@ -241,7 +241,7 @@ def test_sacks_fit_the_smallest_packet_however_many_gaps_there_are() -> None:
     tsns = path.right.association._receiver.tsns
     for number in range(0, 4_000, 2):
         tsns.add(0.0, tsns.cumulative_end + 1 + number, tsns.cumulative_end + 2 + number)
-    (batch, *_rest) = path.right.association.poll_transmit(0.0)
+    (batch, *_rest) = path.right.association.packets(0.0)
     assert len(batch[0]) <= 1_188
     chunk = chunks_untrusted(batch[0])[0]
     assert len(parse_sack_untrusted(batch[0][chunk.start : chunk.end]).gaps) // 2 == 290

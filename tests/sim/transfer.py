@@ -182,8 +182,8 @@ class Simulation:
     def _next_time(self) -> float:
         times = [
             self._timers[0][0] if self._timers else None,
-            self.there.next_time(),
-            self.back.next_time(),
+            self.there.next_timeout(),
+            self.back.next_timeout(),
             self.sender.next_timeout(),
             self.receiver.next_timeout(),
         ]
@@ -193,12 +193,12 @@ class Simulation:
         now = self.now
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
-        arrived = self.there.deliver(now)  # also moves the local queue
+        arrived = self.there.receive(now)  # also moves the local queue
         if not self.scenario.reports_late:
             self._report_departures()
         for channel, message in arrived:
             self._receive(self.receiver, channel, message)
-        for channel, message in self.back.deliver(now):
+        for channel, message in self.back.receive(now):
             self._receive(self.sender, channel, message)
         for machine in (self.sender, self.receiver):
             deadline = machine.next_timeout()
@@ -336,7 +336,7 @@ class Simulation:
         message = b"".join((packet.header, packet.payload, TAG))
         limit = self.scenario.send.max_message_bytes
         assert len(message) <= limit, f"a message of {len(message)} bytes"
-        wire.offer(self.now, packet.channel, message)
+        wire.send(self.now, packet.channel, message)
 
     def _describe(self) -> str:
         return (

@@ -61,7 +61,7 @@ class SctpPair:
                 self.flush(now, side)
 
     def flush(self, now: float, side: int) -> None:
-        while batches := self.ends[side].association.poll_transmit(now):
+        while batches := self.ends[side].association.packets(now):
             for batch in batches:
                 for packet in batch:
                     self._put(now, side, packet)
@@ -82,11 +82,11 @@ class SctpPair:
             company.acknowledge(now, self.links[1])
         return [packet for packet in arrived if not isinstance(packet, tuple)]
 
-    def next_time(self) -> float | None:
+    def next_timeout(self) -> float | None:
         if self._company is not None:
             return max(0.0, self._last_turn_at + self._wake_s)
-        times = [link.next_event_at() for link in self.links]
-        times += [end.association.next_timeout(self._last_turn_at) for end in self.ends]
+        times = [link.next_timeout() for link in self.links]
+        times += [end.association.next_timeout() for end in self.ends]
         earliest = min((at for at in times if at is not None), default=None)
         return None if earliest is None else max(earliest, self._last_turn_at + self._wake_s)
 
@@ -106,7 +106,7 @@ class SctpWire:
         self._dead: set[int] = set()
         self.largest_queue = 0
 
-    def offer(self, now: float, channel: int, message: bytes) -> None:
+    def send(self, now: float, channel: int, message: bytes) -> None:
         if channel in self._dead:
             return
         association = self._pair.ends[self._side].association
@@ -120,16 +120,16 @@ class SctpWire:
     def buffered(self, channel: int) -> int:
         return self._pair.ends[self._side].association.buffered_bytes(channel)
 
-    def next_time(self) -> float | None:
-        return self._pair.next_time()
+    def next_timeout(self) -> float | None:
+        return self._pair.next_timeout()
 
     def next_arrival(self) -> float | None:
-        return self._pair.next_time()
+        return self._pair.next_timeout()
 
     def advance(self, now: float) -> None:
         self._pair.turn(now)
 
-    def deliver(self, now: float) -> list[tuple[int, bytes]]:
+    def receive(self, now: float) -> list[tuple[int, bytes]]:
         self._pair.turn(now)
         receiver = self._pair.ends[1 - self._side]
         arrived = [(event.stream_id, bytes(event.data)) for event in receiver.received]

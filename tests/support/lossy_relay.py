@@ -148,7 +148,7 @@ class LossyRelay:
         loop = asyncio.get_running_loop()
         for data in link.receive(loop.time()):
             towards.send(data)
-        held_until = link.next_event_at()
+        held_until = link.next_timeout()
         if held_until is not None:
             loop.call_at(held_until, self._deliver, link, towards)
 

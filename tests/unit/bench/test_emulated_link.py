@@ -46,7 +46,7 @@ def test_packets_leave_one_after_the_other_at_the_links_rate() -> None:
 def test_headers_count_against_the_rate() -> None:
     way = OneWay()
     way.send(0.0, b"")
-    assert way.link.next_event_at() == pytest.approx(0.020 + IP_UDP_OVERHEAD_BYTES * 8 / SPEC.rate_bps)
+    assert way.link.next_timeout() == pytest.approx(0.020 + IP_UDP_OVERHEAD_BYTES * 8 / SPEC.rate_bps)
 
 
 def test_a_full_queue_drops_what_comes_last_and_takes_more_once_it_has_room() -> None:
@@ -77,7 +77,7 @@ def test_losses_are_the_share_asked_for_and_the_same_for_a_seed() -> None:
 def test_what_is_larger_than_the_mtu_vanishes_so_that_path_mtu_discovery_finds_it() -> None:
     way = OneWay()
     way.send(0.0, FULL + b"x")
-    assert way.link.next_event_at() is None
+    assert way.link.next_timeout() is None
     assert way.counters.too_large == 1
 
 

@@ -20,7 +20,7 @@ def pair(**options: Any) -> tuple[Association, Association]:
 
 
 def packets_of(association: Association, now: float) -> list[bytes]:
-    return [packet for batch in association.poll_transmit(now) for packet in batch]
+    return [packet for batch in association.packets(now) for packet in batch]
 
 
 def exchange(left: Association, right: Association, now: float, turns: int = 20) -> float:
@@ -42,8 +42,8 @@ def test_a_message_goes_over_and_both_applications_are_told() -> None:
     assert right.events() == [MessageReceived(3, 51, b"hello" * 1_000)]
     assert left.events() == [BytesDrained(3, 5_000)]
     assert left.is_flushed
-    assert left.next_timeout(100.0) is None
-    assert right.next_timeout(100.0) is None
+    assert left.next_timeout() is None
+    assert right.next_timeout() is None
 
 
 def test_an_empty_message_is_the_callers_mistake() -> None:
@@ -66,7 +66,7 @@ def test_a_sack_comes_before_data_and_alone() -> None:
     right.send_message(1, 53, bytes(5_000))
     left.send_message(1, 53, bytes(30_000))
     right.receive_packets(0.0, packets_of(left, 0.0))
-    first, *rest = right.poll_transmit(0.01)
+    first, *rest = right.packets(0.01)
     assert [chunk.type for chunk in chunks_untrusted(first[0])] == [SACK]
     assert rest
 
@@ -88,7 +88,7 @@ def test_a_forward_tsn_is_repeated_until_it_is_acknowledged_and_ever_more_slowly
     packets_of(left, 0.0)
     now, seen = 0.0, 0
     while now < 20.0:
-        now = max(now + 0.01, left.next_timeout(now) or now)
+        now = max(now + 0.01, left.next_timeout() or now)
         left.handle_timeout(now)
         for packet in packets_of(left, now):
             assert [chunk.type for chunk in chunks_untrusted(packet)] == [FORWARD_TSN]
@@ -99,7 +99,7 @@ def test_a_forward_tsn_is_repeated_until_it_is_acknowledged_and_ever_more_slowly
     right.receive_packets(now, [last])
     left.receive_packets(now, packets_of(right, now))
     assert left.cumulative_tsn_acked == (left.next_tsn - 1) % 2**32
-    assert left.next_timeout(now) is None
+    assert left.next_timeout() is None
 
 
 def test_what_a_reset_needs_to_know_is_there() -> None:
@@ -155,7 +155,7 @@ def test_the_last_words_are_repeated_until_they_are_heard() -> None:
     packets_of(left, 0.0)  # lost
     now = 0.0
     while not right.events():
-        now = left.next_timeout(now)
+        now = left.next_timeout()
         assert now is not None
         assert now < 2.0
         left.handle_timeout(now)
@@ -197,7 +197,7 @@ def test_peers_that_skip_our_turn_cannot_make_timers_spin() -> None:
     while now < 30.0:
         left.handle_timeout(now)
         packets_of(left, now)
-        at = left.next_timeout(now)
+        at = left.next_timeout()
         assert at is not None
         now = max(at, now + 1e-9)
         turns += 1

@@ -12,7 +12,7 @@ from tallow_cli.netem.link import Link, LinkConfig
 def drain(link: Link, until: float) -> list[tuple[float, object]]:
     """Advance from event to event; returns (time, packet)."""
     arrived: list[tuple[float, object]] = []
-    while (at := link.next_event_at()) is not None and at <= until:
+    while (at := link.next_timeout()) is not None and at <= until:
         arrived += [(at, packet) for packet in link.receive(at)]
     return arrived
 
@@ -45,7 +45,7 @@ def test_nothing_arrives_early_and_receive_may_be_called_late() -> None:
     link.send(0.0, "a", 1_000)
     assert link.receive(0.0109) == []
     assert link.receive(5.0) == ["a"]
-    assert link.next_event_at() is None
+    assert link.next_timeout() is None
 
 
 def test_the_queue_drops_its_tail_and_counts_what_is_in_transmission() -> None:
@@ -177,7 +177,7 @@ def test_a_rate_of_nothing_holds_everything_until_there_is_one() -> None:
     link = make(rate_bps=8_000_000.0)
     link.send(0.0, "a", 1_000)
     link.set_rate(0.0005, 0.0)
-    assert link.next_event_at() is None
+    assert link.next_timeout() is None
     assert link.receive(9.0) == []
     link.set_rate(10.0, 8_000_000.0)
-    assert link.next_event_at() == pytest.approx(10.0005)
+    assert link.next_timeout() == pytest.approx(10.0005)

@@ -54,27 +54,32 @@ class Server:
             assert self.admission.connect(PREFIX, self.now) is None
             self.admission.opened(PREFIX)
             self._inbox[number] = []
-            self._perform(self.rooms.connect(number, PREFIX, self.now))
+            self.rooms.connect(self.now, number, PREFIX)
+            self._perform(self.rooms.events())
             if greet:
                 self.say(number, Hello(1))
                 assert self.heard(number) == [Welcome(1)]
 
     def say(self, number: int, message: ClientMessage) -> None:
-        self._perform(self.rooms.receive(number, message, self.now))
+        self.rooms.receive(self.now, number, message)
+        self._perform(self.rooms.events())
 
     def garble(self, number: int) -> None:
-        self._perform(self.rooms.receive_malformed(number, "nonsense", self.now))
+        self.rooms.receive_malformed(self.now, number, "nonsense")
+        self._perform(self.rooms.events())
 
     def hang_up(self, number: int) -> None:
-        self._perform(self.rooms.disconnect(number, self.now))
+        self.rooms.disconnect(self.now, number)
+        self._perform(self.rooms.events())
         self.admission.disconnect(PREFIX, was_opened=True)
         del self._inbox[number]
 
     def wait(self, until: float) -> None:
         """Let time pass, waking the machine exactly when it asked to be woken."""
-        while (deadline := self.rooms.next_deadline()) is not None and deadline <= until:
+        while (deadline := self.rooms.next_timeout()) is not None and deadline <= until:
             self.now = max(self.now, deadline)
-            self._perform(self.rooms.expire(self.now))
+            self.rooms.handle_timeout(self.now)
+            self._perform(self.rooms.events())
         self.now = until
 
     def heard(self, number: int) -> list[ServerMessage]:
@@ -281,7 +286,7 @@ def test_infinite_lifetimes_set_no_alarm() -> None:
     server = Server(ServerLimits(unjoined_s=endless, joined_s=endless, idle_s=endless))
     server.pair()
     server.wait(1e9)
-    assert server.rooms.next_deadline() is None
+    assert server.rooms.next_timeout() is None
     assert server.closed == {}
 
 

@@ -31,7 +31,7 @@ class Path:
                 return why
             if self.now >= self.consent.next_check_at:
                 self._check()
-            due = self.consent.next_at()
+            due = self.consent.next_timeout()
             arrival = min(self._coming, default=None)
             wake = due if arrival is None else min(due, arrival[0])
             for begin, end in pauses:
