@@ -135,6 +135,7 @@ class _Drive:
                 stopped.peer_told, stopped.all_arrived = event.heard, event.all_arrived
             return
         self._is_connected = self._is_connected or event.event == "connected"
+        self._keyboard.keep_hidden()
         try:
             self._renderer.handle(event)
         except OSError as error:

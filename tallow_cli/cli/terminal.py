@@ -19,6 +19,7 @@ class Keyboard:
     def __init__(self, stdin: TextIO) -> None:
         self._stdin = stdin
         self._found = self._settings()
+        self._hidden = False
 
     @contextmanager
     def without_control_echo(self) -> Iterator[None]:
@@ -33,10 +34,17 @@ class Keyboard:
             self.show_controls()
 
     def hide_controls(self) -> None:
-        self._switch(on=False)
+        self._hidden = self._switch(on=False)
+
+    def keep_hidden(self) -> None:
+        """As `hide_controls`, if that could not be done: a job that was in the background then may be in front now, and
+        no signal tells."""
+        if not self._hidden:
+            self.hide_controls()
 
     def show_controls(self) -> None:
         """As they were found: whoever had them off keeps them off."""
+        self._hidden = False
         self._switch(on=True)
 
     def restore(self) -> None:
@@ -64,14 +72,16 @@ class Keyboard:
             return os.tcgetpgrp(self._stdin.fileno()) == os.getpgrp()
         return False
 
-    def _switch(self, *, on: bool) -> None:
+    def _switch(self, *, on: bool) -> bool:
+        """Whether the terminal is ours, so that it was done."""
         if self._found is None or not self._is_ours():
-            return
+            return False
         import termios
 
         if not self._found[3] & termios.ECHOCTL:
-            return
+            return True
         with suppress(OSError, termios.error):
             settings = termios.tcgetattr(self._stdin.fileno())
             settings[3] = settings[3] | termios.ECHOCTL if on else settings[3] & ~termios.ECHOCTL
             termios.tcsetattr(self._stdin.fileno(), termios.TCSANOW, settings)
+        return True

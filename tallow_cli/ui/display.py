@@ -16,8 +16,10 @@ from tallow_cli.ui.sanitize import columns
 
 HIDE_CURSOR: Final = "\x1b[?25l"
 SHOW_CURSOR: Final = "\x1b[?25h"
-_UP: Final = "\x1b[{}A"
-_CLEAR_BELOW: Final = "\x1b[J"
+# Line by line, and never what is below (`ED`): tmux takes a screen that is cleared from its first row on for one that
+# somebody wants to keep, and would put a frame into its history each time.
+_CLEAR_LINE: Final = "\x1b[2K"
+_UP: Final = "\x1b[A"
 _SEQUENCE: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
@@ -74,4 +76,4 @@ class Display:
             return ""
         width, _ = self._size()
         rows = sum(max(1, -(-columns(_SEQUENCE.sub("", line)) // max(1, width))) for line in self._frame)
-        return "\r" + (_UP.format(rows - 1) if rows > 1 else "") + _CLEAR_BELOW
+        return "\r" + _CLEAR_LINE + (_UP + _CLEAR_LINE) * (rows - 1)

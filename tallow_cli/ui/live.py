@@ -78,7 +78,12 @@ class LiveRenderer(EventSink):
 
     def resume(self) -> None:
         self._display.forget()
-        self._drawn_at = float("-inf")
+        self._wait_to_draw()
+
+    def _wait_to_draw(self) -> None:
+        """For a moment: that the terminal is ours again is seen, and told by a signal, in no fixed order, and what is
+        drawn between the two would stay there."""
+        self._drawn_at = self._clock() + REDRAW_INTERVAL_S
 
     def leave(self, failed: Failed) -> None:
         self._display.leave()
@@ -161,6 +166,9 @@ class LiveRenderer(EventSink):
         self._output.put(wording.offer(event, sending=self._view.sending, most=most, columns=columns))
 
     def _redraw(self) -> None:
+        if not self._output.is_in_front:
+            self._wait_to_draw()
+            return
         now = self._clock()
         if now - self._drawn_at < REDRAW_INTERVAL_S or not self._display.takes_frames:
             return

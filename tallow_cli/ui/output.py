@@ -71,6 +71,15 @@ class Output:
         return self.writer.is_behind
 
     @property
+    def is_in_front(self) -> bool:
+        """False for a terminal that has another job in its foreground: a shell's prompt stands where we would draw."""
+        if not self.is_terminal or sys.platform == "win32":
+            return True
+        with suppress(OSError, ValueError):
+            return os.tcgetpgrp(self._stream.fileno()) == os.getpgrp()
+        return True  # not the terminal that controls us
+
+    @property
     def is_gone(self) -> bool:
         """Whether nobody reads this any more."""
         problem = self.writer.problem

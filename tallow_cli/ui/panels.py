@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from rich.box import ASCII, ROUNDED
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -69,15 +68,24 @@ def _progress(view: TransferView, screen: Screen) -> Panel:
     if view.fraction is None:
         bar.add_row(Text("until the sender's stream ends", style="dim"), Text(amount))
     else:
-        done = ProgressBar(
-            total=1.0,
-            completed=view.fraction,
-            complete_style="cyan",
-            finished_style="green",
-            style="bright_black",
-        )
-        bar.add_row(done, Text(amount))
+        bar.add_row(_Bar(view.fraction, utf8=screen.utf8), Text(amount))
     return _panel(Group(top, bar), view.title, screen, note=_connection(view))
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """How much is done, in letters that tell it without colours too; as wide as there is room."""
+
+    fraction: float
+    utf8: bool
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        done_letter, rest_letter = "━─" if self.utf8 else "#-"
+        done = int(min(self.fraction, 1.0) * options.max_width)
+        style = "green" if self.fraction >= 1.0 else "cyan"
+        yield Text.assemble(
+            (done_letter * done, style), (rest_letter * (options.max_width - done), "bright_black")
+        )
 
 
 def _what(view: TransferView, width: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final
@@ -20,6 +21,7 @@ from tallow_cli.session.events import (
     OfferedEntry,
     Waiting,
 )
+from tallow_cli.ui import sanitize
 from tallow_cli.ui.format import (
     format_bytes,
     format_count,
@@ -46,7 +48,7 @@ MOST_IN_A_LOG: Final = 20
 MOST_TO_CONSENT: Final = 200
 _LINES_AT_ONCE: Final = 50
 _SIZE_COLUMNS: Final = 12  # with the two blanks behind it
-_NARROWEST_NAME: Final = 16
+_NARROWEST_NAME: Final = 8
 
 
 def receive_command(event: CodeReady) -> str:
@@ -156,7 +158,7 @@ def pointed_out(what: str, path: str, about: str = "", columns: int | None = Non
     """A name that a person should look at, and why: one line, at most `columns` wide. `about` stands behind the
     name, and is ours."""
     before, behind = f"  {what}: ", f" ({about})" if about else ""
-    room = None if columns is None else max(_NARROWEST_NAME // 2, columns - len(before) - len(behind) - 1)
+    room = None if columns is None else max(_NARROWEST_NAME, columns - len(before) - len(behind) - 1)
     return f"{before}{name(path, room)}{behind}"
 
 
@@ -177,9 +179,17 @@ def offer(event: Offered, *, sending: bool, most: int | None, columns: int | Non
         yield from listing(event, most=most, columns=columns)
     word = "Sending" if sending else "Offered"
     room = None if columns is None else columns - len(word) - len(": .") - 1
-    yield f"{word}: {offer_summary(event, room)}.\n"
+    sentences = [f"{word}: {offer_summary(event, room)}."]
     if not sending:
-        yield from (f"{line}\n" for line in _not_offered(event))
+        sentences += _not_offered(event)
+    yield from (f"{line}\n" for sentence in sentences for line in _broken(sentence, columns))
+
+
+def _broken(sentence: str, columns: int | None) -> list[str]:
+    """The lines of a sentence, broken between words where it is wider than the terminal."""
+    if columns is None or sanitize.columns(sentence) <= columns:
+        return [sentence]
+    return textwrap.wrap(sentence, max(columns, _NARROWEST_NAME))
 
 
 def listing(event: Offered, *, most: int | None, columns: int | None) -> Iterator[str]:

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ if sys.platform == "win32":
     pytest.skip("no pseudo-terminals", allow_module_level=True)
 
 from tests.support.terminal import CTRL_C, CTRL_D, Terminal, terminal
+from tests.support.tmux import Tmux, tmux
 
 pytestmark = pytest.mark.e2e
 
@@ -147,6 +148,48 @@ def test_ctrl_c_in_the_middle_clears_the_display_and_gives_the_terminal_back(
         assert " echo " in settings
         assert "\x1b[?25h" in screen.text  # the cursor is shown
     assert sender.wait() in (7, 8)  # told, or left at once
+
+
+FRAME = re.compile(r"[+╭][-─] Receiving|^Receiving [·-] \d", re.M)
+
+
+@pytest.fixture(params=["utf-8", "ascii"])
+def window(request: pytest.FixtureRequest, sh: Shell) -> Iterator[Tmux]:
+    variables = {key: value for key, value in sh.environment.items() if key != "NO_COLOR"}
+    variables |= {"TERM": "screen-256color", "PYTHONIOENCODING": request.param}
+    variables["TALLOW"] = f"{sys.executable} -m tallow_cli"
+    with tmux(variables, sh.directory) as opened:
+        yield opened
+
+
+def test_the_display_is_one_whatever_becomes_of_the_window(sh: Shell, big: Path, window: Tmux) -> None:
+    (sh.directory / "in").mkdir()
+    sender, code = offering(sh, big, "--limit", "20Mbit")
+    window.type(f"$TALLOW recv {code} --yes -o in", "Enter")
+    window.until(lambda screen: "Channels" in screen and "Mbit/s" in screen)
+    for columns in (80, 60, 24, 120):
+        window.resize(columns)
+        window.until(lambda screen, columns=columns: ("Channels" in screen) == (columns >= 60))  # type: ignore[misc]
+        time.sleep(0.5)  # two frames more
+        screen = window.until(lambda screen: len(FRAME.findall(screen)) == 1)  # not in the middle of one
+        assert not re.search(r"\\x|\\u", screen), screen
+    # Each narrowing may push rows of the frame before it into the history, which nobody can take back.
+    assert len(FRAME.findall(window.history)) <= 1 + 3, window.history
+    window.press("C-z")
+    screen = window.until(lambda screen: "Stopped" in screen)
+    assert window.cursor_is_shown
+    assert not FRAME.search(screen), screen
+    window.type("bg", "Enter")  # it goes on, and leaves the screen to others
+    time.sleep(0.8)
+    assert not FRAME.search(window.screen), window.screen
+    window.type("fg", "Enter")
+    window.until(lambda screen: len(FRAME.findall(screen)) == 1)
+    assert not window.cursor_is_shown
+    window.press("C-c")
+    screen = window.until(lambda screen: "Interrupted" in screen and screen.rstrip().endswith("$"))
+    assert not FRAME.search(screen), screen
+    assert window.cursor_is_shown
+    assert sender.wait() == 7
 
 
 def test_ctrl_c_works_while_the_reader_of_standard_output_does_not_read(

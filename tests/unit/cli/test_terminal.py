@@ -74,3 +74,21 @@ def test_what_is_no_terminal_of_ours_is_left_alone() -> None:
     keyboard = Keyboard(Stream())
     with keyboard.without_control_echo():
         keyboard.restore()
+
+
+def test_a_job_that_comes_to_the_front_unannounced_hides_them_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    keyboard = Keyboard(Stream())
+    asked: list[bool] = []
+    in_front = False
+
+    def switch(*, on: bool) -> bool:
+        asked.append(on)
+        return in_front
+
+    monkeypatch.setattr(keyboard, "_switch", switch)
+    keyboard.hide_controls()
+    keyboard.keep_hidden()
+    in_front = True
+    keyboard.keep_hidden()
+    keyboard.keep_hidden()
+    assert asked == [False, False, False]

@@ -6,7 +6,10 @@ from tallow_cli.ui.display import HIDE_CURSOR, SHOW_CURSOR, Display
 from tallow_cli.ui.output import Output
 from tests.support.streams import Stream
 
-ERASE = "\r\x1b[{}A\x1b[J"
+
+def erased(rows: int) -> str:
+    """So many rows, from the last one up, and nothing that clears what is below: tmux would keep it in its history."""
+    return "\r\x1b[2K" + "\x1b[A\x1b[2K" * (rows - 1)
 
 
 class Behind:
@@ -41,24 +44,24 @@ class Screen:
 def test_the_second_frame_erases_the_first() -> None:
     screen = Screen()
     assert screen.written_by("one\ntwo\nthree") == HIDE_CURSOR + "one\ntwo\nthree"
-    assert screen.written_by("four") == ERASE.format(2) + "four"
-    assert screen.written_by("five") == "\r\x1b[J" + "five"
+    assert screen.written_by("four") == erased(3) + "four"
+    assert screen.written_by("five") == erased(1) + "five"
 
 
 def test_a_window_made_narrower_has_broken_the_lines_and_all_their_rows_are_erased() -> None:
     screen = Screen(columns=120)
     screen.written_by("x" * 120 + "\n" + "y" * 60)
     screen.size = 50, 24
-    assert screen.written_by("z").startswith(ERASE.format(3 + 2 - 1))
+    assert screen.written_by("z").startswith(erased(3 + 2))
 
 
 def test_colours_take_no_columns_and_wide_letters_two() -> None:
     screen = Screen(columns=20)
     screen.written_by("\x1b[1;31m" + "x" * 20 + "\x1b[0m\n" + "日" * 10)
-    assert screen.written_by("z").startswith(ERASE.format(1))
+    assert screen.written_by("z").startswith(erased(2))
     screen.written_by("日" * 10)
     screen.size = 10, 24
-    assert screen.written_by("z").startswith(ERASE.format(1))
+    assert screen.written_by("z").startswith(erased(2))
 
 
 def test_a_frame_higher_than_the_terminal_is_cut() -> None:
@@ -70,7 +73,7 @@ def test_a_line_said_stands_above_the_frame() -> None:
     screen = Screen()
     screen.written_by("frame")
     screen.display.say("said\n")
-    assert screen.stream.getvalue().endswith("\r\x1b[Jsaid\nframe")
+    assert screen.stream.getvalue().endswith(erased(1) + "said\nframe")
 
 
 def test_closing_takes_the_frame_away_and_shows_the_cursor_once() -> None:
@@ -78,7 +81,7 @@ def test_closing_takes_the_frame_away_and_shows_the_cursor_once() -> None:
     screen.written_by("one\ntwo")
     screen.display.close()
     screen.display.close()
-    assert screen.stream.getvalue().endswith(ERASE.format(1) + SHOW_CURSOR)
+    assert screen.stream.getvalue().endswith(erased(2) + SHOW_CURSOR)
     assert screen.stream.getvalue().count(SHOW_CURSOR) == 1
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tallow_cli.session.events import SessionEvent, Stats
 from tallow_cli.ui.live import REDRAW_INTERVAL_S, LiveRenderer
 from tallow_cli.ui.output import Output
@@ -105,3 +107,15 @@ def test_a_terminal_without_utf8_is_written_to_in_its_own_letters() -> None:
 
 def test_statistics_alone_start_the_display_too() -> None:
     assert HIDE_CURSOR in Terminal().tell(Stats(STATS.benchmark, (), 0, 0))
+
+
+def test_nothing_is_drawn_where_another_job_has_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Output, "is_in_front", False)
+    clock = iter(range(100))
+    stream = Stream(terminal=True)
+    renderer = LiveRenderer(Output(stream), clock=lambda: float(next(clock)))
+    for _ in range(5):
+        renderer.handle(PROGRESS)
+    assert stream.getvalue() == ""
+    renderer.handle(CONNECTED)
+    assert "Connected" in stream.getvalue()  # a line is no frame

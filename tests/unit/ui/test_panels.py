@@ -105,3 +105,11 @@ def test_a_receiver_says_that_the_network_is_measured_at_the_other_end() -> None
 
 def test_before_the_first_figures_the_panels_stand_empty() -> None:
     assert picture(Progress(0, 100), width=80, height=24)
+
+
+@pytest.mark.parametrize(("utf8", "done", "rest"), [(True, "━", "─"), (False, "#", "-")])
+def test_the_bar_tells_how_much_is_done_without_colours(utf8: bool, done: str, rest: str) -> None:
+    bar = picture(*RUNNING, width=80, height=24, utf8=utf8)[2]
+    letters = bar.strip("│|").split()[0]
+    assert set(letters) == {done, rest}
+    assert letters.count(done) / len(letters) == pytest.approx(0.62, abs=0.03)
