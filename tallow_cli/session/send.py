@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tallow_cli.crypto.keys import Role
-from tallow_cli.errors import PeerRefused
+from tallow_cli.errors import PeerRefused, PeerVanished
 from tallow_cli.meeting.addresses import require_network
 from tallow_cli.session.connection import connect
 from tallow_cli.session.events import Done, Notice, SessionEvent
@@ -25,8 +25,8 @@ async def send(source: Source, settings: SendSettings, emit: Callable[[SessionEv
     """Show a code, wait for a receiver, send, and return once it has verified everything.
 
     `emit` is called on the event loop with every event, CodeReady first, Done last; it must not block. The caller
-    closes `source`. A receiver that knew the code and could not take what is offered (its options, its disk) may
-    come again: the wait goes on under the same code. Cancelling tells the receiver.
+    closes `source`. A receiver that knew the code and could not take what is offered (its options, its disk), or is
+    lost before it has accepted, may come again: the wait goes on under the same code. Cancelling tells the receiver.
     Raises a TallowError for every way this can end but success.
     """
     require_network()
@@ -36,23 +36,31 @@ async def send(source: Source, settings: SendSettings, emit: Callable[[SessionEv
         emit(left_out(source.left_out))
     async with hosting(settings, emit) as host:
         while True:
-            async with host.meeting() as meeting:
-                connection = await connect(
-                    meeting.link,
-                    Role.HOST,
-                    meeting.handshake,
-                    settings.link,
-                    settings.waits,
-                    emit,
-                    meeting,
-                )
-                await meeting.leave()
-                transfer = SendTransfer(source, settings, emit)
-                try:
+            transfer = SendTransfer(source, settings, emit)
+            try:
+                async with host.meeting() as meeting:
+                    connection = await connect(
+                        meeting.link,
+                        Role.HOST,
+                        meeting.handshake,
+                        settings.link,
+                        settings.waits,
+                        emit,
+                        meeting,
+                    )
+                    await meeting.leave()
                     return await transfer.carry(connection)
-                except PeerRefused as refusal:
-                    if not refusal.can_be_mended_there:
-                        raise
-                    emit(Notice(f"The receiver could not take it: {refusal.reason}. The code still holds."))
-                finally:
-                    await transfer.close()
+            except PeerRefused as refusal:
+                if not refusal.can_be_mended_there:
+                    raise
+                emit(Notice(f"The receiver could not take it: {refusal.reason}. The code still holds."))
+            except PeerVanished as lost:
+                if transfer.meter is not None:  # it had accepted
+                    raise
+                emit(
+                    Notice(
+                        f"The receiver was lost before it had accepted ({lost.detail}). The code still holds."
+                    )
+                )
+            finally:
+                await transfer.close()

@@ -99,6 +99,18 @@ def test_slips_at_a_terminal_leave_the_code_unspent(sh: Shell, sender: Tallow) -
         assert screen.wait() == 7
 
 
+def test_a_receiver_that_is_killed_at_the_question_leaves_the_code_to_the_next(
+    sh: Shell, sender: Tallow
+) -> None:
+    with terminal("recv", CODE, environment=sh.environment, cwd=sh.directory) as screen:
+        screen.expect("Receive this?")
+        screen.process.kill()
+    told = sender.wait_event("notice")
+    assert "was lost before it had accepted" in told["message"]
+    receives(sh, sender, CODE, "--yes", "-o", "copy.txt")
+    assert (sh.directory / "copy.txt").read_text() == "new"
+
+
 def test_a_directory_that_may_not_be_written_is_found_before(sh: Shell, sender: Tallow) -> None:
     if os.geteuid() == 0:
         pytest.skip("root writes everywhere")

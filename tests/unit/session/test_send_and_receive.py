@@ -300,6 +300,35 @@ async def test_a_receivers_slip_is_told_to_the_sender_without_paths_and_the_code
     assert all(link.closed for link in sessions.network.links.values())
 
 
+async def test_a_receiver_that_is_gone_before_it_accepts_leaves_the_code_to_the_next(
+    sessions: Sessions,
+) -> None:
+    async def undecided(_manifest: Manifest) -> Sink:
+        return await asyncio.get_running_loop().create_future()
+
+    sender, first = sessions.send(TextSource("x")), sessions.receive(undecided)
+    await sender.event(Offered)
+    sessions.network.cut()
+    told = (await sender.event(Notice)).message
+    assert told == (
+        "The receiver was lost before it had accepted (the other side no longer answers). The code still holds."
+    )
+    assert isinstance(await first.failure(), PeerVanished)
+    await sessions.receive().done()
+    await sender.done()
+    assert len(sender.of(CodeReady)) == 1
+    assert len(sender.of(Waiting)) == 2
+
+
+async def test_a_receiver_that_is_gone_after_it_accepted_ends_the_sender(sessions: Sessions) -> None:
+    sender = sessions.send(RandomSource(3_000_000), link=LinkSettings(limit_bytes_per_s=6_000_000))
+    receiver = sessions.receive()
+    await sender.event(Progress)
+    sessions.network.cut()
+    assert isinstance(await sender.failure(), PeerVanished)
+    assert isinstance(await receiver.failure(), PeerVanished)
+
+
 async def test_two_slips_and_a_wrong_guess_later_the_file_still_arrives(
     sessions: Sessions, tmp_path: Path
 ) -> None:
