@@ -27,6 +27,11 @@ from enum import IntEnum
 from typing import ClassVar, Final
 
 
+def _seconds(count: float) -> str:
+    """`600`, `86,400`, `2.5`, `0.1`: what somebody asked for is not rounded away."""
+    return f"{count:,.0f}" if count >= 10 else f"{count:.2g}"
+
+
 class ExitCode(IntEnum):
     """The process exit codes; `kind` is their name in JSON."""
 
@@ -185,7 +190,7 @@ class NoPeerError(TallowError):
 class PeerNeverCame(NoPeerError):
     def __init__(self, waited_s: float) -> None:
         super().__init__(
-            f"Nobody came within {waited_s:.0f} s. Run the command again, or wait longer with --timeout."
+            f"Nobody came within {_seconds(waited_s)} s. Run the command again, or wait longer with --timeout."
         )
         self.waited_s = waited_s
 
@@ -319,7 +324,7 @@ class ReportMissing(PeerVanished):
 class TransferStalled(BrokenOffError):
     def __init__(self, what: str, waited_s: float) -> None:
         super().__init__(
-            f"Nothing moved for {waited_s:.0f} s while {what}. Check the network and run both commands again."
+            f"Nothing moved for {_seconds(waited_s)} s while {what}. Check the network and run both commands again."
         )
         self.waited_s = waited_s
 
@@ -329,7 +334,7 @@ class NoAnswer(BrokenOffError):
 
     def __init__(self, waited_s: float) -> None:
         super().__init__(
-            f"The receiver did not answer the offer within {waited_s:,.0f} s. "
+            f"The receiver did not answer the offer within {_seconds(waited_s)} s. "
             "Run both commands again, or wait longer with --timeout."
         )
         self.waited_s = waited_s

@@ -20,13 +20,15 @@ from tallow_cli.transfer.messages import Why
 
 @dataclass(frozen=True, slots=True)
 class CodeReady:
-    """The code to tell the receiver. `attempt` counts fresh codes after wrong guesses, from 1."""
+    """The code to tell the receiver. `attempt` counts fresh codes after wrong guesses, from 1; `given`: it was not made
+    here, so nobody need be told, and whoever gave it may keep it secret."""
 
     event: ClassVar[str] = "code"
     code: str
     server: str | None  # the signaling URL the receiver needs; None where discovery finds it
     reachable_as: str | None = None  # ws:// URL of the embedded server, for networks without multicast
     attempt: int = 1
+    given: bool = False
 
 
 @dataclass(frozen=True, slots=True)

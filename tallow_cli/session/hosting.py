@@ -149,6 +149,7 @@ class Host:
                 server=self._place.given_url,
                 reachable_as=self._place.reachable_as,
                 attempt=self._codes_shown,
+                given=self._settings.code is not None,
             )
         )
 
@@ -250,7 +251,9 @@ class Host:
                 f"Somebody used the code {_how(error, _GUESSES)}. A code allows one guess, so nothing was sent; "
                 "run the command again."
             ) from error
-        self._emit(Notice(f"Somebody used the code {_how(error, _GUESSES)}. Here is a fresh one."))
+        self._emit(
+            Notice(f"Somebody used the code {_how(error, _GUESSES)}, so it is spent. Here is a fresh one.")
+        )
 
 
 async def _receive_confirm(client: SignalingClient, link: PeerLink) -> bytes:

@@ -143,8 +143,6 @@ class LiveRenderer(EventSink):
         return capture.get()
 
     def _code(self, event: CodeReady) -> None:
-        if event.attempt > 1:
-            self._say("That code is spent. The new one:", style="yellow")
         self._say("")
         self._print(Text.assemble("  Code     ", (one_line(event.code), "bold cyan")), to_copy=True)
         self._say("")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from tallow_cli.measure.throughput import format_throughput, mbps
@@ -101,9 +102,15 @@ class PlainRenderer(EventSink):
             self._output.line(text)
 
     def _code(self, event: CodeReady) -> None:
-        if event.attempt > 1:
-            self._output.line("That code is spent. The new one:")
-        self._output.line(f"Code: {one_line(event.code)}")
+        if (
+            event.given and not self._output.is_terminal
+        ):  # a log is no place for what somebody keeps in a variable
+            self._output.line(
+                f"Code: the one that was given, number {one_line(event.code.partition('-')[0])}"
+            )
+            event = replace(event, code="CODE")
+        else:
+            self._output.line(f"Code: {one_line(event.code)}")
         self._output.line(f"On the other machine: {wording.receive_command(event)}")
         elsewhere = wording.receive_command_without_discovery(event)
         if elsewhere:

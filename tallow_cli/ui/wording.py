@@ -28,7 +28,6 @@ from tallow_cli.ui.format import (
     format_duration,
     format_fraction,
     format_milliseconds,
-    format_remaining,
     format_throughput,
 )
 from tallow_cli.ui.sanitize import name, one_line
@@ -85,7 +84,9 @@ def waiting(event: Waiting) -> str:
     if event.timeout_s is None:
         return f"Waiting {one_line(event.what)} …"
     minutes, seconds = divmod(event.timeout_s, 60)
-    patience = f"{minutes:.0f} min" if minutes and not seconds else format_remaining(event.timeout_s)
+    patience = f"{minutes:.0f} min" if minutes and not seconds else format_duration(event.timeout_s)
+    if not minutes:
+        patience = f"{seconds:.3g} s"
     return f"Waiting {one_line(event.what)} (up to {patience}) …"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tallow_cli import errors
-from tallow_cli.errors import RETRYABLE_CODES, ExitCode, TallowError
+from tallow_cli.errors import RETRYABLE_CODES, ExitCode, PeerNeverCame, TallowError
 
 
 def classes() -> list[type[TallowError]]:
@@ -45,3 +45,9 @@ def test_a_note_added_on_the_way_stands_behind_the_sentence() -> None:
 
 def test_a_mistake_of_ours_is_not_worth_retrying() -> None:
     assert not RETRYABLE_CODES & {ExitCode.USAGE, ExitCode.WRONG_CODE, ExitCode.INTEGRITY, ExitCode.DONE}
+
+
+def test_a_wait_of_less_than_a_second_is_not_called_none() -> None:
+    assert "within 0.1 s" in PeerNeverCame(0.1).sentence
+    assert "within 2.5 s" in PeerNeverCame(2.5).sentence
+    assert "within 600 s" in PeerNeverCame(600.0).sentence

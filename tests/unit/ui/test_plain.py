@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tallow_cli.session.events import (
@@ -58,8 +60,17 @@ def test_a_server_that_was_chosen_is_part_of_the_command() -> None:
     ]
 
 
-def test_a_fresh_code_after_a_wrong_guess_says_that_the_old_one_is_spent() -> None:
-    assert Log().tell(CodeReady("1-a-b-c", server=None, attempt=2)).startswith("That code is spent.")
+def test_a_code_that_was_given_is_not_written_to_a_log() -> None:
+    told = Log().tell(replace(CODE_READY, given=True))
+    assert told.splitlines() == [
+        "Code: the one that was given, number 4821",
+        "On the other machine: tallow recv CODE",
+        "If it is not found there: tallow recv CODE --server ws://192.168.1.5:41234",
+    ]
+
+
+def test_a_fresh_code_is_not_called_one_a_second_time() -> None:
+    assert Log().tell(CodeReady("1-a-b-c", server=None, attempt=2)).startswith("Code: 1-a-b-c\n")
 
 
 def test_the_connection_is_a_sentence_and_its_details_are_for_the_verbose() -> None:

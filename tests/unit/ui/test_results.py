@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tallow_cli.session.events import TextReceived
 from tallow_cli.ui.output import Output
 from tallow_cli.ui.results import ResultRenderer
@@ -20,6 +22,10 @@ def shown(*events: object, terminal: bool = False, shows_code: bool = True) -> s
 def test_the_code_is_a_line_of_its_own() -> None:
     assert shown(CODE_READY) == CODE + "\n"
     assert shown(CODE_READY, shows_code=False) == ""
+
+
+def test_a_code_that_was_given_is_no_result() -> None:
+    assert shown(replace(CODE_READY, given=True)) == ""
 
 
 def test_a_text_reaches_a_pipe_as_it_was_sent() -> None:
