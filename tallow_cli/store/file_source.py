@@ -20,7 +20,7 @@ from tallow_cli.offer.name_rules import NameRules
 from tallow_cli.ranges import RangeSet
 from tallow_cli.store.digests import DigestPass, PieceDigests
 from tallow_cli.store.failures import displayable
-from tallow_cli.store.opened_file import READ_BYTES, Change, Looks, Lost, OpenedFile, Reread
+from tallow_cli.store.opened_file import Change, Looks, Lost, OpenedFile, Reread
 from tallow_cli.store.page_cache import LARGE_FILE_BYTES
 from tallow_cli.store.scan import NotSent
 from tallow_cli.store.selection import Selection
@@ -29,6 +29,7 @@ from tallow_cli.store.source_tree import SourceTree
 
 CLOSE_WAIT_S: Final = 1.0
 MAX_OPEN_FILES: Final = 3  # one that is read, one that is hashed, one of a piece or that is read again
+READ_BYTES: Final = 1024 * 1024  # at once, where nobody but a digest wants it
 # What opening a file and looking at it costs, in bytes that could be read and hashed meanwhile: about 30 us.
 FILE_COST_BYTES: Final = 64 * 1024
 
@@ -53,6 +54,7 @@ class FileSource:
         self._withdrawn: dict[int, Withdrawn] = {}
         self._notices: list[str] = []
         self._open: dict[int, OpenedFile] = {}
+        self._buffer = memoryview(b"")
         self._reading = threading.Lock()
         self._closed = False
         self._begun = False
@@ -191,7 +193,7 @@ class FileSource:
         self._check(index, opened, self._pass.digest(index))
         self._end_reread()
 
-    def _note_apart(self, index: int, offset: int, data: bytes) -> None:
+    def _note_apart(self, index: int, offset: int, data: bytes | memoryview) -> None:
         """Hash what lies where the hashing stands, and remember what lies beyond."""
         position = self._pass.position
         if index == self._pass.index and offset <= position < offset + len(data):
@@ -211,6 +213,12 @@ class FileSource:
             opened = OpenedFile(file, entry, self._tree, self._selection.snapshots, look)
             self._open[index] = opened
         return opened
+
+    def _scratch(self, size: int) -> memoryview:
+        """Memory for what is only hashed, for `size` bytes at most."""
+        if not self._buffer:
+            self._buffer = memoryview(bytearray(READ_BYTES))
+        return self._buffer[:size]
 
     def _close_file(self, index: int) -> None:
         opened = self._open.pop(index, None)
@@ -250,13 +258,13 @@ class FileSource:
 
     def _hash_on(self, until: int) -> int:
         index, position = self._pass.index, self._pass.position
-        size = min(READ_BYTES, self._pass.left_bytes, until - position)
+        size = min(self._pass.left_bytes, until - position)
         try:
-            data = self._opened(index).read(position - self._spans[index].start, size)
+            data = self._opened(index).read_into(position - self._spans[index].start, self._scratch(size))
         except Lost as lost:
             self._withdraw(index, lost)
             return FILE_COST_BYTES
-        self._pieces.feed(position, memoryview(data))
+        self._pieces.feed(position, data)
         self._pass.pass_over(data)
         return len(data)
 
@@ -271,11 +279,11 @@ class FileSource:
             self._pieces.give_up()
             return 0
         try:
-            data = self._opened(index).read(part.offset, part.size)
+            data = self._opened(index).read_into(part.offset, self._scratch(part.size))
         except Lost as lost:
             self._lose(index, lost)
             return FILE_COST_BYTES
-        self._pieces.feed(offset, memoryview(data))
+        self._pieces.feed(offset, data)
         self._note_apart(index, offset, data)
         return len(data)
 
@@ -371,7 +379,7 @@ class FileSource:
         """Raises Lost."""
         opened = self._opened(reread.index)
         if not reread.is_over:
-            return reread.read_some(opened)
+            return reread.read_some(opened, self._scratch(READ_BYTES))
         change = opened.change()
         if not reread.is_same or (change is Change.WRITTEN and not opened.has_grown):
             raise opened.changed("it was written to")

@@ -16,7 +16,7 @@ from blake3 import blake3
 from tallow_cli.errors import LocalFileError, SourceChanged
 from tallow_cli.offer.manifest import Entry
 from tallow_cli.store.failures import displayable, is_gone, source_error
-from tallow_cli.store.page_cache import LARGE_FILE_BYTES, UncachedReader, pread
+from tallow_cli.store.page_cache import LARGE_FILE_BYTES, UncachedReader, pread, pread_into
 from tallow_cli.store.scan import LocalFile
 from tallow_cli.store.snapshots import Snapshots
 from tallow_cli.store.source_tree import SourceTree
@@ -24,7 +24,6 @@ from tallow_cli.store.sparse import layout_of
 from tallow_cli.transfer.messages import Why
 
 READ_AHEAD_FROM: Final = 1024 * 1024  # a smaller file is read in one or two calls anyway
-READ_BYTES: Final = 1024 * 1024  # at once, where nobody but a digest wants it
 
 _PACKED: Final = struct.Struct("=QQq")  # a Look
 _64_BITS: Final = 2**64 - 1
@@ -106,6 +105,26 @@ class OpenedFile:
         if not data:
             raise self.changed("it became shorter")
         return data
+
+    def read_into(self, offset: int, buffer: memoryview) -> memoryview:
+        """`read` into `buffer`, whose front is returned."""
+        size = len(buffer)
+        if self._layout is not None:
+            offset, size = self._layout.places(offset, size)[0]
+        try:
+            if self._file.snapshot is not None:
+                data = self._snapshots.read(self._file.snapshot, offset, size)
+                buffer[: len(data)] = data
+                count = len(data)
+            elif self._uncached is not None:
+                count = self._uncached.pread_into(self._fd, buffer[:size], offset)
+            else:
+                count = pread_into(self._fd, buffer[:size], offset)
+        except OSError as problem:
+            raise self._lost(problem) from problem
+        if not count:
+            raise self.changed("it became shorter")
+        return buffer[:count]
 
     def accept(self) -> None:
         """What it was at the last look is what it shall be compared with."""
@@ -198,9 +217,9 @@ class Reread:
     def is_over(self) -> bool:
         return self._left_bytes == 0
 
-    def read_some(self, opened: OpenedFile) -> int:
+    def read_some(self, opened: OpenedFile, buffer: memoryview) -> int:
         """How many bytes were read. Raises what `OpenedFile.read` raises."""
-        data = opened.read(self._position, min(READ_BYTES, self._left_bytes))
+        data = opened.read_into(self._position, buffer[: self._left_bytes])
         self._hasher.update(data)
         self._position += len(data)
         self._left_bytes -= len(data)

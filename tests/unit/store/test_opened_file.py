@@ -47,6 +47,9 @@ def test_it_is_read_at_any_offset(path: Path) -> None:
     file = opened(path)
     assert file.read(90, 10) + file.read(0, 5) == CONTENT[90:] + CONTENT[:5]
     assert file.read(95, 100) == CONTENT[95:]
+    buffer = memoryview(bytearray(20))
+    assert file.read_into(40, buffer) == CONTENT[40:60] == buffer
+    assert file.read_into(95, buffer) == CONTENT[95:]
     file.close()
     file.close()
 
@@ -65,6 +68,7 @@ def test_holes_are_not_in_its_data(tmp_path: Path) -> None:
     assert sparse.read(4090, 100) == b"a" * 6
     assert sparse.read(4096, 5) == b"b" * 5
     assert sparse.read(8190, 2) == b"b" * 2
+    assert sparse.read_into(4090, memoryview(bytearray(100))) == b"a" * 6
     sparse.close()
 
 
@@ -149,7 +153,7 @@ def test_reading_it_again_tells_whether_it_is_the_same(path: Path, same: bool) -
     if not same:
         path.write_bytes(CONTENT[::-1])
     while not reread.is_over:
-        assert reread.read_some(file) > 0
+        assert reread.read_some(file, memoryview(bytearray(30))) > 0
     assert reread.is_same is same
     file.close()
 
@@ -168,6 +172,7 @@ def test_a_copy_never_changes(tmp_path: Path) -> None:
         snapshot = snapshots.take(content.fileno())
     file = OpenedFile(LocalFile(None, "x", 4, 0, (0, 0), snapshot), entry, SourceTree(), snapshots)
     assert file.read(1, 10) == b"opy"
+    assert file.read_into(0, memoryview(bytearray(3))) == b"cop"
     assert file.change() is Change.NONE
     assert file.look is None
     file.accept()

@@ -29,6 +29,25 @@ def test_uncached_reads_give_the_same_bytes(content: Path) -> None:
     os.close(fd)
 
 
+@pytest.mark.parametrize("uncached", [True, False])
+@pytest.mark.parametrize("vectored", [True, False])
+def test_what_is_only_looked_at_is_read_into_memory_that_is_there(
+    content: Path, monkeypatch: pytest.MonkeyPatch, uncached: bool, vectored: bool
+) -> None:
+    if not vectored:  # as on macOS and Windows
+        monkeypatch.delattr(os, "preadv", raising=False)
+        monkeypatch.delattr(os, "RWF_HIPRI", raising=False)
+    read_into = UncachedReader().pread_into if uncached else page_cache.pread_into
+    fd = os.open(content, os.O_RDONLY)
+    buffer = bytearray(300)
+    assert read_into(fd, buffer, 100) == 300
+    assert buffer == content.read_bytes()[100:400]
+    assert read_into(fd, buffer, 16_384 - 10) == 10
+    assert buffer[:10] == content.read_bytes()[-10:]
+    assert read_into(fd, memoryview(buffer)[:5], 0) == 5
+    os.close(fd)
+
+
 @pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EINVAL])
 def test_a_file_system_without_uncached_reads_is_read_as_usual_from_then_on(
     content: Path, monkeypatch: pytest.MonkeyPatch, code: int
@@ -45,6 +64,10 @@ def test_a_file_system_without_uncached_reads_is_read_as_usual_from_then_on(
     for _ in range(3):
         assert reader.pread(fd, 256, 0) == bytes(range(256))
     assert len(calls) <= 1
+    buffer = bytearray(256)
+    monkeypatch.undo()
+    assert reader.pread_into(fd, buffer, 0) == 256
+    assert buffer == bytes(range(256))
     os.close(fd)
 
 
