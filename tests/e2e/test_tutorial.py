@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,8 +57,11 @@ def test_the_tutorial_can_be_followed_as_it_is_written(sh: Shell) -> None:
         swapped = "-".join((number, second, first, third))
         with at_a_terminal(sh, receive.replace(SHOWN_CODE, swapped), inner) as receiver:
             assert receiver.wait() == 5
-        sender.expect("The new one")
-        sender.expect("Waiting for the receiver")
+        said = sender.expect("Here is a fresh one").count("Waiting for the receiver")
+        deadline = time.monotonic() + 20
+        while sender.text.count("Waiting for the receiver") == said == 1:  # the code stands before it
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         fresh = [code for code in re.findall(r"\d+-[a-z]+-[a-z]+-[a-z]+", sender.text) if first not in code][
             -1
         ]
