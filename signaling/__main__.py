@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
-import json
-import os
-import sys
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field, replace
-from functools import partial
-
-from signaling.limits import ServerLimits
-from signaling.log import LineLog
-from signaling.networks import Address, NotAnAddress, parsed_address
-from signaling.options import PROGRAM, run_command_line
-from signaling.process import Ending, open_standard_streams
-from signaling.protocol import DEFAULT_PORT
-from signaling.relays import RelayOptions, offered_relays
-from signaling.server import CannotListen, SignalingServer, resolved
-from signaling.stun import StunResponder
-from signaling.stun_sockets import StunSockets
-from signaling.tls import tls_context
+from signaling.starting import QuietInterrupts
 
 EXIT_STOPPED = 0  # by SIGINT or SIGTERM: what a service manager calls success
+
+with QuietInterrupts(EXIT_STOPPED):
+    import asyncio
+    import errno
+    import json
+    import os
+    import sys
+    from collections.abc import Callable, Mapping
+    from contextlib import AsyncExitStack, suppress
+    from dataclasses import dataclass, field, replace
+    from functools import partial
+
+    from signaling.limits import ServerLimits
+    from signaling.log import LineLog
+    from signaling.networks import Address, NotAnAddress, parsed_address
+    from signaling.options import PROGRAM, run_command_line
+    from signaling.process import Ending, open_standard_streams
+    from signaling.protocol import DEFAULT_PORT
+    from signaling.relays import RelayOptions, offered_relays
+    from signaling.server import CannotListen, SignalingServer, resolved
+    from signaling.stun import StunResponder
+    from signaling.stun_sockets import StunSockets
+    from signaling.tls import tls_context
+
 EXIT_CANNOT_LISTEN = 2
 _EVERY_ADDRESS = {"": (4, 6), "0.0.0.0": (4,), "::": (6,)}  # noqa: S104 - compared with; versions of IP
 _MOST_SHOWN = 4
@@ -218,8 +222,10 @@ def _ignore(_event: str, _fields: Mapping[str, str | int]) -> None:
 
 def main() -> None:
     """The entry point of `tallow-signaling`."""
-    open_standard_streams()
-    sys.exit(run_command_line(sys.argv[1:]))
+    with QuietInterrupts(EXIT_STOPPED):
+        open_standard_streams()
+        code = run_command_line(sys.argv[1:])
+    sys.exit(code)
 
 
 if __name__ == "__main__":

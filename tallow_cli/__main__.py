@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 import sys
 
-from signaling.process import Ending, SignalHeard, open_standard_streams
-from tallow_cli.cli.last_words import EXIT_CODES, cause, say_at_once
+from signaling.starting import QuietInterrupts
+
+_INTERRUPTED = 130  # `errors.ExitCode.INTERRUPTED`, which is not imported yet
+
+with QuietInterrupts(_INTERRUPTED):
+    from signaling.process import Ending, SignalHeard, open_standard_streams
+    from tallow_cli.cli.last_words import EXIT_CODES, cause, say_at_once
 
 
 def main() -> None:
     """Run the command line and exit with its code. From here to the end, a signal ends the process within 5 s."""
-    _speak_utf8_to_the_file_system()
-    closed = open_standard_streams()  # first: whatever else is opened must not get their descriptors
-    arguments = sys.argv[1:]
-    ending = Ending(codes=EXIT_CODES, fuse=True)
-    ending.speaker = lambda number: say_at_once(cause(number), arguments)
-    try:
+    with QuietInterrupts(_INTERRUPTED):
+        _speak_utf8_to_the_file_system()
+        closed = open_standard_streams()  # first: whatever else is opened must not get their descriptors
+        arguments = sys.argv[1:]
+        ending = Ending(codes=EXIT_CODES, fuse=True)
+        ending.speaker = lambda number: say_at_once(cause(number), arguments)
         ending.__enter__()  # for good: what is left of the process ends by it too
+    try:
         from tallow_cli.cli.app import run
         from tallow_cli.cli.environment import Environment
 
