@@ -99,14 +99,14 @@ class Ending:
         """Give the signals back. A process that is about to end calls `rest` instead."""
         if self._mouth < 0:
             return
+        with self._lock:  # the thread, which may be about to hear, does nothing more
+            mouth, self._mouth = self._mouth, -1
         self._resting = True
         if self._fuse:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._before_fd)
-        with self._lock:
-            mouth, self._mouth = self._mouth, -1
         os.close(mouth)  # the thread reads the end, and closes its own
 
     @property
@@ -206,7 +206,10 @@ class Ending:
                 if not heard:
                     os.close(self._ear)
                     return
-                self._hear(heard)
+                if self.is_hearing:  # else the signals were given back: they are for others now
+                    self._hear(heard)
+            if not self.is_hearing:
+                continue  # to the end of the pipe
             if self._leave_at is not None and time.monotonic() >= self._leave_at:
                 self._leave_at_once(self.signum or signal.SIGTERM)
 

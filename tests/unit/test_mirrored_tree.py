@@ -55,7 +55,6 @@ ELSEWHERE = {
     "ui/wording.py": ("unit/ui/test_plain.py", "sentences are read where they are shown"),
     "webrtc/dtls_batch.py": ("unit/webrtc/test_turbo_sctp.py", "a transport is tested between two ends"),
     "signaling/listener.py": ("e2e/test_signaling_wire.py", "real sockets"),
-    "signaling/process.py": ("e2e/test_ending.py", "signals to real processes"),
     "signaling/server.py": ("e2e/test_signaling_wire.py", "real sockets"),
     "signaling/stun_sockets.py": ("e2e/test_stun_server.py", "real sockets"),
 }
