@@ -2,7 +2,7 @@
 
     TallowError
     ├── UsageError            2    BadOption  InvalidCode  InputNeeded  HiddenInHome  NameplateTaken
-    ├── SignalingError        3    ServerUnreachable  ServerRefused  ServerProtocolError
+    ├── SignalingError        3    ServerUnreachable (NothingListens)  ServerRefused  ServerProtocolError
     ├── NoPeerError           4    PeerNeverCame  UnknownNameplate
     ├── WrongCodeError        5    ProofNotTaken
     ├── NoPathError           6    NoNetwork
@@ -159,6 +159,10 @@ class ServerUnreachable(SignalingError):
             "Check the address and that `tallow serve` runs there."
         )
         self.url = url
+
+
+class NothingListens(ServerUnreachable):
+    """The machine is there, and says that no program listens at that port."""
 
 
 class ServerRefused(SignalingError):

@@ -27,6 +27,7 @@ OUTPUT = "Output"
 # Repeated from session.settings, which `--help` must not pay to import; a test keeps them equal.
 DEFAULT_TIMEOUT = "10m"
 DEFAULT_FIND = "20s"
+DEFAULT_RECONNECT = "2m"
 DEFAULT_CHANNELS = "3"
 MAX_CHANNELS = "4"  # a receiver takes as many as the sender opens
 
@@ -44,6 +45,7 @@ class ConflictChoice(enum.StrEnum):
 
 
 _NEVER = frozenset({"never", "forever", "inf", "infinity"})
+_NOTHING = r"0+(?:\.0+)?\s*s?"
 
 
 def completing(choices: Iterable[str]) -> Callable[[str], list[str]]:
@@ -91,6 +93,17 @@ Timeout = Annotated[
         "--timeout",
         metavar="TIME",
         help="How long to wait for the receiver, like 90s, 10m or 2h; 0 or never: as long as it takes.",
+        rich_help_panel=RENDEZVOUS,
+    ),
+]
+ReconnectFor = Annotated[
+    str,
+    typer.Option(
+        "--reconnect-for",
+        envvar="TALLOW_RECONNECT_FOR",
+        metavar="TIME",
+        help="How long to look for the other side again when the connection is lost; 0: not at all, never: do not give "
+        "up.",
         rich_help_panel=RENDEZVOUS,
     ),
 ]
@@ -212,9 +225,19 @@ def seconds_option(option: str, text: str) -> float:
 def wait_option(option: str, text: str) -> float:
     """Parse how long to wait for people: a time, or infinity for `never` (giving up) and 0. Raises BadOption."""
     plain = text.strip().lower()
-    if plain in _NEVER or re.fullmatch(r"0+(?:\.0+)?\s*s?", plain):
+    if plain in _NEVER or re.fullmatch(_NOTHING, plain):
         return math.inf
     return seconds_option(option, text)
+
+
+def reconnect_option(text: str) -> float:
+    """Parse `--reconnect-for`: a time, 0 for not at all, infinity for `never` (giving up). Raises BadOption."""
+    plain = text.strip().lower()
+    if plain in _NEVER:
+        return math.inf
+    if re.fullmatch(_NOTHING, plain):
+        return 0.0
+    return seconds_option("--reconnect-for", text)
 
 
 def count_option(option: str, text: str, least: int, most: int) -> int:

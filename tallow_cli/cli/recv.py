@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -84,6 +85,7 @@ def command(
             rich_help_panel=options.RENDEZVOUS,
         ),
     ] = None,
+    reconnect_for: options.ReconnectFor = options.DEFAULT_RECONNECT,
     channels: options.Channels = options.MAX_CHANNELS,
     reliable: options.Reliable = False,
     max_retransmits: options.MaxRetransmits = None,
@@ -129,7 +131,9 @@ def command(
     can_ask = environment.can_ask(no_input=no_input or json)
     meeting_at = chosen_server(context, server, local=local)
     renderer = show(environment, json=json, quiet=quiet, verbose=verbose, stdout_is_data=output == "-")
-    waits = Waits() if wait_s is None else Waits(peer_s=wait_s, find_s=wait_s)
+    waits = Waits(reconnect_s=options.reconnect_option(reconnect_for))
+    if wait_s is not None:
+        waits = replace(waits, peer_s=wait_s, find_s=wait_s)
     reader = CodeReader(environment, context, shown=not json)
     entered = reader.given(code_words, code)
     if entered is None and not can_ask:

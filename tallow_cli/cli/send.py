@@ -83,6 +83,7 @@ def command(
     ] = None,
     code: options.CodeOption = None,
     timeout: options.Timeout = options.DEFAULT_TIMEOUT,
+    reconnect_for: options.ReconnectFor = options.DEFAULT_RECONNECT,
     channels: options.Channels = options.DEFAULT_CHANNELS,
     mode: options.Mode = "balanced",
     reliable: options.Reliable = False,
@@ -119,7 +120,10 @@ def command(
             limit=limit,
             no_encrypt=no_encrypt,
         ),
-        waits=Waits(peer_s=options.wait_option("--timeout", timeout)),
+        waits=Waits(
+            peer_s=options.wait_option("--timeout", timeout),
+            reconnect_s=options.reconnect_option(reconnect_for),
+        ),
     )
     source = open_source(
         paths or [], text, environment, name=name, excludes=exclude or [], skip_unsendable=skip_unsendable

@@ -25,10 +25,11 @@ from tallow_cli.crypto.bodies import Confirm, Hello, Reply, ReplyOpening, abort_
 from tallow_cli.crypto.keys import KeySchedule, Role, SessionKeys, Transcript
 from tallow_cli.errors import IncompatiblePeer, PeerProtocolError, WrongCodeError
 
-__all__ = ["CLEAR_PAYLOAD", "HandshakeResult", "HostHandshake", "JoinerHandshake", "abort_body"]
+__all__ = ["CLEAR_PAYLOAD", "RECONNECT", "HandshakeResult", "HostHandshake", "JoinerHandshake", "abort_body"]
 
 TRANSFER_PROTOCOLS = (1,)  # what comes after the handshake; the host takes the highest both speak
 CLEAR_PAYLOAD = "clear-payload"  # `--no-encrypt`: takes effect only if both sides name it
+RECONNECT = "reconnect"  # looks for another connection if one is lost: only where both do
 _PROTOCOL_NAME = b"tallow handshake 1"
 
 Entropy = Callable[[int], bytes]

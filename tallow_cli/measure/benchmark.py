@@ -137,6 +137,13 @@ class TransferBenchmark:
         if now - self._sample_started_at >= self._sample_interval_s:
             self._close_sample()
 
+    def pass_over(self, seconds: float) -> None:
+        """There was no connection for so long: it counts for nothing, as if the clock had stood still."""
+        if self._started_at is not None:
+            self._started_at += seconds
+            self._observed_at += seconds
+            self._sample_started_at += seconds
+
     def finish(self, now: float, total_bytes: int) -> None:
         """Take in the end. The last, shorter sample counts if it is long enough to say something."""
         if self._started_at is None:

@@ -7,7 +7,8 @@
     body = await client.recv()                    body = await client.recv()
     await client.close()                          await client.close()
 
-One task at a time uses a client. After the peer has gone, or a guess was wrong, the host may `allocate` again
+Two that have met before meet again under a token, in either order, with `meet_again`. One task at a time uses a
+client. After the peer has gone, or a guess was wrong, the host may `allocate` again
 on the same connection, which ends the old room. The server is not trusted: whatever it sends ends in a value
 or in one of these errors, and every wait has a timeout.
 
@@ -25,6 +26,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -71,6 +73,7 @@ REPLY_TIMEOUT_S = 10.0  # for the server's answer to allocate, join and for its 
 PEER_TIMEOUT_S = 30.0  # for the next step of the handshake
 RACE_HEAD_START_S = 0.15  # between candidate servers, as between addresses in RFC 8305 (which says 0.25)
 JOIN_RETRY_FIRST_S = 0.2
+CHECK_S = 2.0  # of silence, where every second counts; and how long the server has to answer then
 JOIN_RETRY_MOST_S = 5.0  # 12 a minute, below the server's limit of 30
 
 # A room that was filled up was filled by the peer: it is no fault of the server's.
@@ -190,6 +193,27 @@ class SignalingClient:
         self._peer_present = True
         self.ice_servers = message.ice_servers
 
+    async def meet_again(self, token: str, *, is_host: bool) -> None:
+        """Come to the room under `token`, and wait there for the other side, as long as it takes. The server is asked
+        all along whether it is still there: a path that was lost and found may have lost its connections.
+
+        Raises ServerUnreachable and the server errors.
+        """
+        if is_host:
+            await self.allocate(token)
+        else:
+            await self._say(Join(token))
+            self._was_in_room = True
+        while True:
+            message = await self._next_of_living()
+            if isinstance(message, PeerJoined if is_host else Joined):
+                self._peer_present = True
+                return
+            if not _is_last_word(message):
+                raise self._error_for(message)
+            if isinstance(message, Error):  # the room is over; the caller comes again
+                raise ServerUnreachable(self.url, "the room was closed")
+
     async def send(self, body: bytes) -> None:
         """Pass `body` (at most `signaling.protocol.MAX_BODY_BYTES`) to the peer.
 
@@ -273,6 +297,14 @@ class SignalingClient:
             return decode_server_message_untrusted(await self._socket.recv())
         except MalformedMessage as error:
             raise ServerProtocolError(self.url, str(error)) from None
+
+    async def _next_of_living(self) -> ServerMessage:
+        """The next message of a server that may have gone without a word."""
+        while True:
+            with suppress(TimeoutError):
+                async with awake_timeout(CHECK_S):
+                    return await self._next()
+            await self._socket.check(CHECK_S)
 
     async def _say(self, message: ClientMessage) -> None:
         try:

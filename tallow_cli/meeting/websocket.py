@@ -26,7 +26,14 @@ from websockets.proxy import get_proxy
 from websockets.uri import parse_uri
 
 from signaling.protocol import DEFAULT_PORT, MAX_ERROR_CHARS, MAX_MESSAGE_BYTES, CloseCode
-from tallow_cli.errors import ServerProtocolError, ServerRefused, ServerUnreachable, SignalingError
+from tallow_cli.awake import awake_timeout
+from tallow_cli.errors import (
+    NothingListens,
+    ServerProtocolError,
+    ServerRefused,
+    ServerUnreachable,
+    SignalingError,
+)
 from tallow_cli.meeting.dialing import dial
 from tallow_cli.meeting.server_url import is_near, standard_port
 
@@ -70,6 +77,16 @@ class WebSocket:
         except ConnectionClosed as error:
             raise _explain_close(self._url, error) from error
 
+    async def check(self, timeout_s: float) -> None:
+        """Ask whether the server is still there. Raises ServerUnreachable if it has not answered in time."""
+        try:
+            async with awake_timeout(timeout_s):
+                await (await self._connection.ping())
+        except TimeoutError:
+            raise ServerUnreachable(self._url, "it stopped answering") from None
+        except ConnectionClosed as error:
+            raise _explain_close(self._url, error) from error
+
     async def close(self) -> None:
         """Say goodbye. Never raises; takes at most twice `CLOSE_TIMEOUT_S`."""
         try:
@@ -105,7 +122,8 @@ async def open_websocket(url: str, tls: ssl.SSLContext | None) -> WebSocket:
             connecting.create_connection_kwargs["sock"] = await dial(server.host, server.port)
         return WebSocket(url, await connecting)
     except OSError as error:
-        raise ServerUnreachable(url, _explain_os_error(error, url)) from error
+        kind = NothingListens if _is_refusal(error) else ServerUnreachable
+        raise kind(url, _explain_os_error(error, url)) from error
     except InvalidStatus as error:
         raise _explain_status(url, error.response.status_code, bytes(error.response.body)) from error
     except (ProxyError, ImportError) as error:  # ImportError: a SOCKS proxy, whose package is not installed
@@ -120,6 +138,11 @@ async def open_websocket(url: str, tls: ssl.SSLContext | None) -> WebSocket:
         raise ServerUnreachable(url, str(error)) from error
 
 
+def _is_refusal(error: OSError) -> bool:
+    # Where several addresses failed in different ways, one OSError without an errno quotes them all.
+    return error.errno == errno.ECONNREFUSED or f"[Errno {errno.ECONNREFUSED}]" in str(error)
+
+
 def _explain_os_error(error: OSError, url: str) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its TLS certificate is not trusted: {error.verify_message}"
@@ -127,8 +150,7 @@ def _explain_os_error(error: OSError, url: str) -> str:
         return f"TLS failed: {error.reason or error}"
     if isinstance(error, socket.gaierror):
         return "its name cannot be resolved"
-    # Where several addresses failed in different ways, one OSError without an errno quotes them all.
-    if error.errno == errno.ECONNREFUSED or f"[Errno {errno.ECONNREFUSED}]" in str(error):
+    if _is_refusal(error):
         port = standard_port(url)  # the user may not know that it is this one
         own = f" on port {port}; `tallow serve` listens on {DEFAULT_PORT} unless told otherwise"
         return f"nothing listens there{own if port else ''}"

@@ -57,6 +57,7 @@ class Attempt:
         self._seal = connection.sealer.seal_packet
         self._open = connection.opener.open
         self._on_turn = on_turn
+        self._is_silent = False  # the path is lost, and the other side is not told that this is the end
         self._turn_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._paused: set[int] = set()
@@ -95,6 +96,7 @@ class Attempt:
     def fail(self, error: BaseException) -> None:
         """The transfer is over; `outcome` raises `error`."""
         if not self.outcome.done():
+            self._is_silent = self.connection.goes_on_after(error)
             self.outcome.set_exception(error)
 
     def watch(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
@@ -127,7 +129,8 @@ class Attempt:
             raise
         finally:
             self._turn()
-            self.peer_told = await self.connection.link.say_last(_GOODBYE_S)
+            if not self._is_silent:
+                self.peer_told = await self.connection.link.say_last(_GOODBYE_S)
             if failure is not None:
                 failure.peer_told = self.peer_told
 
@@ -197,6 +200,8 @@ class Attempt:
         now = monotonic()
         try:
             self._on_turn(now)
+            if self._is_silent:
+                return
             packets = self._machine.packets(now)
             for packet in packets:
                 self._send(now, packet)

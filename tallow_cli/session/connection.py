@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tallow_cli.awake import awake_timeout
-from tallow_cli.crypto.handshake import HandshakeResult
+from tallow_cli.crypto.handshake import RECONNECT, HandshakeResult
 from tallow_cli.crypto.keys import Role
 from tallow_cli.crypto.seal import PacketOpen, PacketSeal
-from tallow_cli.errors import NoPathError, PeerCancelled, PeerVanished, TallowError
+from tallow_cli.errors import NoPathError, PeerCancelled, PeerVanished, TallowError, TransferStalled
 from tallow_cli.link.channels import Channel, ParallelChannelManager
 from tallow_cli.link.description import decode_untrusted
 from tallow_cli.measure.lan import detect_lan
@@ -42,7 +42,15 @@ class Connection:
     reliable: bool
     max_message_bytes: int
     is_lan: bool
-    early: list[bytes]  # control messages that come behind the peer's confirmation, until a pump takes over
+    how: Connected  # for people
+    early: list[
+        bytes
+    ]  # control messages that come behind the peer's confirmation, until an attempt takes over
+    may_reconnect: bool = False  # both sides look for another one if this is lost
+
+    def goes_on_after(self, error: BaseException) -> bool:
+        """Whether `error` ended this connection, and not the transfer."""
+        return self.may_reconnect and isinstance(error, PeerVanished | TransferStalled)
 
 
 async def connect(
@@ -65,35 +73,34 @@ async def connect(
         await (connecting if room is None else _unless_parted(link, connecting, room))
         early = await _confirm(link, role, handshake, waits.connect_s)
     path = link.path
-    connection = Connection(
+    data = ParallelChannelManager(link.data, buffer_high=settings.buffer_high, buffer_low=settings.buffer_low)
+    is_lan = detect_lan(path.local_address, path.remote_address)
+    sealed = not handshake.clear_payload
+    return Connection(
         link=link,
         control=link.control,
-        data=ParallelChannelManager(
-            link.data, buffer_high=settings.buffer_high, buffer_low=settings.buffer_low
-        ),
+        data=data,
         sealer=handshake.packet_sealer(),
         opener=handshake.packet_opener(),
-        sealed=not handshake.clear_payload,
+        sealed=sealed,
         reliable=link.reliable,
         max_message_bytes=link.max_message_size,
-        is_lan=detect_lan(path.local_address, path.remote_address),
-        early=early,
-    )
-    emit(
-        Connected(
+        is_lan=is_lan,
+        how=Connected(
             engine=link.engine,
             path=path.kind,
             local_address=path.local_address,
             remote_address=path.remote_address,
-            is_lan=connection.is_lan,
-            channels=len(connection.data.indexes),
+            is_lan=is_lan,
+            channels=len(data.indexes),
             reliable=link.reliable,
             max_retransmits=None if link.reliable else link.retransmissions,
-            encrypted=connection.sealed,
+            encrypted=sealed,
             notes=link.notes,
-        )
+        ),
+        early=early,
+        may_reconnect=waits.reconnect_s > 0 and RECONNECT in handshake.peer_capabilities,
     )
-    return connection
 
 
 async def _unless_parted(link: PeerLink, connecting: Awaitable[None], room: Room) -> None:

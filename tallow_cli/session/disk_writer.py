@@ -9,6 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from tallow_cli.errors import TallowError
+from tallow_cli.ranges import RangeSet
 from tallow_cli.session.landing import Batch, Landing, Report
 from tallow_cli.session.worker import Worker
 from tallow_cli.store.sink import Sink
@@ -17,6 +18,7 @@ from tallow_cli.transfer.driving import FileReady, FileWithdrawn
 # A hop between threads costs as much as writing and hashing half a megabyte: data gathers first, but not for long.
 BATCH_BYTES = 1024 * 1024
 GATHER_S = 0.005
+PUBLISH_S = 0.1  # between two looks at whether the sink has published what it verified
 
 
 class Arrivals(Protocol):
@@ -27,9 +29,11 @@ class Arrivals(Protocol):
 
     def writes(self) -> list[tuple[int, memoryview]]: ...
 
+    def remains(self) -> list[tuple[int, memoryview]]: ...
+
 
 class DiskWriter:
-    """Writes into an open `sink`. All methods belong to the event loop's thread.
+    """Writes into an open `sink`, over one connection after another. All methods belong to the event loop's thread.
 
     `on_report` is told of what was done, on the event loop; `on_error` of what the sink raised.
     """
@@ -57,12 +61,30 @@ class DiskWriter:
         self._unwritten: list[tuple[int, memoryview]] = []  # given to it, and given back for lack of time
         self._files_given = 0
         self._files_verified = 0
-        self._files_published = 0
+        self._written = RangeSet()
+        self._published = RangeSet()
+        self._dropped = RangeSet()
         self._arrivals: Arrivals | None = None
+        self._worked_off: asyncio.Future[None] | None = None
 
     @property
     def files_verified(self) -> int:
         return self._files_verified
+
+    @property
+    def written(self) -> RangeSet:
+        """What of the stream need not come again."""
+        return self._written
+
+    @property
+    def published(self) -> RangeSet:
+        """Indexes of files that are verified and under their names."""
+        return self._published
+
+    @property
+    def dropped(self) -> RangeSet:
+        """Indexes of files that the sender has withdrawn, of which nothing is left here."""
+        return self._dropped
 
     def file_ready(self, file: FileReady) -> None:
         """It is whole, and shall be verified."""
@@ -79,7 +101,7 @@ class DiskWriter:
         """
         self._arrivals = arrivals
         waiting = arrivals.waiting_bytes
-        given = bool(self._ready or self._gone or self._unwritten)
+        given = self._has_work
         if self._is_busy or not (waiting or given):
             return
         if not given and waiting < BATCH_BYTES and not self._gathered:
@@ -87,17 +109,52 @@ class DiskWriter:
                 self._gathering = self._loop.call_later(GATHER_S, self._gather_no_more)
             return
         self._gathered = False
+        writes, self._unwritten = self._unwritten + arrivals.writes(), []
+        self._give_batch(writes)
+
+    def _give_batch(self, writes: list[tuple[int, memoryview]]) -> None:
         files, self._ready = self._ready, []
         gone, self._gone = self._gone, []
         self._files_given += len(files) + len(gone)
-        writes, self._unwritten = self._unwritten + arrivals.writes(), []
         batch = Batch(writes, files, self._files_given == self._file_count, gone)
         self._give(lambda: self._landing.work(batch))
 
     def publish_due(self) -> None:
         """Verified files wait for others to be published with, but not for long: see to it while nothing comes."""
-        if not self._is_busy and self._files_verified > self._files_published:
+        if not self._is_busy and self._files_verified > self._published.total:
             self._give(self._landing.publish_due)
+
+    def take_over(self, arrivals: Arrivals) -> None:
+        """Their connection has ended: what came over it is written all the same."""
+        self._arrivals = None
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        self._unwritten += arrivals.remains()
+        self._work_off()
+
+    async def settle(self) -> None:
+        """Return once everything that came is written, and what is verified of it published: only then can the next
+        connection be told what need not come. Call `take_over` before."""
+        while self._is_busy or self._has_work or self._files_verified > self._published.total:
+            self._work_off()
+            self.publish_due()
+            if self._is_busy:
+                self._worked_off = self._loop.create_future()
+                await self._worked_off
+            if not (self._is_busy or self._has_work) and self._files_verified > self._published.total:
+                await asyncio.sleep(PUBLISH_S)
+        self._landing.forget_waiting()
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._ready or self._gone or self._unwritten)
+
+    def _work_off(self) -> None:
+        """Give the worker what there is without a connection."""
+        if self._has_work and not self._is_busy:
+            writes, self._unwritten = self._unwritten, []
+            self._give_batch(writes)
 
     def stop(self) -> None:
         """Give the worker nothing more."""
@@ -125,6 +182,10 @@ class DiskWriter:
         self._is_busy = False
         self._unwritten += report.unwritten
         self._take(report)
+        if self._arrivals is None:
+            self._work_off()
+        if self._worked_off is not None and not self._worked_off.done():
+            self._worked_off.set_result(None)
 
     def _hear(self, report: Report) -> None:
         """Called in the worker's thread."""
@@ -132,5 +193,10 @@ class DiskWriter:
 
     def _take(self, report: Report) -> None:
         self._files_verified += report.verified
-        self._files_published += len(report.published)
+        for offset, size in report.written:
+            self._written.add(offset, offset + size)
+        for file in report.published:
+            self._published.add(file.file_index, file.file_index + 1)
+        for gone in report.dropped:
+            self._dropped.add(gone.index, gone.index + 1)
         self._on_report(report)

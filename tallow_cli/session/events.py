@@ -66,6 +66,33 @@ class Connected:
     notes: tuple[str, ...] = ()  # fall-backs taken, for --verbose
 
 
+@dataclass(frozen=True, slots=True)
+class Reconnecting:
+    """The connection is lost, and both sides look for another one. What has arrived stays."""
+
+    event: ClassVar[str] = "reconnecting"
+    reason: str  # why it was lost
+    for_s: float | None  # how long it is tried; None: as long as it takes
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnected:
+    """The transfer goes on where it was, over a new connection. `attempt` counts connections, so it is 2 or more."""
+
+    event: ClassVar[str] = "reconnected"
+    attempt: int
+    after_s: float  # since `reconnecting`
+    engine: str
+    path: Literal["direct", "relayed"]
+    local_address: str
+    remote_address: str
+    is_lan: bool
+
+    @classmethod
+    def of(cls, attempt: int, after_s: float, how: Connected) -> Reconnected:
+        return cls(attempt, after_s, how.engine, how.path, how.local_address, how.remote_address, how.is_lan)
+
+
 # What of `LeftOutItem.why` a user may miss.
 MISSED: Final = frozenset({why.value for why in WhyLeftOut if why.is_missed} | {why.value for why in Why})
 
@@ -174,8 +201,9 @@ class Done:
     bytes: int
     files: int
     seconds: float  # from the first byte of the payload to the receiver's confirmation
-    mbps: float
+    mbps: float  # without the outages
     benchmark: BenchmarkSnapshot | None = field(default=None)
+    outage_s: float = 0.0  # of `seconds`: without a connection
     left_out: int = 0  # things that were named and were not sent, for whatever reason
     missed: int = 0  # of these, those that nobody left out by intention; if any, the exit code is 12
     hole_bytes: int = 0  # what the files hold beside `bytes`: empty space, which need not be sent
@@ -205,6 +233,8 @@ SessionEvent = (
     | Waiting
     | PeerAuthenticated
     | Connected
+    | Reconnecting
+    | Reconnected
     | LeftOut
     | Offered
     | Progress

@@ -31,7 +31,15 @@ from tallow_cli.errors import (
 from tallow_cli.link.description import encode
 from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.events import CodeReady, Notice, PeerAuthenticated, SessionEvent, Waiting
-from tallow_cli.session.meeting import ANSWER_S, Meeting, capabilities, parting, prepare_link, tell_failure
+from tallow_cli.session.meeting import (
+    ConfirmLost,
+    Meeting,
+    capabilities,
+    parting,
+    prepare_link,
+    receive_confirm,
+    tell_failure,
+)
 from tallow_cli.session.meeting_place import MeetingPlace, open_meeting_place
 from tallow_cli.session.settings import SendSettings
 from tallow_cli.session.task_groups import first_error
@@ -43,7 +51,6 @@ _FIRST_PAUSE_S = 0.25  # before the room is opened again after a visit in vain; 
 _LONGEST_PAUSE_S = 5.0  # a receiver asks again for longer than that
 _TIMER_SLACK_S = 0.05  # a wait that ended this little before its time was ended by our own timer
 _SHORTEST_WAIT_S = 1.0  # a server that ends waits sooner than that is asked again only after this pause
-_CONFIRM_S = 2.0  # behind the receiver's first check, which left after it
 _DRAWS = 5  # of a number that no other sender on this machine has
 
 
@@ -69,7 +76,7 @@ class Host:
     def __init__(
         self, place: MeetingPlace, settings: SendSettings, emit: Callable[[SessionEvent], None]
     ) -> None:
-        self._place = place
+        self.place = place
         self._settings = settings
         self._emit = emit
         self._client: SignalingClient | None = None
@@ -101,6 +108,7 @@ class Host:
             handshake = agreeing.result()
             self._emit(PeerAuthenticated(version=handshake.peer_version))
             yield Meeting(
+                client.url,
                 preparing.result(),
                 handshake,
                 self.leave,
@@ -110,7 +118,7 @@ class Host:
 
     async def leave(self) -> None:
         """Be found no longer, until the next meeting."""
-        await self._place.withdraw()
+        await self.place.withdraw()
         client, self._client = self._client, None
         if client is not None:
             await client.close()
@@ -122,7 +130,7 @@ class Host:
         client = self._client
         if client is None:
             client = self._client = await SignalingClient.connect(
-                self._place.connect_url, timeout_s=self._settings.waits.connect_s
+                self.place.connect_url, timeout_s=self._settings.waits.connect_s
             )
         if self._code is not None:
             try:
@@ -135,7 +143,7 @@ class Host:
                 )
                 self._code = None
             else:
-                await self._place.announce(self._code.nameplate)
+                await self.place.announce(self._code.nameplate)
                 return client
         await self._show_fresh_code(client)
         return client
@@ -146,8 +154,8 @@ class Host:
         self._emit(
             CodeReady(
                 code=str(code),
-                server=self._place.given_url,
-                reachable_as=self._place.reachable_as,
+                server=self.place.given_url,
+                reachable_as=self.place.reachable_as,
                 attempt=self._codes_shown,
                 given=self._settings.code is not None,
             )
@@ -159,7 +167,7 @@ class Host:
             nameplate = await client.allocate(chosen.nameplate if chosen else None)
             code = chosen or generate_code(nameplate, os.urandom)
             try:
-                await self._place.announce(code.nameplate)
+                await self.place.announce(code.nameplate)
             except NameplateTaken:
                 if chosen is not None or draw == _DRAWS:
                     raise
@@ -213,14 +221,14 @@ class Host:
             self._code,
             version=__version__,
             entropy=os.urandom,
-            capabilities=capabilities(self._settings.link),
+            capabilities=capabilities(self._settings.link, self._settings.waits),
         )
         replied = False
         try:
             hello = await client.recv(_HELLO_S)
             await client.send(handshake.receive_hello(hello, encode((await link).description)))
             replied = True
-            return handshake.receive_confirm(await _receive_confirm(client, link.result()))
+            return handshake.receive_confirm(await receive_confirm(client, link.result()))
         except (WrongCodeError, PeerProtocolError, PeerVanished) as error:
             await tell_failure(client, error)
             if not replied:
@@ -256,31 +264,6 @@ class Host:
         )
 
 
-async def _receive_confirm(client: SignalingClient, link: PeerLink) -> bytes:
-    """A receiver looks for a way through the network once it has sent its confirmation: where the first check comes
-    and the confirmation does not, it never will. Raises what `client.recv` does, or ConfirmLost.
-    """
-    tasks = receiving, checked = (
-        asyncio.create_task(client.recv(ANSWER_S)),
-        asyncio.create_task(link.checked()),
-    )
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if not receiving.done():
-            await asyncio.wait([receiving], timeout=_CONFIRM_S)
-        if not receiving.done():
-            raise _ConfirmLost
-        return receiving.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(receiving, checked, return_exceptions=True)
-
-
-class _ConfirmLost(WrongCodeError):
-    """Whoever came knows the code, but the server has not passed on the proof."""
-
-
 class _NothingGuessed(Exception):
     """A visit that ended, as `error` says, before anything that depends on the code was sent."""
 
@@ -291,7 +274,7 @@ class _NothingGuessed(Exception):
 
 # In this order: an incompatible peer is a kind of protocol error, and a lost proof one of a wrong code.
 _GUESSES: tuple[tuple[type[TallowError], str], ...] = (
-    (_ConfirmLost, "with the right words, but the signaling server did not pass on the proof of it"),
+    (ConfirmLost, "with the right words, but the signaling server did not pass on the proof of it"),
     (WrongCodeError, "with the wrong words"),
     (PeerProtocolError, "with a program that breaks Tallow's handshake"),
     (PeerVanished, "and left before proving that they know it"),

@@ -47,6 +47,7 @@ async def join(settings: ReceiveSettings, emit: Emit) -> AsyncIterator[Meeting]:
         emit(PeerAuthenticated(version=handshake.peer_version))
         grace_s = _OWN_SERVER_GRACE_S if settings.server is None else _SERVER_GRACE_S
         yield Meeting(
+            client.url,
             link,
             handshake,
             client.close,
@@ -57,7 +58,10 @@ async def join(settings: ReceiveSettings, emit: Emit) -> AsyncIterator[Meeting]:
 
 async def _agree(client: SignalingClient, settings: ReceiveSettings, link: PeerLink) -> HandshakeResult:
     handshake = JoinerHandshake(
-        settings.code, version=__version__, entropy=os.urandom, capabilities=capabilities(settings.link)
+        settings.code,
+        version=__version__,
+        entropy=os.urandom,
+        capabilities=capabilities(settings.link, settings.waits),
     )
     try:
         await client.send(handshake.hello())

@@ -81,6 +81,11 @@ class Landing:
                 return writes[number:]
         return []
 
+    def forget_waiting(self) -> None:
+        """What an in-order sink has not passed on will come again. Between two jobs."""
+        self._sink.forget_waiting()
+        self._held_back = []
+
     def publish_due(self) -> Report:
         """Publish what has waited long enough."""
         return Report(published=list(self._sink.publish_due()))

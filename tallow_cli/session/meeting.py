@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 from tallow_cli.crypto.bodies import AbortReason, abort_reason_untrusted
-from tallow_cli.crypto.handshake import CLEAR_PAYLOAD, HandshakeResult, abort_body
+from tallow_cli.crypto.handshake import CLEAR_PAYLOAD, RECONNECT, HandshakeResult, abort_body
 from tallow_cli.errors import (
     NoPathError,
     PeerCancelled,
@@ -16,15 +16,17 @@ from tallow_cli.errors import (
     ProofNotTaken,
     SignalingError,
     TallowError,
+    WrongCodeError,
 )
 from tallow_cli.meeting.signaling_client import SignalingClient
-from tallow_cli.session.settings import MAX_WAIT_S, LinkSettings
+from tallow_cli.session.settings import MAX_WAIT_S, LinkSettings, Waits
 from tallow_cli.webrtc.peer_link import LinkOptions, LinkRole, PeerLink
 
 ANSWER_S = (
     30.0  # for the next body of a handshake: a program answers in milliseconds; the rest is for slow links
 )
 
+_CONFIRM_S = 2.0  # behind the receiver's first check, which left after it
 _TELL_S = 2.0  # a server that takes nothing must not hold up an end
 
 
@@ -33,9 +35,11 @@ class Meeting:
     """Two sides that know the same code. Both are still in the room at the server: call `leave` once the link is
     confirmed, for until then the other side's leaving means that it has given up.
 
-    `parting` returns when it has, with what that means; `give_up` tells it that this side has.
+    `parting` returns when it has, with what that means; `give_up` tells it that this side has. `server` is the URL
+    under which this side reaches the server.
     """
 
+    server: str
     link: PeerLink
     handshake: HandshakeResult
     leave: Callable[[], Awaitable[None]]
@@ -83,9 +87,10 @@ async def prepare_link(role: LinkRole, settings: LinkSettings, stack: AsyncExitS
     return link
 
 
-def capabilities(settings: LinkSettings) -> frozenset[str]:
+def capabilities(settings: LinkSettings, waits: Waits) -> frozenset[str]:
     """What this side names in the handshake."""
-    return frozenset() if settings.encrypt else frozenset({CLEAR_PAYLOAD})
+    named = {CLEAR_PAYLOAD: not settings.encrypt, RECONNECT: waits.reconnect_s > 0}
+    return frozenset(name for name, is_so in named.items() if is_so)
 
 
 async def tell_failure(client: SignalingClient, error: TallowError) -> None:
@@ -94,3 +99,28 @@ async def tell_failure(client: SignalingClient, error: TallowError) -> None:
         with suppress(TallowError, TimeoutError):
             async with asyncio.timeout(_TELL_S):
                 await client.send(abort_body(error))
+
+
+async def receive_confirm(client: SignalingClient, link: PeerLink) -> bytes:
+    """A receiver looks for a way through the network once it has sent its confirmation: where the first check comes
+    and the confirmation does not, it never will. Raises what `client.recv` does, or ConfirmLost.
+    """
+    tasks = receiving, checked = (
+        asyncio.create_task(client.recv(ANSWER_S)),
+        asyncio.create_task(link.checked()),
+    )
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not receiving.done():
+            await asyncio.wait([receiving], timeout=_CONFIRM_S)
+        if not receiving.done():
+            raise ConfirmLost
+        return receiving.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(receiving, checked, return_exceptions=True)
+
+
+class ConfirmLost(WrongCodeError):
+    """Whoever came knows the code, but the server has not passed on the proof."""

@@ -55,6 +55,8 @@ class Meter:
         self._files_total = files_total
         self._benchmark = TransferBenchmark(sample_interval=TICK_S)
         self._started_at = now
+        self._paused_at: float | None = None
+        self._outage_s = 0.0
         self._process = _ProcessUse(now)
         self._benchmark.start(now, held_bytes)
         self._recent = deque([(now, held_bytes)], maxlen=_ETA_TICKS)
@@ -82,6 +84,21 @@ class Meter:
             )
         )
 
+    def pause(self, now: float) -> None:
+        """The connection is lost. What is sampled until `go_on` is no figure of a path."""
+        if self._paused_at is None:
+            self._paused_at = now
+
+    def go_on(self, channels: ParallelChannelManager, now: float) -> None:
+        """There is another connection, with `channels` of its own."""
+        self._channels = channels
+        if self._paused_at is not None:
+            outage_s, self._paused_at = now - self._paused_at, None
+            self._outage_s += outage_s
+            self._benchmark.pass_over(outage_s)
+        self._recent.clear()
+        self._process = _ProcessUse(now)
+
     def finish(
         self, now: float, sample: Sample, *, left_out: int = 0, missed: int = 0, hole_bytes: int = 0
     ) -> Done:
@@ -93,7 +110,8 @@ class Meter:
             bytes=sample.bytes_done,
             files=sample.files_done,
             seconds=seconds,
-            mbps=mbps(sample.bytes_done - self._held_bytes, seconds),
+            mbps=mbps(sample.bytes_done - self._held_bytes, seconds - self._outage_s),
+            outage_s=self._outage_s,
             left_out=left_out,
             missed=missed,
             hole_bytes=hole_bytes,
@@ -118,6 +136,8 @@ class Meter:
         )
 
     def _eta_s(self, bytes_done: int) -> float | None:
+        if not self._recent:
+            return None
         (first_at, first_bytes), (last_at, last_bytes) = self._recent[0], self._recent[-1]
         if self._total_bytes is None or last_bytes <= first_bytes:
             return None

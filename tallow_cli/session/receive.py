@@ -9,13 +9,16 @@ async def main() -> None:
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
-from tallow_cli.crypto.keys import Role
+from tallow_cli.crypto.keys import Rendezvous, Role
 from tallow_cli.meeting.addresses import require_network
-from tallow_cli.session.connection import connect
 from tallow_cli.session.events import Done, SessionEvent
 from tallow_cli.session.joining import join
+from tallow_cli.session.meet_again import join_again
+from tallow_cli.session.meeting import Meeting
 from tallow_cli.session.receiving import Decide, ReceiveTransfer
+from tallow_cli.session.reconnecting import Emit, carry_through
 from tallow_cli.session.settings import ReceiveSettings
 
 
@@ -23,17 +26,22 @@ async def receive(settings: ReceiveSettings, emit: Callable[[SessionEvent], None
     """Find the sender, ask `decide` about its offer, receive, and return once everything is verified and published.
 
     `decide(manifest)` returns an unopened sink, which this closes, or raises the TallowError that refuses. `emit` is
-    called on the event loop with every event, Done last. Cancelling tells the sender and removes what is unfinished.
+    called on the event loop with every event, Done last. A connection whose path is lost is replaced by another one
+    (`Waits.reconnect_s`). Cancelling tells the sender and removes what is unfinished.
     Raises a TallowError for every way this can end but success.
     """
     require_network()
-    async with join(settings, emit) as meeting:
-        connection = await connect(
-            meeting.link, Role.JOINER, meeting.handshake, settings.link, settings.waits, emit, meeting
-        )
-        await meeting.leave()
-        transfer = ReceiveTransfer(settings, emit, decide)
-        try:
-            return await transfer.carry(connection)
-        finally:
-            await transfer.close()
+
+    def again(server: str, rendezvous: Rendezvous, emit: Emit) -> AbstractAsyncContextManager[Meeting]:
+        is_named = settings.server is not None
+        return join_again(server, is_named, rendezvous, settings.link, settings.waits, emit)
+
+    return await carry_through(
+        ReceiveTransfer(settings, emit, decide),
+        Role.JOINER,
+        join(settings, emit),
+        again,
+        settings.link,
+        settings.waits,
+        emit,
+    )

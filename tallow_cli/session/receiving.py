@@ -11,10 +11,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from time import monotonic
 
-from tallow_cli.errors import SLIPS, TallowError, TooLarge, TransferStalled
+from blake3 import blake3
+
+from tallow_cli.errors import (
+    SLIPS,
+    PeerProtocolError,
+    TallowError,
+    TooLarge,
+    TransferStalled,
+)
 from tallow_cli.offer.manifest import Manifest, decode_manifest_untrusted
+from tallow_cli.ranges import RangeSet
 from tallow_cli.session.attempt import Attempt
 from tallow_cli.session.connection import Connection
 from tallow_cli.session.disk_writer import DiskWriter
@@ -60,7 +70,14 @@ class ReceiveTransfer:
         self.meter: Meter | None = None
         self.disk: DiskWriter | None = None  # once the sink is open
         self.manifest = Manifest("files", ())
+        self.owes_report = False  # all is done, and the sender does not know: another connection may tell it
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._decide = decide
+        self._offer_digest = b""
+        self._considering: asyncio.Task[Manifest] | None = (
+            None  # the first offer; the same one counts for all
+        )
+        self._is_closed = False
         self._worker = Worker()
         self._sink: Sink | None = None
         self._attempt: _ReceiveAttempt | None = None
@@ -79,7 +96,7 @@ class ReceiveTransfer:
         transfer was cancelled before the cancellation goes on.
         """
         self._attempt = attempt = _ReceiveAttempt(self, connection)
-        attempt.outcome.add_done_callback(lambda _: self._worker.stopping.set())
+        attempt.outcome.add_done_callback(partial(self._attempt_ended, connection))
         if self._patience is None:
             self._patience = Patience(
                 self.emit, "for the sender's offer", self.settings.waits.peer_s, self._offer_overdue
@@ -94,15 +111,35 @@ class ReceiveTransfer:
             if self.done is None:
                 self._ended_by = error
                 raise
+        finally:
+            self._attempt = None
+            self.owes_report = attempt.owes_report
+            attempt.hand_over()
         if self.done is None:
             raise RuntimeError("the transfer ended without its report")
         return self.done
 
+    def _attempt_ended(self, connection: Connection, outcome: asyncio.Future[None]) -> None:
+        error = None if outcome.cancelled() else outcome.exception()
+        if error is not None and connection.goes_on_after(error):
+            if self.meter is not None:
+                self.meter.pause(monotonic())
+        else:
+            self._worker.stopping.set()
+
     async def close(self) -> None:
         """Leave the disk as a transfer that has ended leaves it: what was verified is published, what was unfinished is
-        removed."""
+        removed. Does nothing when repeated."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.ended.cancel()
+        self._worker.stopping.set()
         if self._patience is not None:
             self._patience.end()
+        if self._considering is not None:
+            self._considering.cancel()
+            await asyncio.wait([self._considering])
         if self.disk is not None:
             self.disk.stop()
         sink = self._sink
@@ -142,11 +179,31 @@ class ReceiveTransfer:
         """End the transfer."""
         if self._attempt is not None:
             self._attempt.fail(error)
+        elif not (self._is_closed or self.ended.done()):
+            self.ended.set_exception(error)
 
     # The offer
 
     async def consider(self, encoded: bytes) -> Manifest:
-        """Judge the offer, ask whoever decides, make ready. Raises what refuses it."""
+        """Judge the offer, ask whoever decides, make ready; over a later connection the same answer holds.
+
+        Raises what refuses it; PeerProtocolError for another offer than the first.
+        """
+        digest = await self._worker.run(lambda: blake3(encoded).digest())
+        if self._considering is None:
+            self._offer_digest = digest
+            self._considering = asyncio.create_task(self._consider(encoded))
+            self._considering.add_done_callback(self._considered)
+        elif digest != self._offer_digest:
+            raise PeerProtocolError("another offer than over the connection before")
+        return await asyncio.shield(self._considering)
+
+    def _considered(self, considering: asyncio.Task[Manifest]) -> None:
+        error = None if considering.cancelled() else considering.exception()
+        if error is not None and self._attempt is None:
+            self.fail(error)
+
+    async def _consider(self, encoded: bytes) -> Manifest:
         if self._patience is not None:
             self._patience.end()
         manifest = await self._worker.run(decode_manifest_untrusted, encoded, self.settings.names)
@@ -167,8 +224,21 @@ class ReceiveTransfer:
         if limit_bytes is not None and size_bytes is not None and size_bytes > limit_bytes:
             raise TooLarge(limit_bytes, size_bytes if is_offered else None)
 
+    async def already_here(self) -> tuple[RangeSet, RangeSet]:
+        """What need not come over this connection: bytes of the stream, and indexes of files that are verified."""
+        if self.disk is None:
+            return RangeSet(), RangeSet()
+        await self.disk.settle()
+        held, spans = RangeSet(self.disk.written), self.manifest.file_spans
+        for first, end in self.disk.dropped:
+            held.add(spans[first].start, spans[end - 1].end)
+        return held, self.disk.published
+
     def accepted(self, connection: Connection, now: float) -> None:
         """The offer is being accepted over `connection`."""
+        if self.meter is not None:
+            self.meter.go_on(connection.data, now)
+            return
         self.meter = Meter(
             self.emit,
             connection.data,
@@ -232,6 +302,7 @@ class _ReceiveAttempt:
         self._deciding: asyncio.Task[None] | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None  # that everything arrived and is verified
+        self._is_told = False
         self._machine = ReceiveMachine(
             channels=len(connection.data.indexes),
             now=monotonic(),
@@ -280,7 +351,10 @@ class _ReceiveAttempt:
             case FileReady() if self._transfer.disk is not None:
                 self._transfer.disk.file_ready(event)
             case FileWithdrawn() if self._transfer.disk is not None:
-                self._transfer.disk.file_withdrawn(event)
+                if event.index in self._transfer.disk.dropped:
+                    self._machine.file_dropped(monotonic(), event.index)
+                else:
+                    self._transfer.disk.file_withdrawn(event)
             case Reported():
                 self._succeeded()
             case Finished():
@@ -292,6 +366,7 @@ class _ReceiveAttempt:
         """Accept or refuse."""
         try:
             manifest = await self._transfer.consider(encoded)
+            held, kept = await self._transfer.already_here()
         except TallowError as error:
             kind = kind_for_the_peer(error)
             self._machine.refuse(monotonic(), kind, for_the_peer(error).removesuffix("."))
@@ -307,25 +382,40 @@ class _ReceiveAttempt:
         self._is_accepted = True
         self._transfer.accepted(self._connection, now)
         ends = None if manifest.kind == "stream" else [span.end for span in manifest.file_spans]
-        self._machine.accept(now, ends)
+        self._machine.accept(now, ends, held, kept)
         self._attempt.wake()
 
     def _succeeded(self) -> None:
         if self._ticker is not None:
             self._ticker.cancel()
-        self._transfer.succeeded(self._sample())
+        if self._transfer.done is None:
+            self._transfer.succeeded(self._sample())
         self._telling = self._attempt.watch(asyncio.create_task(self._deliver_report()))
 
     async def _deliver_report(self) -> None:
         await asyncio.sleep(0)  # the turn that we are in hands it over first
         if await self._connection.link.drain(None):
+            self._is_told = True
             self._machine.report_delivered(monotonic())
             self._attempt.wake()
 
     # The disk
 
+    @property
+    def owes_report(self) -> bool:
+        """Whether the path was lost before the sender knew that all is done."""
+        lost = self._machine.parted_by
+        return lost is not None and not self._is_told and self._connection.goes_on_after(lost)
+
+    def hand_over(self) -> None:
+        """The connection has ended; what came over it is for the transfer."""
+        if self._is_accepted and self._transfer.disk is not None:
+            self._transfer.disk.take_over(self._machine)
+
     def take_report(self, report: Report) -> None:
         """What the disk has done of what came over this connection."""
+        if not self._is_accepted:  # that came over the one before
+            return
         now = monotonic()
         for offset, size in report.written:
             self._machine.written(now, offset, size)
@@ -340,7 +430,7 @@ class _ReceiveAttempt:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            if self._transfer.meter is not None and self._transfer.disk is not None:
+            if self._is_accepted and self._transfer.meter is not None and self._transfer.disk is not None:
                 self._transfer.disk.publish_due()
                 self._transfer.meter.tick(monotonic(), self._sample(), self._machine.counters)
 

@@ -8,14 +8,17 @@ async def main() -> None:
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
-from tallow_cli.crypto.keys import Role
+from tallow_cli.crypto.keys import Rendezvous, Role
 from tallow_cli.errors import PeerRefused, PeerVanished
 from tallow_cli.meeting.addresses import require_network
-from tallow_cli.session.connection import connect
 from tallow_cli.session.events import Done, Notice, SessionEvent
 from tallow_cli.session.hosting import hosting
+from tallow_cli.session.meet_again import host_again
+from tallow_cli.session.meeting import Meeting
 from tallow_cli.session.offer_events import left_out
+from tallow_cli.session.reconnecting import Emit, carry_through
 from tallow_cli.session.sending import SendTransfer
 from tallow_cli.session.settings import SendSettings
 from tallow_cli.store.source import Source
@@ -26,7 +29,8 @@ async def send(source: Source, settings: SendSettings, emit: Callable[[SessionEv
 
     `emit` is called on the event loop with every event, CodeReady first, Done last; it must not block. The caller
     closes `source`. A receiver that knew the code and could not take what is offered (its options, its disk), or is
-    lost before it has accepted, may come again: the wait goes on under the same code. Cancelling tells the receiver.
+    lost before it has accepted, may come again: the wait goes on under the same code. A connection whose path is lost
+    is replaced by another one (`Waits.reconnect_s`). Cancelling tells the receiver.
     Raises a TallowError for every way this can end but success.
     """
     require_network()
@@ -35,21 +39,16 @@ async def send(source: Source, settings: SendSettings, emit: Callable[[SessionEv
     if source.left_out:
         emit(left_out(source.left_out))
     async with hosting(settings, emit) as host:
+
+        def again(_server: str, rendezvous: Rendezvous, emit: Emit) -> AbstractAsyncContextManager[Meeting]:
+            return host_again(host.place, rendezvous, settings.link, settings.waits, emit)
+
         while True:
             transfer = SendTransfer(source, settings, emit)
             try:
-                async with host.meeting() as meeting:
-                    connection = await connect(
-                        meeting.link,
-                        Role.HOST,
-                        meeting.handshake,
-                        settings.link,
-                        settings.waits,
-                        emit,
-                        meeting,
-                    )
-                    await meeting.leave()
-                    return await transfer.carry(connection)
+                return await carry_through(
+                    transfer, Role.HOST, host.meeting(), again, settings.link, settings.waits, emit
+                )
             except PeerRefused as refusal:
                 if not refusal.can_be_mended_there:
                     raise
@@ -62,5 +61,3 @@ async def send(source: Source, settings: SendSettings, emit: Callable[[SessionEv
                         f"The receiver was lost before it had accepted ({lost.detail}). The code still holds."
                     )
                 )
-            finally:
-                await transfer.close()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from time import monotonic
 
-from tallow_cli.errors import NoAnswer
+from tallow_cli.errors import NoAnswer, PeerVanished, TransferStalled
 from tallow_cli.measure.quality import LimitedBy
 from tallow_cli.offer.manifest import encode_manifest
 from tallow_cli.offer.name_rules import NameRules
@@ -59,8 +59,12 @@ class SendTransfer:
         self.reader = DiskReader(source)
         self.offer: _Offer | None = None
         self.meter: Meter | None = None  # once the receiver has accepted
+        self.owes_report = False  # what the receiver is owed it has before we are done
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._preparing: asyncio.Task[_Offer] | None = None
         self._attempt: _SendAttempt | None = None
         self._patience: Patience | None = None
+        self._is_closed = False
         self._told_withdrawn = 0
         self._notices_told = len(source.notices)
 
@@ -75,27 +79,50 @@ class SendTransfer:
             self._patience = Patience(
                 self.emit, "for the receiver to accept", self.settings.waits.peer_s, self._consent_overdue
             )
-        await attempt.run()
+        try:
+            await attempt.run()
+        except (PeerVanished, TransferStalled):
+            if self.meter is not None:
+                self.meter.pause(monotonic())
+            raise
+        finally:
+            self._attempt = None
         return self._finish(attempt)
 
     async def close(self) -> None:
-        """Let go of the disk. The transfer is over, however it ended."""
+        """Let go of the disk. The transfer is over, however it ended. Does nothing when repeated."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.ended.cancel()
         if self._patience is not None:
             self._patience.end()
+        if self._preparing is not None:
+            self._preparing.cancel()
+            await asyncio.wait([self._preparing])
         if self.reader.is_busy:
             self.source.close()  # wakes a read that waits for standard input
         await self.worker.close()
 
     def _consent_overdue(self) -> None:
+        self.fail(NoAnswer(self.settings.waits.peer_s))
+
+    def fail(self, error: BaseException) -> None:
+        """End the transfer."""
         if self._attempt is not None:
-            self._attempt.fail(NoAnswer(self.settings.waits.peer_s))
+            self._attempt.fail(error)
+        elif not (self._is_closed or self.ended.done()):
+            self.ended.set_exception(error)
 
     # What an attempt reports
 
     async def prepare_offer(self, names: NameRules) -> _Offer:
         """Look again at what is to be sent, and fix it: what is offered now is offered over every connection."""
-        if self.offer is not None:
-            return self.offer
+        if self._preparing is None:
+            self._preparing = asyncio.create_task(self._prepare_offer(names))
+        return await asyncio.shield(self._preparing)
+
+    async def _prepare_offer(self, names: NameRules) -> _Offer:
         source, run = self.source, self.worker.run
         known = frozenset(source.left_out)
         await run(source.prepare, names)
@@ -114,6 +141,9 @@ class SendTransfer:
         """The receiver takes it, and has `held_bytes` of it."""
         if self._patience is not None:
             self._patience.end()
+        if self.meter is not None:
+            self.meter.go_on(connection.data, now)
+            return self.meter
         self.meter = Meter(
             self.emit,
             connection.data,
@@ -128,20 +158,16 @@ class SendTransfer:
         """Give the worker what there is to read, or to hash of what lies before `until`."""
         job = self.reader.next_job(until)
         if job is not None:
-            self.worker.submit(job, self._hear, self._disk_failed)
+            self.worker.submit(job, self._hear, self.fail)
 
     def _hear(self, news: DiskNews) -> None:
         is_news = self.reader.finished(news)
         if self._attempt is None:
             return
-        if is_news:
+        if is_news and self._attempt.is_accepted:
             self._attempt.apply(news)
         else:  # the worker is free for what this attempt wants
             self._attempt.wake()
-
-    def _disk_failed(self, error: BaseException) -> None:
-        if self._attempt is not None:
-            self._attempt.fail(error)
 
     def tell_notices(self) -> None:
         notices = self.source.notices
@@ -261,6 +287,11 @@ class _SendAttempt:
             raise RuntimeError("an offer was accepted before it was made")
         self._meter = self._transfer.accepted(self._offer, self._connection, now, accepted.held_bytes)
         self._transfer.reader.begin(accepted.kept, accepted.claims)
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the receiver has accepted over this connection."""
+        return self._meter is not None
 
     def apply(self, news: DiskNews) -> None:
         """Give the machine what was read and hashed; tell which files will not come."""

@@ -29,6 +29,7 @@ DEFAULT_WAIT_S = 600.0  # a person has to read the code to another and be unders
 DEFAULT_FIND_S = 20.0  # the sender may be starting only now; after that its number is more likely mistyped
 DEFAULT_IDLE_S = 60.0  # twice what consent lasts (RFC 7675): after an outage SCTP's backoff comes on top
 DEFAULT_CONNECT_S = 30.0
+DEFAULT_RECONNECT_S = 120.0  # a lift, a tunnel, a router that starts anew
 MAX_WAIT_S = 30 * 24 * 3600  # as long as event loops can be trusted to count
 FOREVER_S = math.inf  # for a wait for people: no timer is set
 
@@ -62,19 +63,25 @@ class LinkSettings:
 @dataclass(frozen=True, slots=True)
 class Waits:
     """How long to wait for what before giving up: for the other side's person, for a sender that is not there yet
-    (either may be `FOREVER_S`), for the connection, and while nothing moves.
+    (either may be `FOREVER_S`), for the connection, while nothing moves, and for another connection once one is lost
+    (0: not at all).
     """
 
     peer_s: float = DEFAULT_WAIT_S
     find_s: float = DEFAULT_FIND_S
     connect_s: float = DEFAULT_CONNECT_S
     idle_s: float = DEFAULT_IDLE_S
+    reconnect_s: float = DEFAULT_RECONNECT_S
 
     def __post_init__(self) -> None:
         people = tuple(wait_s for wait_s in (self.peer_s, self.find_s) if wait_s != FOREVER_S)
         for wait_s in (*people, self.connect_s, self.idle_s):
             if not 0 < wait_s <= MAX_WAIT_S:  # so that NaN is neither
                 raise BadOption("--timeout", f"it must be more than 0 and at most {MAX_WAIT_S:,} seconds")
+        if self.reconnect_s != FOREVER_S and not 0 <= self.reconnect_s <= MAX_WAIT_S:
+            raise BadOption(
+                "--reconnect-for", f"it must be at most {MAX_WAIT_S:,} seconds; 0 switches it off"
+            )
 
 
 LISTEN_ANYWHERE = "any"

@@ -166,6 +166,9 @@ class DirectorySink:
         self._opened_publisher().add(span, partial)
         return self.publish_due()
 
+    def forget_waiting(self) -> None:
+        """Nothing waits here."""
+
     def skip(self, file_index: int) -> int:
         if file_index in self._skipped:
             return 0

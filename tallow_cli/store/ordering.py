@@ -35,6 +35,11 @@ class InOrder:
         self.position = position
         yield from self._due()
 
+    def forget(self) -> None:
+        """What waits will be pushed again."""
+        self._waiting.clear()
+        self.held = 0
+
     def waiting(self) -> list[tuple[int, int]]:
         """(start, end) of each piece whose turn is still to come."""
         return [(offset, offset + len(data)) for offset, data in self._waiting.items()]

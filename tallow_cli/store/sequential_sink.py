@@ -82,6 +82,9 @@ class SequentialSink:
         self._take_pieces(self._order.push(offset, data))
         return self.bytes_received - before
 
+    def forget_waiting(self) -> None:
+        self._order.forget()
+
     def skip(self, file_index: int) -> int:
         span = self._manifest.file_spans[file_index]
         before = self.bytes_received

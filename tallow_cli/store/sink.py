@@ -131,6 +131,12 @@ class Sink(Protocol):
         True when nothing is left to be done for this file. Raises as `write`.
         """
 
+    def forget_waiting(self) -> None:
+        """Drop what `write` took and has not counted yet, for it will come again: the connection was lost.
+
+        Does nothing for a sink that writes in any order. Does not block.
+        """
+
     def finish(self, file_index: int, digest: bytes) -> tuple[Published, ...]:
         """All bytes of this file have been written and the sender says its BLAKE3 is `digest`: verify it. For a file
         that is verified already this does no more than `publish_due`.

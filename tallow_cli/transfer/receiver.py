@@ -130,6 +130,9 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
         self._first_data_at: float | None = None
         self._path_report: PathReport | None = None
         self._bye_deadline: float | None = None
+        self.parted_by: TallowError | None = (
+            None  # how the sender ended, or vanished, if it did before the goodbye
+        )
         self._control.send(Ready(PROTOCOL_VERSION, options.names))
 
     # For people -----------------------------------------------------------------------------------------------
@@ -374,6 +377,7 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
         return self._intake.complete and not self._claims.undecided
 
     def _peer_ended(self, now: float, error: TallowError) -> None:
+        self.parted_by = error
         if self._state is ReceiveState.REPORTED:
             self._finish()
         elif self._needs_sender:

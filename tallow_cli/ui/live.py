@@ -20,6 +20,8 @@ from tallow_cli.session.events import (
     Offered,
     PeerAuthenticated,
     Progress,
+    Reconnected,
+    Reconnecting,
     SessionEvent,
     Stats,
     Waiting,
@@ -105,6 +107,11 @@ class LiveRenderer(EventSink):
                 if self._verbose:
                     for detail in wording.connection_details(event):
                         self._say(detail, style="dim")
+            case Reconnecting():
+                self._say(wording.reconnecting(event), style="yellow")
+                self._redraw(at_once=True)
+            case Reconnected():
+                self._say(wording.reconnected(event), style="green")
             case Offered():
                 self._offer(event)
             case Progress() | Stats():
@@ -163,12 +170,15 @@ class LiveRenderer(EventSink):
         columns = self._console.width
         self._output.put(wording.offer(event, sending=self._view.sending, most=most, columns=columns))
 
-    def _redraw(self) -> None:
+    def _redraw(self, *, at_once: bool = False) -> None:
+        """`at_once`: nothing else is coming that would draw it."""
         if not self._output.is_in_front:
             self._wait_to_draw()
             return
         now = self._clock()
-        if now - self._drawn_at < REDRAW_INTERVAL_S or not self._display.takes_frames:
+        if at_once and self._view.progress is None:
+            return
+        if (now - self._drawn_at < REDRAW_INTERVAL_S and not at_once) or not self._display.takes_frames:
             return
         self._drawn_at = now
         width, height = self._console.size

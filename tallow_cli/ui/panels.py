@@ -98,6 +98,8 @@ def _what(view: TransferView, width: int) -> str:
 
 
 def _connection(view: TransferView) -> str:
+    if view.is_reconnecting:
+        return "no connection"
     if view.connected is None:
         return ""
     return f"{view.path} · {one_line(view.connected.engine)}"

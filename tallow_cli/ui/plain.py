@@ -19,6 +19,8 @@ from tallow_cli.session.events import (
     Offered,
     PeerAuthenticated,
     Progress,
+    Reconnected,
+    Reconnecting,
     SessionEvent,
     Stats,
     Waiting,
@@ -72,6 +74,11 @@ class PlainRenderer(EventSink):
                 self._output.line(wording.connected(event))
                 for detail in wording.connection_details(event):
                     self._detail(detail)
+            case Reconnecting():
+                self._reported = None
+                self._output.line(wording.reconnecting(event))
+            case Reconnected():
+                self._output.line(wording.reconnected(event))
             case Offered():
                 self._offer(event)
             case Progress():

@@ -13,6 +13,8 @@ from tallow_cli.session.events import (
     FileFinished,
     Offered,
     Progress,
+    Reconnected,
+    Reconnecting,
     SessionEvent,
     Stats,
 )
@@ -29,7 +31,8 @@ class TransferView:
 
     def __init__(self) -> None:
         self.sending = False
-        self.connected: Connected | None = None
+        self.connected: Connected | Reconnected | None = None
+        self.is_reconnecting = False
         self.progress: Progress | None = None
         self.stats: Stats | None = None
         self.rates_mbps: deque[float] = deque(maxlen=RATES_KEPT)
@@ -41,8 +44,12 @@ class TransferView:
         match event:
             case CodeReady():
                 self.sending = True
-            case Connected():
+            case Connected() | Reconnected():
                 self.connected = event
+                self.is_reconnecting = False
+            case Reconnecting():
+                self.is_reconnecting = True
+                self.stats = None
             case Offered():
                 self.offer = event
                 self.what = wording.offer_summary(event)
@@ -60,12 +67,14 @@ class TransferView:
 
     @property
     def title(self) -> str:
+        if self.is_reconnecting:
+            return "Reconnecting"
         return "Sending" if self.sending else "Receiving"
 
     @property
     def path(self) -> str:
         """`direct, local network`, `relayed`; empty while unknown."""
-        if self.connected is None:
+        if self.connected is None or self.is_reconnecting:
             return ""
         if self.connected.path == "relayed":
             return "relayed"
@@ -94,7 +103,12 @@ class TransferView:
 
     @property
     def remaining(self) -> str:
-        if self.progress is None or self.progress.eta_s is None or self.fraction == 1.0:
+        if (
+            self.progress is None
+            or self.progress.eta_s is None
+            or self.fraction == 1.0
+            or self.is_reconnecting
+        ):
             return ""
         return f"{format_remaining(self.progress.eta_s)} left"
 

@@ -19,6 +19,8 @@ from tallow_cli.session.events import (
     LeftOut,
     Offered,
     OfferedEntry,
+    Reconnected,
+    Reconnecting,
     Waiting,
 )
 from tallow_cli.ui import sanitize
@@ -83,11 +85,14 @@ def _kept(kept: Kept | None) -> str:
 def waiting(event: Waiting) -> str:
     if event.timeout_s is None:
         return f"Waiting {one_line(event.what)} …"
-    minutes, seconds = divmod(event.timeout_s, 60)
-    patience = f"{minutes:.0f} min" if minutes and not seconds else format_duration(event.timeout_s)
+    return f"Waiting {one_line(event.what)} (up to {_patience(event.timeout_s)}) …"
+
+
+def _patience(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
     if not minutes:
-        patience = f"{seconds:.3g} s"
-    return f"Waiting {one_line(event.what)} (up to {patience}) …"
+        return f"{rest:.3g} s"
+    return f"{minutes:.0f} min" if not rest else format_duration(seconds)
 
 
 def connected(event: Connected) -> str:
@@ -96,6 +101,20 @@ def connected(event: Connected) -> str:
     where = " on the local network" if event.is_lan and event.path == "direct" else ""
     seal = "" if event.encrypted else " Without the code's encryption: DTLS alone protects the data."
     return f"Connected {way}{where}, to {one_line(event.remote_address)}.{seal}"
+
+
+def reconnecting(event: Reconnecting) -> str:
+    """That it is not the end, and why."""
+    patience = "" if event.for_s is None else f" for {_patience(event.for_s)}"
+    return f"Connection lost ({one_line(event.reason)}). Reconnecting{patience} …"
+
+
+def reconnected(event: Reconnected) -> str:
+    way = "through a relay" if event.path == "relayed" else "directly"
+    return (
+        f"Reconnected {way} after {format_duration(event.after_s)}, to {one_line(event.remote_address)}. "
+        "Going on where it was."
+    )
 
 
 def connection_details(event: Connected) -> list[str]:
@@ -236,7 +255,8 @@ def done(event: Done, *, sending: bool) -> str:
     verb = "Sent" if sending else "Received"
     proof = "The receiver has verified it." if sending else "Verified."
     rate = f": {format_throughput(event.mbps)}" if event.bytes else ""  # of nothing there is none
-    line = f"{verb} {what} in {format_duration(event.seconds)}{rate}. {proof}"
+    away = f" ({format_duration(event.outage_s)} of it without a connection)" if event.outage_s else ""
+    line = f"{verb} {what} in {format_duration(event.seconds)}{away}{rate}. {proof}"
     return f"{line} {missed(event)}" if event.missed else line
 
 

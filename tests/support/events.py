@@ -18,6 +18,8 @@ from tallow_cli.session.events import (
     OfferedEntry,
     PeerAuthenticated,
     Progress,
+    Reconnected,
+    Reconnecting,
     SessionEvent,
     Stats,
     TextReceived,
@@ -68,6 +70,8 @@ PEER = PeerAuthenticated("0.1.0" + HOSTILE)
 CONNECTED = Connected(
     "aiortc", "direct", "192.168.1.5", "192.168.1.7", True, 3, False, 0, True, ("no GSO here" + HOSTILE,)
 )
+RECONNECTING = Reconnecting("the other side no longer answers", 120.0)
+RECONNECTED = Reconnected(2, 41.6, "turbo", "direct", "192.168.1.5", "10.1.2.3", False)
 OFFER = Offered(
     "files",
     (
@@ -98,6 +102,8 @@ EVERY_EVENT: tuple[SessionEvent, ...] = (
     WAITING,
     PEER,
     CONNECTED,
+    RECONNECTING,
+    RECONNECTED,
     OFFER,
     PROGRESS,
     STATS,

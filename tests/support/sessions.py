@@ -165,10 +165,10 @@ async def opened_sessions(directory: Path, monkeypatch: pytest.MonkeyPatch) -> A
 
 
 @asynccontextmanager
-async def running_server(limits: ServerLimits | None = None) -> AsyncIterator[str]:
+async def running_server(limits: ServerLimits | None = None, port: int = 0) -> AsyncIterator[str]:
     """The URL of a signaling server that both sides can be told of."""
     server = SignalingServer(limits=limits or ServerLimits())
-    port = await server.start("127.0.0.1", 0)
+    port = await server.start("127.0.0.1", port)
     try:
         yield f"ws://127.0.0.1:{port}"
     finally:

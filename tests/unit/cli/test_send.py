@@ -54,7 +54,7 @@ def test_a_text_is_read_from_standard_input_as_it_is() -> None:
 
 
 def test_a_text_that_is_a_dash_can_still_be_sent() -> None:
-    assert opened(text="-", data=b"-").read(0, 10) == b"-"
+    assert opened(text="-", data=b"-").read_at(0, 10) == b"-"
 
 
 @pytest.mark.parametrize(

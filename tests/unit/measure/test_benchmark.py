@@ -181,3 +181,14 @@ def test_settings_that_make_no_sense_are_refused(interval: float, window: int, r
 
 def test_the_formatter_of_rates_is_offered_here_too() -> None:
     assert format_throughput(94.3) == "94.3 Mbit/s"
+
+
+def test_time_without_a_connection_counts_for_nothing() -> None:
+    benchmark = TransferBenchmark(sample_interval=1.0)
+    benchmark.start(0.0)
+    benchmark.observe(1.0, 1_000_000)
+    benchmark.pass_over(50.0)
+    benchmark.observe(52.0, 2_000_000)
+    snapshot = benchmark.snapshot()
+    assert snapshot.seconds == 2.0
+    assert snapshot.min_mbps == snapshot.avg_mbps == 8.0

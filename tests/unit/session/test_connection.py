@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from tallow_cli.crypto.keys import Role
-from tallow_cli.errors import NoPathError, PeerCancelled, PeerProtocolError, PeerVanished, TallowError
+from tallow_cli.errors import (
+    NoPathError,
+    PeerCancelled,
+    PeerFailed,
+    PeerProtocolError,
+    PeerVanished,
+    TallowError,
+    TransferStalled,
+)
 from tallow_cli.session.connection import connect
 from tallow_cli.session.events import Connected, SessionEvent
 from tallow_cli.session.settings import LinkSettings, Waits
@@ -29,12 +38,30 @@ async def test_both_ends_are_told_how_they_are_connected(network: FakeNetwork) -
     host, joiner = await network.pair()
     ours, theirs = agree(host, joiner)
     events: list[SessionEvent] = []
-    await asyncio.gather(
+    first, second = await asyncio.gather(
         connect(as_peer_link(host), Role.HOST, ours, LinkSettings(), Waits(), events.append),
         connect(as_peer_link(joiner), Role.JOINER, theirs, LinkSettings(), Waits(), events.append),
     )
-    assert [type(event) for event in events] == [Connected, Connected]
-    assert events[0] == events[1]
+    assert events == []
+    assert first.how == second.how
+    assert isinstance(first.how, Connected)
+
+
+@pytest.mark.parametrize("error", [PeerVanished("silence"), TransferStalled("data was on its way", 60)])
+async def test_only_two_sides_that_both_reconnect_go_on_after_a_lost_path(
+    network: FakeNetwork, error: TallowError
+) -> None:
+    here, there = await connections(network)
+    assert not here.goes_on_after(error)
+    assert replace(there, may_reconnect=True).goes_on_after(error)
+
+
+@pytest.mark.parametrize(
+    "error", [PeerCancelled(), PeerProtocolError("x"), PeerFailed("x", "local-file"), OSError()]
+)
+async def test_nothing_but_a_lost_path_is_survived(network: FakeNetwork, error: Exception) -> None:
+    here, _ = await connections(network)
+    assert not replace(here, may_reconnect=True).goes_on_after(error)
 
 
 @pytest.mark.parametrize("liar", ["host", "joiner"])

@@ -116,3 +116,22 @@ def test_without_schedstat_the_processor_time_counts(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("builtins.open", refuse)
     assert meter_module._needed_cpu_s() == pytest.approx(time.process_time(), abs=0.1)
+
+
+def test_an_outage_enters_no_average_and_the_rate_leaves_it_out(
+    events: list[SessionEvent], link: FakeLink
+) -> None:
+    subject = meter(events, link, total=2_000_000)
+    subject.tick(101.0, Sample(500_000), counters())
+    subject.pause(101.0)
+    subject.pause(120.0)
+    subject.go_on(channels(link), 201.0)
+    subject.tick(202.0, Sample(1_000_000), counters())
+    progress = [event for event in events if isinstance(event, Progress)][-1]
+    assert progress.eta_s is None, "of one sample there is no rate"
+    done = subject.finish(204.0, Sample(2_000_000))
+    assert (done.seconds, done.outage_s) == (104.0, 100.0)
+    assert done.mbps == pytest.approx(4.0)
+    assert done.benchmark is not None
+    assert done.benchmark.avg_mbps == pytest.approx(4.0)
+    assert done.benchmark.min_mbps == pytest.approx(4.0)

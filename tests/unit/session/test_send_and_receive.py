@@ -74,6 +74,9 @@ async def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
         yield opened
 
 
+ONE_CONNECTION = Waits(reconnect_s=0)
+
+
 def into(directory: Path) -> Decide:
     directory.mkdir(exist_ok=True)
 
@@ -306,7 +309,7 @@ async def test_a_receiver_that_is_gone_before_it_accepts_leaves_the_code_to_the_
     async def undecided(_manifest: Manifest) -> Sink:
         return await asyncio.get_running_loop().create_future()
 
-    sender, first = sessions.send(TextSource("x")), sessions.receive(undecided)
+    sender, first = sessions.send(TextSource("x")), sessions.receive(undecided, waits=ONE_CONNECTION)
     await sender.event(Offered)
     sessions.network.cut()
     told = (await sender.event(Notice)).message
@@ -322,7 +325,7 @@ async def test_a_receiver_that_is_gone_before_it_accepts_leaves_the_code_to_the_
 
 async def test_a_receiver_that_is_gone_after_it_accepted_ends_the_sender(sessions: Sessions) -> None:
     sender = sessions.send(RandomSource(3_000_000), link=LinkSettings(limit_bytes_per_s=6_000_000))
-    receiver = sessions.receive()
+    receiver = sessions.receive(waits=ONE_CONNECTION)
     await sender.event(Progress)
     sessions.network.cut()
     assert isinstance(await sender.failure(), PeerVanished)
@@ -545,7 +548,9 @@ async def test_cancelling_a_receiver_whose_output_nobody_reads_ends_at_once(sess
 
 
 async def test_a_connection_that_breaks_ends_both_sides(sessions: Sessions, tmp_path: Path) -> None:
-    sender = sessions.send(RandomSource(50_000_000), link=LinkSettings(limit_bytes_per_s=1_000_000))
+    sender = sessions.send(
+        RandomSource(50_000_000), link=LinkSettings(limit_bytes_per_s=1_000_000), waits=ONE_CONNECTION
+    )
     receiver = sessions.receive(into(tmp_path / "in"))
     await receiver.event(Progress)
     sessions.network.cut()
@@ -555,7 +560,7 @@ async def test_a_connection_that_breaks_ends_both_sides(sessions: Sessions, tmp_
 
 
 async def test_silence_ends_both_sides_after_the_idle_timeout(sessions: Sessions, tmp_path: Path) -> None:
-    waits = Waits(idle_s=0.4)
+    waits = Waits(idle_s=0.4, reconnect_s=0)
     sender = sessions.send(
         RandomSource(50_000_000), link=LinkSettings(limit_bytes_per_s=1_000_000), waits=waits
     )
@@ -590,7 +595,8 @@ async def test_a_receiver_that_has_everything_ends_well_whatever_becomes_of_the_
     async def decide(_manifest: Manifest) -> Sink:
         return sink
 
-    sender, receiver = sessions.send(RandomSource(1_000_000)), sessions.receive(decide)
+    sender = sessions.send(RandomSource(1_000_000), waits=ONE_CONNECTION)
+    receiver = sessions.receive(decide)
     await asyncio.to_thread(sink.publishing.wait, 10)
     if end == "cancel":
         sender.cancel()
@@ -617,7 +623,8 @@ async def test_success_is_said_at_once_and_stays_success_while_the_report_is_on_
             return []
         return [message]
 
-    sender, receiver = sessions.send(RandomSource(100_000)), sessions.receive()
+    sender = sessions.send(RandomSource(100_000), waits=ONE_CONNECTION)
+    receiver = sessions.receive()
     sessions.network.tamper = hold_back
     await receiver.event(Done)
     assert receiver.task is not None

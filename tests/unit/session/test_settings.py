@@ -9,7 +9,15 @@ from tallow_cli.cli import options
 from tallow_cli.errors import BadOption
 from tallow_cli.link.channels import MAX_CHANNELS
 from tallow_cli.quantities import parse_seconds
-from tallow_cli.session.settings import DEFAULT_FIND_S, DEFAULT_WAIT_S, FOREVER_S, MODES, LinkSettings, Waits
+from tallow_cli.session.settings import (
+    DEFAULT_FIND_S,
+    DEFAULT_RECONNECT_S,
+    DEFAULT_WAIT_S,
+    FOREVER_S,
+    MODES,
+    LinkSettings,
+    Waits,
+)
 from tallow_cli.webrtc.engines import DEFAULT_ENGINE
 
 
@@ -40,9 +48,22 @@ def test_a_wait_has_some_length_and_an_end(field: str, value: float) -> None:
         Waits(**{field: value})
 
 
+@pytest.mark.parametrize("value", [0, 0.5, 120, FOREVER_S])
+def test_reconnecting_may_take_any_time_or_none(value: float) -> None:
+    assert Waits(reconnect_s=value).reconnect_s == value
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), 1e9])
+def test_reconnecting_takes_no_impossible_time(value: float) -> None:
+    with pytest.raises(BadOption) as caught:
+        Waits(reconnect_s=value)
+    assert caught.value.option == "--reconnect-for"
+
+
 def test_the_options_repeat_the_defaults() -> None:
     assert parse_seconds(options.DEFAULT_TIMEOUT) == DEFAULT_WAIT_S == Waits().peer_s
     assert parse_seconds(options.DEFAULT_FIND) == DEFAULT_FIND_S == Waits().find_s
+    assert parse_seconds(options.DEFAULT_RECONNECT) == DEFAULT_RECONNECT_S == Waits().reconnect_s
     assert LinkSettings().channels == int(options.DEFAULT_CHANNELS)
     assert int(options.MAX_CHANNELS) == MAX_CHANNELS
     assert tuple(options.ModeChoice) == MODES

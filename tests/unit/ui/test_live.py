@@ -16,6 +16,8 @@ from tests.support.events import (
     FAILED,
     OFFER,
     PROGRESS,
+    RECONNECTED,
+    RECONNECTING,
     STATS,
 )
 from tests.support.streams import Stream
@@ -119,3 +121,10 @@ def test_nothing_is_drawn_where_another_job_has_the_terminal(monkeypatch: pytest
     assert stream.getvalue() == ""
     renderer.handle(CONNECTED)
     assert "Connected" in stream.getvalue()  # a line is no frame
+
+
+def test_a_lost_connection_is_drawn_at_once_and_not_before_there_was_anything_to_draw() -> None:
+    terminal = Terminal(colour=False)
+    assert HIDE_CURSOR not in terminal.tell(RECONNECTING, RECONNECTED)
+    terminal.tell(PROGRESS, STATS)
+    assert "no connection" in terminal.tell(RECONNECTING)

@@ -11,7 +11,16 @@ from tallow_cli.measure.benchmark import Bottleneck
 from tallow_cli.session.events import FileFinished, Offered, OfferedEntry, Progress, SessionEvent
 from tallow_cli.ui.panels import Screen, draw
 from tallow_cli.ui.view import TransferView
-from tests.support.events import CODE_READY, CONNECTED, OFFER, PROGRESS, SNAPSHOT, STATS, channel
+from tests.support.events import (
+    CODE_READY,
+    CONNECTED,
+    OFFER,
+    PROGRESS,
+    RECONNECTING,
+    SNAPSHOT,
+    STATS,
+    channel,
+)
 
 RUNNING: tuple[SessionEvent, ...] = (CODE_READY, CONNECTED, OFFER, PROGRESS, STATS)
 WORDY = replace(
@@ -113,3 +122,11 @@ def test_the_bar_tells_how_much_is_done_without_colours(utf8: bool, done: str, r
     letters = bar.strip("│|").split()[0]
     assert set(letters) == {done, rest}
     assert letters.count(done) / len(letters) == pytest.approx(0.62, abs=0.03)
+
+
+def test_the_panel_says_that_there_is_no_connection_and_keeps_how_far_it_is() -> None:
+    text = "\n".join(picture(*RUNNING, RECONNECTING, width=80, height=24))
+    for promised in ("Reconnecting", "no connection", "62 %", "745 MiB of 1.17 GiB"):
+        assert promised in text
+    assert "Mbit/s" not in text
+    assert "left" not in text

@@ -15,7 +15,19 @@ from tallow_cli.session.events import (
 )
 from tallow_cli.ui.output import Output
 from tallow_cli.ui.plain import LONGEST_INTERVAL_S, PlainRenderer
-from tests.support.events import CODE_READY, CONNECTED, DONE, EVERY_EVENT, FAILED, NOTICE, OFFER, PEER, STATS
+from tests.support.events import (
+    CODE_READY,
+    CONNECTED,
+    DONE,
+    EVERY_EVENT,
+    FAILED,
+    NOTICE,
+    OFFER,
+    PEER,
+    RECONNECTED,
+    RECONNECTING,
+    STATS,
+)
 from tests.support.streams import Stream
 
 
@@ -192,3 +204,26 @@ def test_details_among_the_notices_are_for_the_verbose() -> None:
     assert Log().tell(NOTICE).startswith("A wrong code was tried")
     assert Log().tell(Notice("fell back", detail=True)) == ""
     assert Log(verbose=True).tell(Notice("fell back", detail=True)) == "fell back\n"
+
+
+def test_a_lost_connection_is_no_end_and_what_is_done_about_it_is_said() -> None:
+    log = Log()
+    assert log.tell(RECONNECTING) == (
+        "Connection lost (the other side no longer answers). Reconnecting for 2 min …\n"
+    )
+    assert log.tell(RECONNECTED) == "Reconnected directly after 41.6 s, to 10.1.2.3. Going on where it was.\n"
+
+
+def test_the_rate_after_an_outage_does_not_average_over_it() -> None:
+    log = Log()
+    log.tell(Progress(1_000_000, 10_000_000))
+    log.now = 1.0
+    log.tell(RECONNECTING)
+    log.now = 100.0
+    log.tell(RECONNECTED, Progress(1_000_000, 10_000_000))
+    log.now = 101.0
+    assert "8.00 Mbit/s" in log.tell(Progress(2_000_000, 10_000_000))
+
+
+def test_the_last_line_says_how_long_there_was_no_connection() -> None:
+    assert "(41.6 s of it without a connection)" in Log().tell(replace(DONE, outage_s=41.6))

@@ -5,7 +5,17 @@ import pytest
 from tallow_cli.session.events import Offered, OfferedEntry, Progress, SessionEvent
 from tallow_cli.ui.sanitize import columns
 from tallow_cli.ui.view import TransferView
-from tests.support.events import CODE_READY, CONNECTED, EVERY_EVENT, FILE, OFFER, PROGRESS, STATS
+from tests.support.events import (
+    CODE_READY,
+    CONNECTED,
+    EVERY_EVENT,
+    FILE,
+    OFFER,
+    PROGRESS,
+    RECONNECTED,
+    RECONNECTING,
+    STATS,
+)
 
 
 def view(*events: SessionEvent) -> TransferView:
@@ -59,3 +69,12 @@ def test_names_in_the_view_are_fit_for_the_screen() -> None:
     assert hostile.what == "a\\x1b[2J.txt, 1 B"
     assert "\x1b" not in hostile.latest_file(80)
     assert columns(hostile.latest_file(12)) <= 12
+
+
+def test_without_a_connection_nothing_that_moves_is_shown() -> None:
+    lost = view(CODE_READY, CONNECTED, OFFER, PROGRESS, STATS, RECONNECTING)
+    assert lost.title == "Reconnecting"
+    assert lost.one_line(80) == "Reconnecting · 62 % · 1 of 2 files"
+    assert (lost.remaining, lost.path, lost.stats) == ("", "", None)
+    again = view(CODE_READY, CONNECTED, OFFER, PROGRESS, STATS, RECONNECTING, RECONNECTED)
+    assert (again.title, again.path) == ("Sending", "direct")

@@ -1,0 +1,221 @@
+"""One transfer over as many connections as it takes: what a lost one means, and the way to the next.
+
+A connection whose path is gone is replaced: both sides meet again (`session.meet_again`), agree on fresh keys, connect
+and go on with what has not arrived. Everything else that ends a connection ends the transfer: a person's no, an error
+of one side's own, a broken protocol, a wrong digest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
+from functools import partial
+from time import monotonic
+from typing import Any, Final, Protocol
+
+from tallow_cli.awake import awake_timeout
+from tallow_cli.crypto.keys import Rendezvous, Role
+from tallow_cli.errors import (
+    NoPathError,
+    PeerProtocolError,
+    PeerVanished,
+    SignalingError,
+    TallowError,
+    TransferStalled,
+    WrongCodeError,
+)
+from tallow_cli.session.connection import Connection, connect
+from tallow_cli.session.events import Done, Notice, Reconnected, Reconnecting, SessionEvent, Waiting
+from tallow_cli.session.meet_again import GONE_S, SenderGone
+from tallow_cli.session.meeting import Meeting
+from tallow_cli.session.settings import LinkSettings, Waits
+from tallow_cli.webrtc.ice_consent import GONE
+from tallow_cli.webrtc.peer_link import CLOSED_BY_PEER
+
+_CONNECT_S: Final = 10.0  # for one try: a path that comes back in the middle of it is found by the next
+# Whoever closes a connection without a word either looks for another one at once, over a path that carried this, or is
+# being ended by force.
+_CLOSED_S: Final = 30.0
+_REPORT_S: Final = (
+    30.0  # as long as it takes to notice that a path is gone: then the other side looks for us, too
+)
+_PAUSE_S: Final = 0.25
+_LONGEST_PAUSE_S: Final = 1.0
+
+Emit = Callable[[SessionEvent], None]
+# Where the server was, and what both share: the way to the next meeting.
+Meetings = Callable[[str, Rendezvous, Emit], AbstractAsyncContextManager[Meeting]]
+_Lost = PeerVanished | TransferStalled
+
+
+class Transfer(Protocol):
+    """What goes on over the next connection: a SendTransfer or a ReceiveTransfer."""
+
+    @property
+    def ended(self) -> asyncio.Future[None]:
+        """Raises what has ended the transfer while it has no connection."""
+        ...
+
+    @property
+    def owes_report(self) -> bool:
+        """The transfer is done, and the other side does not know it yet."""
+        ...
+
+    async def carry(self, connection: Connection) -> Done: ...
+
+    async def close(self) -> None: ...
+
+
+async def carry_through(
+    transfer: Transfer,
+    role: Role,
+    first: AbstractAsyncContextManager[Meeting],
+    again: Meetings,
+    link: LinkSettings,
+    waits: Waits,
+    emit: Emit,
+) -> Done:
+    """Meet, connect and carry; where the path is lost, meet `again`. Closes the transfer, however it ends.
+
+    Raises what ended it. Cancelling tells the other side if there is a connection.
+    """
+    try:
+        async with first as met:
+            connection = await connect(met.link, role, met.handshake, link, waits, emit, met)
+            await met.leave()
+            emit(connection.how)
+            outcome = await _carried(transfer, connection)
+        rendezvous, server = met.handshake.keys.rendezvous(), met.server
+        attempt = 1
+        while not isinstance(outcome, Done):
+            attempt += 1
+            lost, begun = outcome, monotonic()
+            for_s = min(waits.reconnect_s, _worth_waiting_s(lost))
+            emit(Reconnecting(_reason(lost), None if math.isinf(for_s) else for_s))
+            async with AsyncExitStack() as stack:
+                meet = partial(again, server, rendezvous)
+                finding = asyncio.create_task(_find_each_other(stack, meet, role, link, waits, emit))
+                connection, server = await _in_time(finding, transfer.ended, for_s, lost)
+                emit(Reconnected.of(attempt, monotonic() - begun, connection.how))
+                outcome = await _carried(transfer, connection)
+        if transfer.owes_report:
+            meet = partial(again, server, rendezvous)
+            await _report(transfer, meet, role, link, waits)
+        return outcome
+    finally:
+        await transfer.close()
+
+
+async def _report(
+    transfer: Transfer,
+    meet: Callable[[Emit], AbstractAsyncContextManager[Meeting]],
+    role: Role,
+    link: LinkSettings,
+    waits: Waits,
+) -> None:
+    """Let the other side know that all is done, if it is found. Nothing is at stake here: whatever comes, we are done,
+    and have said so."""
+    try:
+        async with AsyncExitStack() as stack, awake_timeout(min(waits.reconnect_s, _REPORT_S)):
+            connection, _ = await _find_each_other(stack, meet, role, link, waits, lambda _event: None)
+            await transfer.carry(connection)
+    except (TallowError, SenderGone, TimeoutError):
+        return
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+
+
+def _worth_waiting_s(lost: _Lost) -> float:
+    """For how long the other side may come, from what is known of it."""
+    if isinstance(lost, PeerVanished) and lost.detail == GONE:
+        return GONE_S
+    if isinstance(lost, PeerVanished) and lost.detail == CLOSED_BY_PEER:
+        return _CLOSED_S
+    return math.inf
+
+
+def _reason(lost: _Lost) -> str:
+    return lost.detail if isinstance(lost, PeerVanished) else f"nothing moved for {lost.waited_s:.0f} s"
+
+
+async def _carried(transfer: Transfer, connection: Connection) -> Done | _Lost:
+    """What the transfer came to over this connection. Raises what ended it; the disk is left before the link is."""
+    try:
+        done = await transfer.carry(connection)
+    except (PeerVanished, TransferStalled) as error:
+        if connection.goes_on_after(error):
+            return error
+        await transfer.close()
+        raise
+    except BaseException:
+        await transfer.close()
+        raise
+    if not transfer.owes_report:
+        await transfer.close()
+    return done
+
+
+async def _in_time(
+    finding: asyncio.Task[tuple[Connection, str]], ended: asyncio.Future[None], for_s: float, lost: _Lost
+) -> tuple[Connection, str]:
+    """The connection found, if it is found in `for_s` and the transfer does not end meanwhile."""
+    either: set[asyncio.Future[Any]] = {finding, ended}
+    try:
+        async with awake_timeout(for_s):
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not finding.done():
+            ended.result()
+        return await finding
+    except TimeoutError:
+        raise _given_up(lost, f"did not come back within {for_s:,.0f} s") from None
+    except SenderGone:
+        raise _given_up(lost, "its signaling server is gone, too") from None
+    finally:
+        finding.cancel()
+        await asyncio.gather(finding, return_exceptions=True)
+
+
+def _given_up(lost: _Lost, why: str) -> _Lost:
+    """`lost`, with what was tried since."""
+    if isinstance(lost, PeerVanished):
+        return type(lost)(f"{lost.detail}, and {why}")
+    lost.add_note(f"The other side {why}.")
+    return lost
+
+
+async def _find_each_other(
+    stack: AsyncExitStack,
+    meet: Callable[[Emit], AbstractAsyncContextManager[Meeting]],
+    role: Role,
+    link: LinkSettings,
+    waits: Waits,
+    emit: Emit,
+) -> tuple[Connection, str]:
+    """Meet and connect, until it succeeds: the connection, and the URL of the server. `stack` closes the link."""
+    pause_s = _PAUSE_S
+    waits = replace(waits, connect_s=min(waits.connect_s, _CONNECT_S))
+
+    def quietly(event: SessionEvent) -> None:
+        if isinstance(event, Notice):
+            emit(replace(event, detail=True))
+        elif not isinstance(event, Waiting):
+            emit(event)
+
+    while True:
+        async with AsyncExitStack() as once:
+            try:
+                met = await once.enter_async_context(meet(quietly))
+                connection = await connect(met.link, role, met.handshake, link, waits, quietly, met)
+                await met.leave()
+            except (NoPathError, PeerVanished, SignalingError, WrongCodeError, PeerProtocolError) as error:
+                quietly(Notice(f"Not connected again yet: {error.sentence}"))
+            else:
+                stack.push_async_exit(once.pop_all())
+                return connection, met.server
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
