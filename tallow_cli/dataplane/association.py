@@ -93,6 +93,8 @@ class AssociationConfig:
     `ack_every_packets`: SACK after so many packets, or after 2 ms. Between Tallow peers 16; towards stock stacks,
     whose window grows by the number of SACKs, 2.
     `max_message_bytes`: the largest message reassembled, as announced to the peer.
+    `peer_joins_parts`: the peer puts packets in parts together again (packet_parts.py), so what was sent too large for
+    a path that shrank needs no fragments of IP.
     `uniform`: numbers in [0, 1) for the congestion controller; `entropy`: for the nonces of path probes.
     """
 
@@ -116,6 +118,7 @@ class AssociationConfig:
     max_saved_bytes: int = MAX_SAVED_BYTES
     ack_every_packets: int = 16
     max_message_bytes: int = 64 * MIB
+    peer_joins_parts: bool = False
     congestion: str = DEFAULT_CONTROLLER
     initial_rtt_s: float | None = None
     uniform: Callable[[], float] | None = None
@@ -186,6 +189,7 @@ class Association:
             peer_ack_delay_s=BATCH_ACK_DELAY_S
             if config.ack_every_packets > STOCK_ACK_EVERY
             else STOCK_ACK_DELAY_S,
+            peer_joins_parts=config.peer_joins_parts,
             uniform=config.uniform,
         )
         self._receiver = Receiver(
@@ -258,8 +262,9 @@ class Association:
         self._now = now
         self._sender.handle_timeout(now)
         if self._sender.is_black_holed and self._path_mtu.on_black_hole(now):
-            # What was sent at the larger size has TSNs and cannot be cut smaller: let IP fragment it.
-            self._needs_fragments_until = self._sender.window.next_tsn
+            # What was sent at the larger size has TSNs and cannot be cut smaller.
+            if not self._config.peer_joins_parts:
+                self._needs_fragments_until = self._sender.window.next_tsn
             self._set_packet_bytes()
 
     # outputs
@@ -276,7 +281,7 @@ class Association:
         if forward_tsn is not None:
             batches.add_alone(forward_tsn)
         self._sender.poll_data(now, batches)
-        size_bytes = self._path_mtu.next_probe(now, self._sender.rtt.srtt_s)
+        size_bytes = self._next_probe(now)
         if size_bytes is not None:
             batches.add_alone(self._writer.control(encode_path_probe(self._probe_nonce, size_bytes)))
         return batches.batches
@@ -299,7 +304,9 @@ class Association:
     def next_timeout(self) -> float | None:
         """When to call `handle_timeout` and then `packets`, if nothing else happens before."""
         times = [at for at in self._sender.timers(self._now) if at is not None]
-        for at in (self._receiver.tsns.sack_at, self._path_mtu.next_timeout()):
+        # Where IP may cut packets, a probe's answer says nothing of the path.
+        probe_at = self._path_mtu.next_timeout() if self._needs_fragments_until is None else None
+        for at in (self._receiver.tsns.sack_at, probe_at):
             if at is not None:
                 times.append(at)
         return min(times) if times else None
@@ -407,6 +414,11 @@ class Association:
         if self._path_mtu.on_probe_ack(now, probe[1]):
             self._set_packet_bytes()
         return True
+
+    def _next_probe(self, now: float) -> int | None:
+        if self._needs_fragments_until is not None:
+            return None
+        return self._path_mtu.next_probe(now, self._sender.rtt.srtt_s)
 
     def _set_packet_bytes(self) -> None:
         packet_bytes = self._path_mtu.current_bytes

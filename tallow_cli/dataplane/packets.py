@@ -26,6 +26,8 @@ SACK: Final = 3
 HEARTBEAT: Final = 4
 HEARTBEAT_ACK: Final = 5
 PAD: Final = 0x84
+# Not registered: between Tallow peers only, see packet_parts.py. Whoever does not know it passes over it (bits 10).
+PART: Final = 0xA7
 FORWARD_TSN: Final = 192
 
 FLAG_END: Final = 0x01

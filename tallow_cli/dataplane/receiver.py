@@ -11,6 +11,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from tallow_cli.dataplane.packet_parts import PacketJoiner
 from tallow_cli.dataplane.packets import (
     COMMON_HEADER_BYTES,
     DATA,
@@ -25,6 +26,7 @@ from tallow_cli.dataplane.packets import (
     INIT,
     PACKET_OVERHEAD_BYTES,
     PAD,
+    PART,
     checksum_is_valid,
     chunks_untrusted,
     parse_forward_tsn_untrusted,
@@ -70,6 +72,7 @@ class Receiver:
         self._local_tag = local_tag
         self._remote_tag = remote_tag
         self._accept_zero = accept_zero_checksum
+        self._joiner = PacketJoiner()
         self._rwnd_bytes = local_rwnd_bytes
         # The weight of objects counts here and not in the peer's books, so a peer that fills our window to the last
         # byte may pass it a little. Fillers of gaps get more room still: refusing them could never end.
@@ -166,7 +169,9 @@ class Receiver:
                 self.reassembly.add(piece, cumulative_end)
             pieces.clear()
 
-    def _receive_one(self, now: float, packet: bytes, others: list[ControlChunk]) -> None:
+    def _receive_one(
+        self, now: float, packet: bytes, others: list[ControlChunk], *, was_joined: bool = False
+    ) -> None:
         """The plain road: any packet, any chunks."""
         try:
             tag = verification_tag_untrusted(packet)
@@ -189,8 +194,21 @@ class Receiver:
                 self._receive_data(now, packet, start - 4, end)
             elif kind == FORWARD_TSN:
                 self._receive_forward_tsn(now, packet[start:end])
+            elif kind == PART:
+                self._receive_part(now, packet[start:end], others, is_nested=was_joined)
             elif kind != PAD:
                 others.append(ControlChunk(kind, flags, packet[start:end]))
+
+    def _receive_part(self, now: float, body: bytes, others: list[ControlChunk], *, is_nested: bool) -> None:
+        try:
+            if is_nested:
+                raise PeerProtocolError("parts within parts of a packet")
+            whole = self._joiner.add_untrusted(body)
+        except PeerProtocolError:
+            self.dropped_packets += 1
+            return
+        if whole is not None:
+            self._receive_one(now, whole, others, was_joined=True)
 
     def _receive_data(self, now: float, packet: bytes, start: int, end: int) -> None:
         size = end - start - DATA_HEADER_BYTES

@@ -15,6 +15,7 @@ from tallow_cli.dataplane.congestion.delivery_rate import DeliveryRateEstimator
 from tallow_cli.dataplane.congestion.pacing import MAX_LATENESS_S, Pacer
 from tallow_cli.dataplane.congestion.registry import create_controller
 from tallow_cli.dataplane.outbound import OutboundMessage, SendQueue
+from tallow_cli.dataplane.packet_parts import PacketSplitter
 from tallow_cli.dataplane.packets import (
     FLAG_IMMEDIATE,
     PACKET_OVERHEAD_BYTES,
@@ -45,7 +46,7 @@ BLACK_HOLE_TIMEOUTS: Final = 2
 
 
 class Sender:
-    """`peer_ack_delay_s`: how long the peer may hold back a SACK."""
+    """`peer_ack_delay_s`: how long the peer may hold back a SACK. `peer_joins_parts`: see packet_parts.py."""
 
     def __init__(
         self,
@@ -59,11 +60,13 @@ class Sender:
         max_quantum_bytes: int,
         max_saved_bytes: int,
         peer_ack_delay_s: float,
+        peer_joins_parts: bool,
         uniform: Callable[[], float] | None,
     ) -> None:
         self.queue = SendQueue()
         self.rtt = RttEstimator(initial_rtt_s)
         self._writer = writer
+        self._splitter = PacketSplitter(writer) if peer_joins_parts else None
         self._estimator = DeliveryRateEstimator()
         self.window = SendWindow(initial_tsn, self._estimator)
         self._rack = Rack(self.rtt)
@@ -394,4 +397,8 @@ class Sender:
             run.fragment_bytes,
             run.end - run.first,
         )
-        batches.add(packets)
+        if run.fragment_bytes > self._fragment_bytes and self._splitter is not None:
+            for packet in packets:
+                batches.add(self._splitter.split(packet, self._fragment_bytes + PACKET_OVERHEAD_BYTES))
+        else:
+            batches.add(packets)

@@ -207,6 +207,7 @@ class TurboSctpTransport(WalledSctpTransport):
                 max_saved_bytes=self._max_saved_bytes,
                 ack_every_packets=16 if self._peer_is_tallow else 2,
                 max_message_bytes=TURBO_MAX_MESSAGE_SIZE,
+                peer_joins_parts=self._peer_is_tallow,
                 uniform=random.random,
                 congestion=self._congestion,
             )

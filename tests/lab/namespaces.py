@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ADDRESS_A, ADDRESS_B = "10.91.1.2", "10.91.2.2"
+IPV6_A, IPV6_B = "fd91:1::2", "fd91:2::2"
 # The queue is a bandwidth-delay product, or what 20 ms hold where the round trip is shorter.
 SHORTEST_QUEUE_S = 0.020
 TBF_QUEUE_BYTES = 1_000_000
@@ -71,6 +72,7 @@ class Lab:
 
     a: str
     b: str
+    router: str = ""  # between veth pairs
 
     @property
     def on_a(self) -> list[str]:
@@ -82,8 +84,9 @@ class Lab:
 
 
 @contextmanager
-def lab(profile: Profile, *, offloads: bool = True) -> Iterator[Lab]:
-    """The two hosts, gone again on leaving. Without `offloads` a veth does not aggregate on receipt either."""
+def lab(profile: Profile, *, offloads: bool = True, ipv6: bool = False) -> Iterator[Lab]:
+    """The two hosts, gone again on leaving. Without `offloads` a veth does not aggregate on receipt either.
+    `ipv6`: veth pairs have no IPv4."""
     prefix = f"tl{os.getpid() % 10_000}"
     a, b, router = (f"{prefix}{end}" for end in "abr")
     try:
@@ -91,8 +94,8 @@ def lab(profile: Profile, *, offloads: bool = True) -> Iterator[Lab]:
             with _emulated(profile, a, b):
                 yield Lab(a, b)
         else:
-            _veth(profile, prefix, a, b, router, offloads=offloads)
-            yield Lab(a, b)
+            _veth(profile, prefix, a, b, router, offloads=offloads, ipv6=ipv6)
+            yield Lab(a, b, router)
     finally:
         for name in (a, b, router):
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
@@ -102,16 +105,18 @@ def _ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True)
 
 
-def _veth(profile: Profile, prefix: str, a: str, b: str, router: str, *, offloads: bool) -> None:
+def _veth(profile: Profile, prefix: str, a: str, b: str, router: str, *, offloads: bool, ipv6: bool) -> None:
     for name in (a, b, router):
         _ip("netns", "add", name)
         _ip("-n", name, "link", "set", "lo", "up")
-    for host, address in ((a, ADDRESS_A), (b, ADDRESS_B)):
-        gateway = address.rsplit(".", 1)[0] + ".1"
+    ends = ((a, IPV6_A), (b, IPV6_B)) if ipv6 else ((a, ADDRESS_A), (b, ADDRESS_B))
+    bits, at_once = (64, ("nodad",)) if ipv6 else (24, ())
+    for host, address in ends:
+        gateway = address[:-1] + "1"
         near, far = f"{host}0", f"{host}1"
         _ip("link", "add", near, "netns", host, "type", "veth", "peer", "name", far, "netns", router)
-        _ip("-n", host, "addr", "add", f"{address}/24", "dev", near)
-        _ip("-n", router, "addr", "add", f"{gateway}/24", "dev", far)
+        _ip("-n", host, "addr", "add", f"{address}/{bits}", "dev", near, *at_once)
+        _ip("-n", router, "addr", "add", f"{gateway}/{bits}", "dev", far, *at_once)
         # The wire carries packets of 1500 bytes: what a card would segment is segmented before the link.
         _ethtool(host, near, "tso", "off", "gso", "off", "tx-udp-segmentation", "off")
         _ethtool(host, near, "gro", "on" if offloads else "off")
@@ -121,7 +126,8 @@ def _veth(profile: Profile, prefix: str, a: str, b: str, router: str, *, offload
         _ip("-n", host, "route", "add", "default", "via", gateway)
         if profile.rate_mbps:
             _shape(router, far, profile.rate_mbps)
-    subprocess.run(["ip", "netns", "exec", router, "sysctl", "-qw", "net.ipv4.ip_forward=1"], check=True)
+    forward = "net.ipv6.conf.all.forwarding=1" if ipv6 else "net.ipv4.ip_forward=1"
+    subprocess.run(["ip", "netns", "exec", router, "sysctl", "-qw", forward], check=True)
 
 
 def _ethtool(namespace: str, device: str, *settings: str) -> None:

@@ -221,6 +221,43 @@ def test_a_reliable_transfer_survives_a_shrinking_path_once_ip_may_fragment() ->
     assert not path.left.mtu_changes[-1].needs_fragments
 
 
+@pytest.mark.parametrize(
+    ("kind", "before", "after"),
+    [
+        ({}, 1_432, 1_300),
+        ({"ordered": False, "max_retransmits": 2}, 1_432, 1_300),
+        ({}, 16_320, 1_432),
+    ],
+    ids=["reliable", "2-retransmissions", "from one record to Ethernet"],
+)
+def test_a_path_that_shrinks_and_passes_no_fragments_costs_three_seconds_between_tallow_peers(
+    kind: dict[str, Any], before: int, after: int
+) -> None:
+    # Reliable, nothing passed any more; else the last fragments of old messages stood in the way for 30 s.
+    path = SimulatedPath(PRESETS["inet"], 1, max_packet_bytes=before, peer_joins_parts=True)
+    path.left.max_packet_bytes_on_path = before
+    keep_queue_full(path.left, path.rng.randbytes(65_536), MIB, **kind)
+    refill = path.left.on_turn
+    spoken = [0.0]
+
+    def talk(now: float) -> None:
+        if refill is not None:
+            refill(now)
+        if now >= spoken[0]:
+            spoken[0] = now + 0.1
+            path.left.association.send_message(0, 53, b"tick")
+
+    path.left.on_turn = talk
+    path.run(lambda: False, 1.0)
+    assert path.left.association.stats.packet_bytes == before
+    path.left.max_packet_bytes_on_path = after
+    path.run(lambda: False, 3.0)
+    so_far = path.right.received_bytes
+    path.run(lambda: False, 2.0)
+    assert path.right.received_bytes > so_far + 2 * 6 * MIB, "half of 100 Mbit/s"
+    assert not any(change.needs_fragments for change in path.left.mtu_changes)
+
+
 def test_a_tail_loss_costs_round_trips_and_not_a_retransmission_timeout() -> None:
     path = SimulatedPath(PRESETS["inet"], 1)
     path.left.association.send_message(1, 53, bytes(300_000))

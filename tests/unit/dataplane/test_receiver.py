@@ -2,6 +2,7 @@ import struct
 
 import pytest
 
+from tallow_cli.dataplane.packet_parts import PacketSplitter
 from tallow_cli.dataplane.packets import (
     FLAG_BEGIN,
     FLAG_END,
@@ -190,3 +191,27 @@ def test_short_packets_are_dropped(length: int) -> None:
     r = receiver()
     r.receive(0.0, [data(0)[:length]])
     assert (r.dropped_packets, r.tsns.cumulative_end) == (1, FIRST)
+
+
+def parts_of(packet: bytes, packet_bytes: int = 1_188) -> list[bytes]:
+    return PacketSplitter(PacketWriter(1, 2, TAG, zero_checksum=True)).split(packet, packet_bytes)
+
+
+def test_a_packet_in_parts_counts_as_the_packet_that_it_is() -> None:
+    r = receiver()
+    parts = parts_of(data(0, b"x" * 3_000))
+    assert r.receive(0.0, parts[:-1]) == []
+    assert not r.reassembly.take_delivered()
+    assert r.receive(0.0, [data(1), parts[-1]]) == []
+    assert [len(m.data) for m in r.reassembly.take_delivered()] == [4, 3_000]
+    assert r.tsns.cumulative_end == FIRST + 2
+
+
+def test_parts_of_a_packet_with_another_tag_and_parts_within_parts_are_dropped() -> None:
+    r = receiver()
+    r.receive(0.0, parts_of(data(0, b"x" * 3_000, tag=TAG + 1)))
+    nested = parts_of(data(0, b"x" * 3_000), 2_000)[0]
+    r.receive(0.0, parts_of(nested))
+    r.receive(0.0, [PacketWriter(1, 2, TAG, zero_checksum=True).control(struct.pack("!BBHL", 0xA7, 0, 8, 1))])
+    assert r.dropped_packets == 3
+    assert not r.reassembly.take_delivered()

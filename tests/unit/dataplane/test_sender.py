@@ -27,6 +27,7 @@ class Sending:
             max_quantum_bytes=65_000,
             max_saved_bytes=128 * 1024,
             peer_ack_delay_s=options.get("peer_ack_delay_s", 0.004),
+            peer_joins_parts=options.get("peer_joins_parts", False),
             uniform=None,
         )
         self.rwnd = rwnd
