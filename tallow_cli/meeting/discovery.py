@@ -29,7 +29,7 @@ NO_MDNS_VARIABLE = "TALLOW_NO_MDNS"
 MDNS_DELAY_S = 0.25
 POLL_S = 0.03
 
-OnNotice = Callable[[str], None]
+OnNotice = Callable[[str, bool], None]  # what does not work, and whether only the curious need to know
 
 
 def mdns_allowed() -> bool:
@@ -37,7 +37,7 @@ def mdns_allowed() -> bool:
     return os.environ.get(NO_MDNS_VARIABLE, "") in ("", "0")
 
 
-def _say_nothing(_notice: str) -> None:
+def _say_nothing(_notice: str, _is_detail: bool) -> None:
     """Nobody asked for notices."""
 
 
@@ -63,7 +63,13 @@ async def announce(
         try:
             files.enter_context((directories or LocalDirectories.of_this_user()).announced(nameplate, port))
         except OSError as error:
-            on_notice(f"Receivers on this machine cannot discover this sender ({error}).")
+            # Worth a line: somebody may have taken our places on purpose, so that receivers ask by multicast only,
+            # which anybody on the network may answer.
+            on_notice(
+                f"Receivers on this machine may not find this sender by the code alone ({error}); "
+                "where they do not, give them --server.",
+                False,
+            )
         advertising: asyncio.Task[None] | None = None
         if mdns_allowed() if use_mdns is None else use_mdns:
             advertising = asyncio.create_task(_advertise(nameplate, port, interfaces, public, on_notice))
@@ -130,4 +136,4 @@ async def _advertise(
     try:
         await mdns.advertise(nameplate, port, interfaces, public=public)
     except OSError as error:
-        on_notice(f"Receivers on the network cannot discover this sender ({error.strerror or error}).")
+        on_notice(f"Receivers on the network cannot discover this sender ({error.strerror or error}).", True)

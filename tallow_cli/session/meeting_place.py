@@ -74,7 +74,7 @@ async def open_meeting_place(
                 nameplate,
                 port,
                 public=listen is not None,
-                on_notice=lambda notice: emit(Notice(notice, detail=True)),
+                on_notice=lambda notice, is_detail: emit(Notice(notice, detail=is_detail)),
             )
         )
         announced = nameplate
