@@ -159,6 +159,7 @@ class ServerUnreachable(SignalingError):
             "Check the address and that `tallow serve` runs there."
         )
         self.url = url
+        self.reason = reason
 
 
 class NothingListens(ServerUnreachable):
@@ -173,6 +174,7 @@ class ServerRefused(SignalingError):
             f"The signaling server at {url} refused: {reason}. Try again later or use another server."
         )
         self.url = url
+        self.reason = reason
 
 
 class ServerProtocolError(SignalingError):

@@ -25,6 +25,8 @@ from tallow_cli.errors import (
     PeerNeverCame,
     PeerProtocolError,
     PeerVanished,
+    ServerRefused,
+    ServerUnreachable,
     TallowError,
     WrongCodeError,
 )
@@ -51,6 +53,9 @@ _FIRST_PAUSE_S = 0.25  # before the room is opened again after a visit in vain; 
 _LONGEST_PAUSE_S = 5.0  # a receiver asks again for longer than that
 _TIMER_SLACK_S = 0.05  # a wait that ended this little before its time was ended by our own timer
 _SHORTEST_WAIT_S = 1.0  # a server that ends waits sooner than that is asked again only after this pause
+# A server pings every 20 s and waits 20 s for the answer before it forgets a connection that is gone.
+_FORGET_S = 45.0
+_SERVER_AWAY = (ServerUnreachable, ServerRefused)
 _DRAWS = 5  # of a number that no other sender on this machine has
 
 
@@ -85,6 +90,7 @@ class Host:
         self._give_up_at = 0.0  # on the event loop's clock
         self._guesses = 0
         self._visits = 0  # in vain, under this code
+        self._has_replied = False  # to the visitor who is there: then the code has been guessed at
 
     @asynccontextmanager
     async def meeting(self) -> AsyncIterator[Meeting]:
@@ -96,16 +102,19 @@ class Host:
         """
         async with AsyncExitStack() as stack:
             self._visits = 0
-            client = await self._open_room()
+            if self._code is None:
+                await self._open_room()
             self._begin_to_wait()
+            if self._client is None:
+                await self._open_again()
             try:
                 # The code is on the screen; loading WebRTC and gathering addresses goes on while people talk.
                 async with asyncio.TaskGroup() as group:
                     preparing = group.create_task(prepare_link("host", self._settings.link, stack))
-                    agreeing = group.create_task(self._agree(client, preparing))
+                    agreeing = group.create_task(self._agree(preparing))
             except ExceptionGroup as failures:
                 raise first_error(failures) from failures
-            handshake = agreeing.result()
+            handshake, client = agreeing.result()
             self._emit(PeerAuthenticated(version=handshake.peer_version))
             yield Meeting(
                 client.url,
@@ -125,8 +134,12 @@ class Host:
 
     # The room
 
-    async def _open_room(self) -> SignalingClient:
-        """A room under the code waits from now on; where there is no code, a fresh one is shown."""
+    async def _open_room(self, *, may_be_ours: bool = False) -> None:
+        """A room under the code waits from now on; where there is no code, a fresh one is shown.
+
+        Raises NameplateTaken for a number that somebody else has, who `may_be_ours`: our connection of before, of whose
+        end the server does not know yet.
+        """
         client = self._client
         if client is None:
             client = self._client = await SignalingClient.connect(
@@ -136,7 +149,7 @@ class Host:
             try:
                 await client.allocate(self._code.nameplate)
             except NameplateTaken:
-                if self._settings.code is not None:
+                if self._settings.code is not None or may_be_ours:
                     raise
                 self._emit(
                     Notice("Another sender took the number of that code meanwhile. Here is a fresh one.")
@@ -144,9 +157,42 @@ class Host:
                 self._code = None
             else:
                 await self.place.announce(self._code.nameplate)
-                return client
+                return
         await self._show_fresh_code(client)
-        return client
+
+    async def _open_again(self) -> None:
+        """As `_open_room`, also at a server that is away for a while."""
+        try:
+            await self._open_room()
+        except _SERVER_AWAY as lost:
+            await self._come_back(lost)
+
+    async def _come_back(self, lost: ServerUnreachable | ServerRefused) -> None:
+        """The server is away: wait for it as long as for a receiver, and claim the same number again. Raises `lost`."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self._emit(
+            Notice(f"The signaling server was lost ({lost.reason}). Trying again; the code still holds.")
+        )
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            client, self._client = self._client, None
+            if client is not None:
+                await client.close()
+            if loop.time() + pause_s >= self._give_up_at:
+                raise lost
+            await sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            try:
+                await self._open_room(may_be_ours=loop.time() - began < _FORGET_S)
+            except NameplateTaken:
+                if loop.time() - began >= _FORGET_S:
+                    raise
+            except _SERVER_AWAY as again:
+                lost = again
+            else:
+                self._emit(Notice("The signaling server is there again."))
+                return
 
     async def _show_fresh_code(self, client: SignalingClient) -> None:
         self._code = code = await self._announced_code(client)
@@ -182,18 +228,26 @@ class Host:
 
     # Who comes
 
-    async def _agree(self, client: SignalingClient, link: asyncio.Task[PeerLink]) -> HandshakeResult:
-        """Wait for visitors until one proves that it knows the code."""
+    async def _agree(self, link: asyncio.Task[PeerLink]) -> tuple[HandshakeResult, SignalingClient]:
+        """Wait for visitors until one proves that it knows the code; where it was met, too."""
         while True:
-            await self._await_visitor(client)
+            if self._client is None:
+                raise RuntimeError("nobody can come before there is a room")
+            client = self._client
             try:
-                return await self._shake_hands(client, link)
+                self._has_replied = False
+                await self._await_visitor(client)
+                return await self._shake_hands(client, link), client
             except _NothingGuessed as visit:
                 await self._pass_over(visit)
-                await self._open_room()
+                await self._open_again()
+            except _SERVER_AWAY as lost:
+                if self._has_replied:  # whoever came may have guessed
+                    raise
+                await self._come_back(lost)
             except (WrongCodeError, PeerProtocolError, PeerVanished) as error:
                 self._count_guess(error)
-                await self._open_room()
+                await self._open_again()
                 self._begin_to_wait()
 
     async def _await_visitor(self, client: SignalingClient) -> None:
@@ -223,15 +277,14 @@ class Host:
             entropy=os.urandom,
             capabilities=capabilities(self._settings.link, self._settings.waits),
         )
-        replied = False
         try:
             hello = await client.recv(_HELLO_S)
             await client.send(handshake.receive_hello(hello, encode((await link).description)))
-            replied = True
+            self._has_replied = True
             return handshake.receive_confirm(await receive_confirm(client, link.result()))
         except (WrongCodeError, PeerProtocolError, PeerVanished) as error:
             await tell_failure(client, error)
-            if not replied:
+            if not self._has_replied:
                 raise _NothingGuessed(error) from error
             raise
         except TallowError as error:

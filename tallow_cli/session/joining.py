@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 from tallow_cli import __version__
 from tallow_cli.crypto.handshake import HandshakeResult, JoinerHandshake
-from tallow_cli.errors import TallowError
+from tallow_cli.errors import ServerRefused, ServerUnreachable, TallowError
 from tallow_cli.link.description import encode
 from tallow_cli.meeting.discovery import find
 from tallow_cli.meeting.signaling_client import SignalingClient
-from tallow_cli.session.events import PeerAuthenticated, SessionEvent
+from tallow_cli.session.events import Notice, PeerAuthenticated, SessionEvent
 from tallow_cli.session.meeting import ANSWER_S, Meeting, capabilities, parting, prepare_link, tell_failure
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.settings import ReceiveSettings
@@ -25,6 +25,9 @@ from tallow_cli.webrtc.peer_link import PeerLink
 # server itself; a server whose address was given may be anybody's, and be restarted.
 _OWN_SERVER_GRACE_S = 1.5
 _SERVER_GRACE_S = 5.0
+_FIRST_PAUSE_S = 0.25  # before a server that was lost is tried again; then twice as long each time
+_LONGEST_PAUSE_S = 5.0
+_RETRY_S = 10.0
 
 Emit = Callable[[SessionEvent], None]
 
@@ -82,6 +85,28 @@ async def _join_room(settings: ReceiveSettings, emit: Emit, stack: AsyncExitStac
         urls = [settings.server] if settings.server is not None else await find(code.nameplate, find_s)
         client = await SignalingClient.connect_any(urls, timeout_s=settings.waits.connect_s)
         stack.push_async_callback(client.close)
-        # Whom discovery found may be busy with somebody who only came and went.
-        await client.join(code.nameplate, wait_s=give_up_at - loop.time())
-    return client
+        while True:
+            try:
+                # Whom discovery found may be busy with somebody who only came and went.
+                await client.join(code.nameplate, wait_s=give_up_at - loop.time())
+            except ServerUnreachable as lost:
+                # It was there a moment ago: it is being restarted, or this machine has moved.
+                if settings.server is None:
+                    raise
+                client = await _come_back(settings.server, give_up_at, lost, emit)
+                stack.push_async_callback(client.close)
+            else:
+                return client
+
+
+async def _come_back(url: str, give_up_at: float, lost: ServerUnreachable, emit: Emit) -> SignalingClient:
+    """Raises `lost` when it is time to give up."""
+    loop = asyncio.get_running_loop()
+    emit(Notice(f"The signaling server was lost ({lost.reason}). Trying again."))
+    pause_s = _FIRST_PAUSE_S
+    while loop.time() + pause_s < give_up_at:
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        with suppress(ServerUnreachable, ServerRefused):
+            return await SignalingClient.connect(url, timeout_s=_RETRY_S)
+    raise lost

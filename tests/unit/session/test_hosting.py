@@ -162,6 +162,8 @@ async def test_the_pause_after_a_visit_in_vain_grows(
         for count in range(1, 8):
             await visit(url, CODE.nameplate)
             await sender.event(Notice, count)
+        sender.cancel()
+        await sender.failure()
     assert pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
 
 
@@ -329,3 +331,58 @@ async def test_the_server_is_left_once_the_two_know_each_other(sessions: Session
             assert await other.allocate(CODE.nameplate) == CODE.nameplate  # the room is closed
         await receiver.done()
         await sender.done()
+
+
+# A server that goes away while we wait (field case F32)
+
+
+async def test_a_server_that_restarts_is_gone_back_to_and_the_same_code_holds(sessions: Sessions) -> None:
+    async with running_server() as url:
+        port = int(url.rpartition(":")[2])
+        sender = sessions.send(TextSource("x"), code=None, server=url)
+        code = await sender.code()
+    assert "Trying again; the code still holds" in (await sender.event(Notice)).message
+    await asyncio.sleep(0.3)
+    async with running_server(port=port):
+        assert (await sender.event(Notice, 2)).message == "The signaling server is there again."
+        await sessions.receive(code=code, server=url).done()
+        await sender.done()
+    assert len(sender.of(CodeReady)) == 1
+
+
+async def test_a_server_that_stays_away_ends_the_wait_when_its_time_is_over(sessions: Sessions) -> None:
+    async with running_server() as url:
+        sender = sessions.send(TextSource("x"), server=url, waits=Waits(peer_s=1.0))
+        await sender.event(CodeReady)
+    assert isinstance(await sender.failure(), ServerUnreachable)
+    assert len(sender.of(Notice)) == 1, "said once, however often it is tried"
+
+
+async def test_a_number_that_our_lost_connection_still_has_is_claimed_until_it_is_free(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_server() as url:
+        port = int(url.rpartition(":")[2])
+        sender = sessions.send(TextSource("x"), code=None, server=url)
+        code = await sender.code()
+    async with running_server(port=port), await SignalingClient.connect(url) as ghost:
+        await ghost.allocate(code.nameplate)
+        await asyncio.sleep(1.0)
+        await ghost.close()
+        await sessions.receive(code=code, server=url).done()
+        await sender.done()
+    assert len(sender.of(CodeReady)) == 1
+
+
+async def test_a_server_that_is_lost_in_the_middle_of_a_guess_ends_it(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_server() as url:
+        sender = sessions.send(TextSource("x"), code=None, server=url)
+        code = await sender.code()
+        client = await SignalingClient.connect(url)
+        await client.join(code.nameplate)
+        await client.send(JoinerHandshake(code, version="1", entropy=os.urandom).hello())
+        await client.recv(5)
+    assert isinstance(await sender.failure(), ServerUnreachable)
+    await client.close()

@@ -12,10 +12,11 @@ from tallow_cli.errors import (
     NoPathError,
     PeerProtocolError,
     PeerVanished,
+    ServerUnreachable,
     UnknownNameplate,
 )
 from tallow_cli.meeting.signaling_client import SignalingClient
-from tallow_cli.session.events import Waiting
+from tallow_cli.session.events import Notice, Waiting
 from tallow_cli.session.settings import Waits
 from tallow_cli.store.memory_source import TextSource
 from tests.support.sessions import CODE, Sessions, opened_sessions, running_server
@@ -90,3 +91,22 @@ async def test_a_sender_that_never_comes_is_announced_as_a_wait_and_then_given_u
         receiver = sessions.receive(server=url, waits=Waits(find_s=2.0))
         assert await receiver.event(Waiting) == Waiting("for the sender", 2.0)
         assert isinstance(await receiver.failure(), UnknownNameplate)
+
+
+async def test_a_receiver_that_waits_goes_back_to_a_server_that_restarts(sessions: Sessions) -> None:
+    async with running_server() as url:
+        port = int(url.rpartition(":")[2])
+        receiver = sessions.receive(server=url)
+        await asyncio.sleep(0.5)
+    await receiver.event(Notice)
+    async with running_server(port=port):
+        sender = sessions.send(TextSource("x"), server=url)
+        await receiver.done()
+        await sender.done()
+
+
+async def test_a_receiver_gives_a_server_up_that_stays_away(sessions: Sessions) -> None:
+    async with running_server() as url:
+        receiver = sessions.receive(server=url, waits=Waits(find_s=1.5))
+        await asyncio.sleep(0.5)
+    assert isinstance(await receiver.failure(), ServerUnreachable)
