@@ -34,6 +34,8 @@ def error_line(error: TallowError) -> str:
         "kept_files": None,
         "kept_bytes": None,
         "kept_in": None,
+        "unfinished_files": None,
+        "unfinished_bytes": None,
         "items": [{"path": path, "reason": reason} for path, reason in error.items],
     }
     return json.dumps(event) + "\n"

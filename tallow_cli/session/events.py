@@ -139,6 +139,16 @@ class Offered:
 
 
 @dataclass(frozen=True, slots=True)
+class Resuming:
+    """The receiver has a part of what is offered already, from an earlier transfer: what proves to be the same is not
+    sent again."""
+
+    event: ClassVar[str] = "resuming"
+    held_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """`bytes` counts what the receiver has written, `files_done` the files that have arrived whole there."""
 
@@ -196,6 +206,17 @@ class LastWords:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What a receiver leaves of files that did not arrive whole, for another transfer to go on with. For whoever says
+    how it ended; nobody shows it by itself."""
+
+    event: ClassVar[str] = "unfinished"
+    files: int
+    bytes: int
+    place: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     event: ClassVar[str] = "done"
     bytes: int
@@ -219,6 +240,8 @@ class Kept:
     place: (
         str | None
     )  # an absolute path: of the file, or of the directory that holds them all; untrusted text
+    unfinished_files: int = 0  # left for another transfer to go on with
+    unfinished_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,12 +260,14 @@ SessionEvent = (
     | Reconnected
     | LeftOut
     | Offered
+    | Resuming
     | Progress
     | Stats
     | FileFinished
     | TextReceived
     | Notice
     | LastWords
+    | Unfinished
     | Done
     | Failed
 )

@@ -34,8 +34,10 @@ from tallow_cli.session.events import (
     LastWords,
     LeftOut,
     Notice,
+    Resuming,
     SessionEvent,
     TextReceived,
+    Unfinished,
 )
 from tallow_cli.session.landing import Report
 from tallow_cli.session.meter import TICK_S, Meter, Sample
@@ -45,7 +47,7 @@ from tallow_cli.session.settings import ReceiveSettings
 from tallow_cli.session.words import for_the_peer, kind_for_the_peer
 from tallow_cli.session.worker import CLOSE_WAIT_S, Worker
 from tallow_cli.store.sequential_sink import StdoutSink, TextSink
-from tallow_cli.store.sink import Published, Sink
+from tallow_cli.store.sink import Holding, Published, Sink
 from tallow_cli.transfer.driving import Failed, FileReady, FileWithdrawn, Finished, OfferArrived, Reported
 from tallow_cli.transfer.receiver import ReceiveMachine, ReceiveOptions, ReceiverEvent
 
@@ -72,6 +74,7 @@ class ReceiveTransfer:
         self.manifest = Manifest("files", ())
         self.owes_report = False  # all is done, and the sender does not know: another connection may tell it
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.holding = Holding()  # what the sink had when it was opened
         self._decide = decide
         self._offer_digest = b""
         self._considering: asyncio.Task[Manifest] | None = (
@@ -160,9 +163,11 @@ class ReceiveTransfer:
     async def _leave_disk(self, sink: Sink) -> None:
         if self.disk is not None:
             await self.disk.keep_what_is_whole()
-        published = await self._worker.run(sink.abort)
+        suspended = await self._worker.run(sink.suspend)
         await self._worker.run(sink.close)
-        self._tell_published(published)
+        self._tell_published(suspended.published)
+        if suspended.files:
+            self.emit(Unfinished(suspended.files, suspended.bytes, suspended.path))
 
     def _say_why_it_waits(self) -> None:
         why = f" ({self._ended_by.sentence})" if isinstance(self._ended_by, TallowError) else ""
@@ -210,13 +215,22 @@ class ReceiveTransfer:
         self.emit(await self._worker.run(describe, manifest))
         self.check_size(manifest.total_bytes, is_offered=True)
         sink = self._sink = await self._decide(manifest)
-        await self._worker.run(sink.open, manifest)
+        self.holding = holding = await self._worker.run(sink.open, manifest)
+        self._tell_held(manifest, holding)
         self._show_notices(sink)
         if not manifest.file_spans:  # nothing will be written: what there is to do is done now
             await self._worker.run(sink.complete)
         self.manifest = manifest
         self.disk = DiskWriter(sink, self._worker, len(manifest.file_spans), self._take_report, self.fail)
         return manifest
+
+    def _tell_held(self, manifest: Manifest, holding: Holding) -> None:
+        spans = manifest.file_spans
+        here = RangeSet((*holding.held, *holding.claims))
+        for first, end in holding.kept:
+            here.add(spans[first].start, spans[end - 1].end)
+        if here and manifest.total_bytes:
+            self.emit(Resuming(here.total, manifest.total_bytes))
 
     def check_size(self, size_bytes: int | None, *, is_offered: bool = False) -> None:
         """Raises TooLarge for what is offered, or has come of a stream, if it is more than the user allows."""

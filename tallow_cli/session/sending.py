@@ -23,7 +23,7 @@ from tallow_cli.offer.name_rules import NameRules
 from tallow_cli.session.attempt import Attempt
 from tallow_cli.session.connection import Connection
 from tallow_cli.session.disk_reader import DiskNews, DiskReader
-from tallow_cli.session.events import Done, FileFinished, LastWords, LeftOut, Notice, SessionEvent
+from tallow_cli.session.events import Done, FileFinished, LastWords, LeftOut, Notice, Resuming, SessionEvent
 from tallow_cli.session.meter import TICK_S, Meter, Sample
 from tallow_cli.session.offer_events import describe, hole_bytes, left_out, withdrawn_item
 from tallow_cli.session.path_view import PathView
@@ -144,6 +144,8 @@ class SendTransfer:
         if self.meter is not None:
             self.meter.go_on(connection.data, now)
             return self.meter
+        if held_bytes and offer.total_bytes:
+            self.emit(Resuming(held_bytes, offer.total_bytes))
         self.meter = Meter(
             self.emit,
             connection.data,

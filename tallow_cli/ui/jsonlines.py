@@ -77,5 +77,7 @@ def error_fields(event: Failed) -> dict[str, Any]:
         "kept_files": None if kept is None else kept.files,
         "kept_bytes": None if kept is None else kept.bytes,
         "kept_in": None if kept is None else kept.place,
+        "unfinished_files": None if kept is None else kept.unfinished_files,
+        "unfinished_bytes": None if kept is None else kept.unfinished_bytes,
         "items": [{"path": path, "reason": reason} for path, reason in error.items],
     }

@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from tallow_cli.session.events import CodeReady, Failed, FileFinished, Kept, Progress, SessionEvent
+from tallow_cli.session.events import (
+    CodeReady,
+    Failed,
+    FileFinished,
+    Kept,
+    Progress,
+    SessionEvent,
+    Unfinished,
+)
 
 
 class KeptTally:
@@ -20,6 +28,8 @@ class KeptTally:
         self._files = 0
         self._bytes = 0
         self._offered = 0
+        self._unfinished_files = 0
+        self._unfinished_bytes = 0
         self._place: str | None = None  # of one file: the file; of more: the directory that holds them all
 
     def complete(self, event: SessionEvent) -> SessionEvent:
@@ -28,10 +38,22 @@ class KeptTally:
             self._count(event)
         elif isinstance(event, Progress):
             self._offered = event.files_total
+        elif isinstance(event, Unfinished):
+            self._unfinished_files, self._unfinished_bytes = event.files, event.bytes
         elif isinstance(event, CodeReady):
             self._receiving = False
         elif isinstance(event, Failed) and event.kept is None and self._receiving:
-            return replace(event, kept=Kept(self._files, self._bytes, self._offered, self._place))
+            return replace(
+                event,
+                kept=Kept(
+                    self._files,
+                    self._bytes,
+                    self._offered,
+                    self._place,
+                    self._unfinished_files,
+                    self._unfinished_bytes,
+                ),
+            )
         return event
 
     def _count(self, event: FileFinished) -> None:

@@ -22,6 +22,7 @@ from tallow_cli.session.events import (
     Progress,
     Reconnected,
     Reconnecting,
+    Resuming,
     SessionEvent,
     Stats,
     Waiting,
@@ -114,6 +115,8 @@ class LiveRenderer(EventSink):
                 self._say(wording.reconnected(event), style="green")
             case Offered():
                 self._offer(event)
+            case Resuming():
+                self._say(wording.resuming(event), style="cyan")
             case Progress() | Stats():
                 self._redraw()
             case FileFinished():

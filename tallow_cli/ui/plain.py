@@ -21,6 +21,7 @@ from tallow_cli.session.events import (
     Progress,
     Reconnected,
     Reconnecting,
+    Resuming,
     SessionEvent,
     Stats,
     Waiting,
@@ -81,6 +82,8 @@ class PlainRenderer(EventSink):
                 self._output.line(wording.reconnected(event))
             case Offered():
                 self._offer(event)
+            case Resuming():
+                self._output.line(wording.resuming(event))
             case Progress():
                 self._progress(event)
             case Stats():

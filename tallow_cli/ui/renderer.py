@@ -15,7 +15,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from tallow_cli.session.events import Failed, SessionEvent
+from tallow_cli.session.events import Failed, SessionEvent, Unfinished
 from tallow_cli.ui.jsonlines import JsonLinesRenderer
 from tallow_cli.ui.kept import KeptTally
 from tallow_cli.ui.output import Output
@@ -44,6 +44,8 @@ class Renderer:
     def handle(self, event: SessionEvent) -> None:
         """Raises OSError, once all have shown the event, if results cannot be written (`Output`)."""
         event = self.completed(event)
+        if isinstance(event, Unfinished):
+            return
         problem: OSError | None = None
         for sink in self._sinks:
             try:

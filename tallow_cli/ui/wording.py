@@ -21,6 +21,7 @@ from tallow_cli.session.events import (
     OfferedEntry,
     Reconnected,
     Reconnecting,
+    Resuming,
     Waiting,
 )
 from tallow_cli.ui import sanitize
@@ -73,6 +74,25 @@ def failure(event: Failed) -> str:
 def _kept(kept: Kept | None) -> str:
     if kept is None or not kept.of_files:
         return ""
+    return _whole(kept) + _unfinished(kept)
+
+
+def _unfinished(kept: Kept) -> str:
+    """What is left to go on with, and how to."""
+    if not kept.unfinished_files:
+        return ""
+    what = (
+        "an unfinished file" if kept.unfinished_files == 1 else f"{kept.unfinished_files:,} unfinished files"
+    )
+    return (
+        f" {format_bytes(kept.unfinished_bytes)} of {what} {'is' if kept.unfinished_files == 1 else 'are'} kept, too: "
+        "send the same again and receive it into the same place to go on."
+    )
+
+
+def _whole(kept: Kept) -> str:
+    if not kept.files and kept.unfinished_files:
+        return " Nothing had arrived whole."
     if not kept.files:
         return " Nothing had arrived whole, so nothing is kept."
     of = f"{kept.files:,} of {format_count(kept.of_files, 'file')}"
@@ -93,6 +113,10 @@ def _patience(seconds: float) -> str:
     if not minutes:
         return f"{rest:.3g} s"
     return f"{minutes:.0f} min" if not rest else format_duration(seconds)
+
+
+def resuming(event: Resuming) -> str:
+    return f"Resuming: {format_bytes(event.held_bytes)} of {format_bytes(event.total_bytes)} already there."
 
 
 def connected(event: Connected) -> str:

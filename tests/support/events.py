@@ -20,6 +20,7 @@ from tallow_cli.session.events import (
     Progress,
     Reconnected,
     Reconnecting,
+    Resuming,
     SessionEvent,
     Stats,
     TextReceived,
@@ -81,6 +82,7 @@ OFFER = Offered(
     ),
     1_258_242_880,
 )
+RESUMING = Resuming(500_000_000, 1_258_242_880)
 PROGRESS = Progress(781_189_120, 1_258_242_880, eta_s=18.4, files_done=1, files_total=2)
 STATS = Stats(
     SNAPSHOT, (channel(1), channel(2, paused=True), channel(3)), chunk_bytes=262_144, message_bytes=65_536
@@ -105,6 +107,7 @@ EVERY_EVENT: tuple[SessionEvent, ...] = (
     RECONNECTING,
     RECONNECTED,
     OFFER,
+    RESUMING,
     PROGRESS,
     STATS,
     FILE,

@@ -10,7 +10,7 @@ import pytest
 
 from tallow_cli.cli.last_words import error_line
 from tallow_cli.errors import ExitCode, Unsendable
-from tallow_cli.session.events import Failed, LastWords, SessionEvent
+from tallow_cli.session.events import Failed, LastWords, SessionEvent, Unfinished
 from tallow_cli.ui.jsonlines import JsonLinesRenderer
 from tallow_cli.ui.output import Output
 from tests.support.events import EVERY_EVENT, FAILED, HOSTILE, OFFER
@@ -55,7 +55,8 @@ def documented() -> dict[str, set[str]]:
 
 def test_the_examples_cover_every_event_there_is() -> None:
     assert {type(event) for event in EVERY_EVENT} == set(get_args(SessionEvent)) - {
-        LastWords
+        LastWords,
+        Unfinished,
     }  # shown by nobody
 
 

@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from tallow_cli.errors import Interrupted, PeerVanished
-from tallow_cli.session.events import CodeReady, Failed, FileFinished, Kept, Progress, SessionEvent
+from tallow_cli.session.events import (
+    CodeReady,
+    Failed,
+    FileFinished,
+    Kept,
+    Progress,
+    SessionEvent,
+    Unfinished,
+)
 from tallow_cli.ui import wording
 from tallow_cli.ui.jsonlines import JsonLinesRenderer
 from tallow_cli.ui.kept import KeptTally
@@ -92,3 +100,24 @@ def test_a_payload_on_standard_output_is_not_spoken_of() -> None:
     renderer.handle(Failed(Interrupted()))
     error = json.loads(stream.getvalue().splitlines()[-1])
     assert (error["kept_files"], error["kept_bytes"], error["kept_in"]) == (None, None, None)
+
+
+def test_what_is_unfinished_is_told_with_how_to_go_on() -> None:
+    kept = after(Progress(5, 100, files_total=2), file("/in/a"), Unfinished(1, 3 * 2**30, "/in"))
+    assert kept == Kept(1, 10, 2, "/in/a", 1, 3 * 2**30)
+    text = wording.failure(Failed(PeerVanished("silence"), kept))
+    assert "1 of 2 files" in text
+    assert text.endswith(
+        "3 GiB of an unfinished file is kept, too: send the same again and receive it into the same place to go on."
+    )
+    alone = after(Progress(5, 100, files_total=2), Unfinished(2, 2**20, "/in"))
+    assert "Nothing had arrived whole. 1 MiB of 2 unfinished files are kept" in wording.failure(
+        Failed(PeerVanished("silence"), alone)
+    )
+
+
+def test_what_is_unfinished_is_no_line_of_its_own() -> None:
+    stream = io.StringIO()
+    renderer = Renderer([JsonLinesRenderer(Output(stream))])
+    renderer.handle(Unfinished(1, 1, None))
+    assert stream.getvalue() == ""

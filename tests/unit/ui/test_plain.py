@@ -26,6 +26,7 @@ from tests.support.events import (
     PEER,
     RECONNECTED,
     RECONNECTING,
+    RESUMING,
     STATS,
 )
 from tests.support.streams import Stream
@@ -227,3 +228,7 @@ def test_the_rate_after_an_outage_does_not_average_over_it() -> None:
 
 def test_the_last_line_says_how_long_there_was_no_connection() -> None:
     assert "(41.6 s of it without a connection)" in Log().tell(replace(DONE, outage_s=41.6))
+
+
+def test_what_is_there_already_is_said_before_it_goes_on() -> None:
+    assert Log().tell(RESUMING) == "Resuming: 477 MiB of 1.17 GiB already there.\n"
