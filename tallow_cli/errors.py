@@ -205,7 +205,7 @@ class UnknownNameplate(NoPeerError):
     def __init__(self, nameplate: str, where: str) -> None:
         super().__init__(
             f"No sender is waiting under the number {nameplate} {where}. "
-            "Check the code and that the sender is still running."
+            "Check the code, that the sender is still running, and that nobody has used the code before you."
         )
         self.nameplate = nameplate
 

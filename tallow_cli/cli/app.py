@@ -18,7 +18,7 @@ from tallow_cli.cli import bench, recv, send, serve
 from tallow_cli.cli.config import OptionKind, load_defaults
 from tallow_cli.cli.environment import Environment, real_environment
 from tallow_cli.cli.help import Command, Group
-from tallow_cli.cli.last_words import cause, error_line
+from tallow_cli.cli.last_words import cause, error_line, unexpected
 from tallow_cli.cli.terminal import Keyboard
 from tallow_cli.errors import BadOption, ExitCode, OutputUnwritable, TallowError, UsageError
 
@@ -82,13 +82,11 @@ def _run(arguments: Sequence[str], environment: Environment) -> int:
         return _fail(environment, BadOption(*_bad_value(error)), arguments)
     except typer.TyperException as error:
         return _fail(environment, UsageError(error.format_message()), arguments)
-    except OSError as error:  # the help cannot be written
+    except OSError as error:  # the help cannot be written, or a command's results
         return _fail(environment, OutputUnwritable(error.strerror or str(error)), arguments)
     except (typer.Abort, KeyboardInterrupt):
         return _fail(environment, cause(environment.ending.asked_by or signal.SIGINT), arguments)
     except Exception as error:  # the last line of defence, as in drive
-        from tallow_cli.cli.drive import unexpected
-
         if environment.debugging:
             raise
         return _fail(environment, unexpected(error), arguments)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from signaling.process import Ending
 from tallow_cli.cli.environment import Environment
-from tallow_cli.cli.last_words import EXIT_CODES, cause
+from tallow_cli.cli.last_words import EXIT_CODES, cause, unexpected
 from tallow_cli.cli.terminal import Keyboard
 from tallow_cli.errors import ExitCode, OutputUnwritable, Stopped, TallowError
 from tallow_cli.session.task_groups import first_error
@@ -203,18 +203,6 @@ def _code_of(result: object) -> ExitCode:
 def _call_soon(loop: asyncio.AbstractEventLoop, step: Callable[[], None]) -> None:
     with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
         loop.call_soon_threadsafe(step)
-
-
-def unexpected(error: Exception) -> TallowError:
-    """What to say of an error nobody foresaw."""
-    if isinstance(error, ExceptionGroup):
-        return unexpected(error.exceptions[0])
-    if isinstance(error, TallowError):
-        return error
-    return TallowError(
-        f"Something unexpected happened ({type(error).__name__}: {error}). "
-        "Run the command again with TALLOW_DEBUG=1 and report what it prints."
-    )
 
 
 def _loop_factory(variables: Mapping[str, str]) -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from tallow_cli.cli.environment import Environment
+from tallow_cli.cli.last_words import unexpected
 from tallow_cli.cli.options import ARGUMENTS
 from tallow_cli.cli.sources import blaming, refuse_empty
 from tallow_cli.errors import UsageError
@@ -42,7 +45,15 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Context) -> Any:
         with blaming(ctx):
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except OSError as error:
+                environment = ctx.find_object(Environment)
+                if environment is None or environment.results.problem is not None:  # `cli.app` says so
+                    raise
+                if environment.debugging:
+                    environment.people.write(traceback.format_exc())
+                raise unexpected(error) from error
 
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}

@@ -21,6 +21,18 @@ def cause(number: int, *, connected: bool = False) -> Stopped:
     return kind(connected=connected)
 
 
+def unexpected(error: Exception) -> TallowError:
+    """What to say of an error nobody foresaw."""
+    if isinstance(error, ExceptionGroup):
+        return unexpected(error.exceptions[0])
+    if isinstance(error, TallowError):
+        return error
+    return TallowError(
+        f"Something unexpected happened ({type(error).__name__}: {error}). "
+        "Run the command again with TALLOW_DEBUG=1 and report what it prints."
+    )
+
+
 def error_line(error: TallowError) -> str:
     """The `error` event, a line of JSON with its break (docs/reference/json.md)."""
     event = {

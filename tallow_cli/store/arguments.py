@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tallow_cli.errors import UsageError
+from tallow_cli.errors import SourceUnreadable, UsageError
 from tallow_cli.store.failures import displayable, source_error
 
 
@@ -34,7 +34,11 @@ def named(paths: Sequence[str]) -> tuple[list[Argument], list[str]]:
         except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
             cause = problem if isinstance(problem, OSError) else FileNotFoundError(2, "no such file")
             raise source_error(cause, displayable(path)) from None
-        if not os.path.basename(os.path.abspath(path)):
+        try:
+            absolute = os.path.abspath(path)
+        except OSError:
+            raise SourceUnreadable(displayable(path), "the current directory has been removed") from None
+        if not os.path.basename(absolute):
             raise UsageError(f"{displayable(path)} has no name to be sent under. Name the directories in it.")
         arguments.setdefault(os.path.realpath(path), (path, status))
     names = _distinct([os.path.abspath(path) for path, _ in arguments.values()])

@@ -70,12 +70,25 @@ def _check_directory(path: str) -> None:
     path = path.rstrip(os.sep) or os.sep
     while _existing(path) is None and path != os.curdir:
         path = os.path.dirname(path) or os.curdir
-    shown = displayable(path)
-    if kind_of(os.stat(path)) != "directory":
+    shown = _named(path)
+    status = os.stat(path)
+    if kind_of(status) != "directory":
         raise TargetNotDirectory(shown)
+    if not status.st_nlink and os.name == "posix":  # one that we are in, or have open
+        raise TargetUnwritable(shown, "it has been removed")
     effective = os.access in os.supports_effective_ids
     if not os.access(path, os.W_OK | os.X_OK, effective_ids=effective):
         raise TargetUnwritable(shown, "no permission, or its file system is read-only")
+
+
+def _named(path: str) -> str:
+    """A path as a sentence begins with it: a dot alone says nothing."""
+    if path != os.curdir:
+        return displayable(path)
+    try:
+        return displayable(os.getcwd())
+    except OSError:
+        return "The current directory"
 
 
 def _existing(path: str) -> os.stat_result | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tallow_cli.errors import SourceMissing, UsageError
+from tallow_cli.errors import SourceMissing, SourceUnreadable, UsageError
 from tallow_cli.store.arguments import named
 
 
@@ -68,3 +68,16 @@ def test_what_is_missing_or_has_no_name_is_refused() -> None:
         named(["a\0b"])
     with pytest.raises(UsageError, match="has no name"):
         named(["/"])
+
+
+def test_where_the_current_directory_was_removed_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x").touch()
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(SourceUnreadable, match="the current directory has been removed"):
+        named(["../x"])
+    assert [argument.name for argument in named([str(tmp_path / "x")])[0]] == ["x"]

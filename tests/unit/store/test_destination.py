@@ -129,3 +129,14 @@ def test_a_socket_in_the_way_is_a_taken_name(place: Path) -> None:
         listener.bind("socket")
         with pytest.raises(TargetExists):
             check_destination("socket", replaces_or_renames=False)
+
+
+def test_a_current_directory_that_was_removed_is_found_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(TargetUnwritable, match=r"^The current directory cannot be written"):
+        check_destination(".", replaces_or_renames=False)
