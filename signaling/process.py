@@ -11,7 +11,9 @@
 Signals are heard by a thread of their own (`signal.set_wakeup_fd`: the byte is written by the handler in C), so that
 neither an event loop that hangs, nor C code that does not come back, nor a write(2) that nobody reads keeps the process
 alive. Whoever is told to end has `PATIENCE_S` for it; after that, and at a second signal, the process is left at once.
-Where even that hangs, a timer of the kernel kills the process `FUSE_S` after the signal.
+Where even that hangs, a timer of the kernel kills the process `FUSE_S` after the signal; and where C code keeps the
+interpreter's lock, so that no thread of ours hears anything, 4 s after it (`kernel_fuse`: Linux alone, elsewhere only
+SIGKILL ends such a process). Process 1 of a container is spared by both, as the kernel has it.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn, Self
+
+from signaling import kernel_fuse
 
 # Together below the 5 s within which every process ends after a signal, with room for a crowded machine.
 PATIENCE_S: Final = 3.5  # for an event loop to say goodbye and clean up
@@ -58,6 +62,8 @@ class Ending:
         self.signum: int | None = None  # the first that our thread heard: see `asked_by`
         self._codes = dict(codes or {})
         self._fuse = fuse
+        self._kernel_fuse = False
+        self._blown_at = float("inf")  # when the fuse ends the process
         self._lock = threading.RLock()
         # Says the last word where the process is left at once. Whoever says it in good order takes this out first.
         self.speaker: Callable[[int], None] | None = None
@@ -83,14 +89,15 @@ class Ending:
             return self
         self._ear, self._mouth = os.pipe()
         os.set_blocking(self._mouth, False)
+        if self._fuse:
+            self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            self._kernel_fuse = kernel_fuse.lay(self._ear)
         threading.Thread(target=self._watch, daemon=True, name="tallow-signals").start()
         self._before_fd = signal.set_wakeup_fd(self._mouth, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                 continue
             self._before[number] = signal.signal(number, self._on_main_thread)
-        if self._fuse:
-            self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, signal.SIG_DFL)
         return self
 
     def __exit__(
@@ -102,6 +109,8 @@ class Ending:
         with self._lock:  # the thread, which may be about to hear, does nothing more
             mouth, self._mouth = self._mouth, -1
         self._resting = True
+        if self._kernel_fuse:
+            kernel_fuse.take_up(self._ear)
         if self._fuse:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._before.items():
@@ -197,6 +206,8 @@ class Ending:
             raise SignalHeard(number)
 
     def _watch(self) -> None:
+        if self._kernel_fuse:
+            kernel_fuse.hear()
         poll = select.poll()
         poll.register(self._ear, select.POLLIN)
         while True:
@@ -207,6 +218,8 @@ class Ending:
                     os.close(self._ear)
                     return
                 if self.is_hearing:  # else the signals were given back: they are for others now
+                    if self._kernel_fuse:
+                        self._set_fuse()  # the byte has lit it
                     self._hear(heard)
             if not self.is_hearing:
                 continue  # to the end of the pipe
@@ -235,7 +248,8 @@ class Ending:
 
     def _told_to_end(self, number: int, now: float) -> None:
         if self._fuse:
-            signal.setitimer(signal.ITIMER_REAL, FUSE_S)
+            self._blown_at = now + FUSE_S
+            self._set_fuse()
         with self._lock:
             self.signum = number
             cancel = self._cancel
@@ -246,6 +260,10 @@ class Ending:
         if cancel is not None:
             with suppress(RuntimeError):  # its loop has ended: the main thread is on its way out
                 cancel(number)
+
+    def _set_fuse(self) -> None:
+        left_s = self._blown_at - time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, 0 if left_s == float("inf") else max(left_s, 0.001))
 
     # Leaving
 

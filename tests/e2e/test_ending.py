@@ -30,7 +30,7 @@ ENDS_S = 5.0
 
 # Runs `tallow` with one function replaced by one that does not come back.
 HARNESS = """
-import ctypes, importlib, os, sys, threading, time
+import ctypes, importlib, itertools, os, re, sys, threading, time
 
 def hang():
     how = sys.argv[1]
@@ -39,6 +39,10 @@ def hang():
         pass
     while how == "sleep in C":
         ctypes.CDLL(None).sleep(1000)
+    if how == "lock held by sum":
+        sum(itertools.repeat(0))
+    if how == "lock held by a regular expression":
+        re.match("(a+)+$", "a" * 64 + "b")
     while how == "write":
         os.write(os.pipe()[1], b"x" * 1_000_000)
     if how == "lock":
@@ -159,6 +163,27 @@ def test_whatever_hangs_a_signal_ends_it_in_time_with_its_last_line(sh: Shell) -
             last = json.loads(ended.out[-1])
             assert (last["event"], last["exit_code"]) == ("error", code), said
             assert [json.loads(line)["event"] for line in ended.out].count("error") == 1
+
+
+LOCK_HELD = [
+    (LOOP, "lock held by sum", SEND, [signal.SIGINT]),
+    (LOOP, "lock held by a regular expression", SEND, [signal.SIGTERM, signal.SIGTERM]),
+    (LOOP, "lock held by sum", SEND, [signal.SIGHUP]),
+    ("signaling.__main__._serve_until", "lock held by sum", ("serve", "--port", "0"), [signal.SIGTERM]),
+    ("tallow_cli.cli.send.open_source", "lock held by sum", SEND, [signal.SIGINT, signal.SIGINT]),
+    ("import", "lock held by sum", SEND, [signal.SIGINT]),
+]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's fuse is Linux's")
+def test_c_code_that_never_lets_the_interpreters_lock_go_is_ended_by_the_kernel(sh: Shell) -> None:
+    (sh.directory / "f1").write_text("x")
+    with ThreadPoolExecutor(6) as pool:
+        running = [(case, pool.submit(hang_and_signal, sh, *case)) for case in LOCK_HELD]
+    for case, future in running:
+        ended = future.result()
+        assert ended.code == -signal.SIGALRM, f"{case}: {ended}"
+        assert ended.seconds < ENDS_S, f"{case}: {ended}"
 
 
 def test_a_benchmark_that_is_left_at_once_leaves_no_process_behind(sh: Shell) -> None:
