@@ -69,6 +69,10 @@ def parse_rate(text: str) -> float:
     if match is None:
         raise ValueError(f"{text!r} is not a rate; write it like 20Mbit, 5MB or 800KiB (each per second)")
     unit, prefix, per = match["unit"] or "", match["prefix"] or "", match["per"] or ""
+    if not Fraction(match["number"]):
+        raise ValueError(
+            f"{text!r} is no rate: it must be more than 0; write it like 20Mbit or 5MB (per second)"
+        )
     if not unit or (unit == "b" and not prefix and not per) or _has_accidental_case(match):
         number = match["number"] + (prefix[:1].upper() or "M")
         raise ValueError(
@@ -76,10 +80,6 @@ def parse_rate(text: str) -> float:
         )
     per_unit = 1 if unit == "B" or unit.lower().startswith("byte") else Fraction(1, 8)
     rate = Fraction(match["number"]) * _scale(match) * per_unit
-    if rate <= 0:
-        raise ValueError(
-            f"{text!r} is no rate: it must be more than 0; write it like 20Mbit or 5MB (per second)"
-        )
     if rate > MAX_BYTES_PER_S:
         raise ValueError(f"{text!r} is faster than any network; write it like 20Mbit or 5MB (per second)")
     return float(rate)

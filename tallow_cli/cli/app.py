@@ -93,6 +93,8 @@ def _run(arguments: Sequence[str], environment: Environment) -> int:
 
 
 def _command(arguments: Sequence[str], environment: Environment) -> int:
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
     defaults = _defaults(environment, arguments)
     # `tallow` alone gets the help, and the exit code of somebody who has not said what to do.
     result = app(

@@ -33,6 +33,10 @@ def named(paths: Sequence[str]) -> tuple[list[Argument], list[str]]:
             status = os.stat(path)
         except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
             cause = problem if isinstance(problem, OSError) else FileNotFoundError(2, "no such file")
+            if isinstance(problem, FileNotFoundError) and os.path.islink(path):
+                raise SourceUnreadable(
+                    displayable(path), f"it is a link to {displayable(os.readlink(path))}, which is not there"
+                ) from None
             raise source_error(cause, displayable(path)) from None
         try:
             absolute = os.path.abspath(path)

@@ -47,6 +47,16 @@ def test_alone_it_shows_its_commands_and_ends_as_a_mistake(
     assert "receive" not in out.split("Commands:")[1].split("Options:")[0].replace("Receive", "")
 
 
+@pytest.mark.parametrize(
+    ("words", "usage"), [(["help"], "tallow [OPTIONS]"), (["help", "send"], "tallow send")]
+)
+def test_help_may_be_asked_for_by_a_word(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], usage: str
+) -> None:
+    assert run(words, surroundings(tmp_path)) == 0
+    assert f"Usage: {usage}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_every_command_explains_itself_within_80_columns(
@@ -108,6 +118,7 @@ def test_with_json_a_mistake_is_an_event_too(tmp_path: Path) -> None:
         (["send", ".", "--timeout", "soon"], "--timeout: 'soon' is not a time; write it like 90, 90s, 10m or 1h30m"),
         (["send", ".", "--timeout", "-1"], "--timeout: '-1' is not a time; write it like 90, 90s, 10m or 1h30m"),
         (["send", ".", "--limit", "20M"], "--limit: '20M' may be bits or bytes; write it like 20Mbit or 20MB"),
+        (["send", ".", "--limit", "0"], "--limit: '0' is no rate: it must be more than 0; write it like 20Mbit"),
         (["send", ".", "--buffer-high", "16Mb"], "--buffer-high: '16Mb' counts bits, and a size is in bytes"),
         (["recv", "1-acid-acid-acid", "--output=~nobody-at-all/x"], "--output: ~nobody-at-all stands for"),
         (["send", ".", "--server", "x", "--local"], "--local: it contradicts --server"),

@@ -70,6 +70,12 @@ def test_what_is_missing_or_has_no_name_is_refused() -> None:
         named(["/"])
 
 
+def test_a_link_that_leads_nowhere_is_not_said_to_be_missing(work: Path) -> None:
+    (work / "link").symlink_to("nowhere")
+    with pytest.raises(SourceUnreadable, match="it is a link to nowhere, which is not there"):
+        named(["link"])
+
+
 def test_where_the_current_directory_was_removed_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
