@@ -26,10 +26,21 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import ClassVar, Final
 
+_LONGEST_PATH: Final = (
+    160  # characters, in the sentence about things that cannot be sent; JSON has all of them
+)
+
 
 def _seconds(count: float) -> str:
     """`600`, `86,400`, `2.5`, `0.1`: what somebody asked for is not rounded away."""
     return f"{count:,.0f}" if count >= 10 else f"{count:.2g}"
+
+
+def _ends(path: str) -> str:
+    """A path short enough for a sentence: one that is too long to be sent has thousands of letters."""
+    return (
+        path if len(path) <= _LONGEST_PATH else f"{path[: _LONGEST_PATH // 2]}…{path[-_LONGEST_PATH // 2 :]}"
+    )
 
 
 class ExitCode(IntEnum):
@@ -416,7 +427,7 @@ class Unsendable(LocalFileError):
     SHOWN: ClassVar[int] = 5
 
     def __init__(self, items: Sequence[tuple[str, str]]) -> None:
-        shown = "; ".join(f"{path} ({reason})" for path, reason in items[: self.SHOWN])
+        shown = "; ".join(f"{_ends(path)} ({reason})" for path, reason in items[: self.SHOWN])
         more = f"; and {len(items) - self.SHOWN:,} more" if len(items) > self.SHOWN else ""
         what = "1 thing" if len(items) == 1 else f"{len(items):,} things"
         super().__init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tallow_cli import errors
-from tallow_cli.errors import RETRYABLE_CODES, ExitCode, PeerNeverCame, TallowError
+from tallow_cli.errors import RETRYABLE_CODES, ExitCode, PeerNeverCame, TallowError, Unsendable
 
 
 def classes() -> list[type[TallowError]]:
@@ -51,3 +51,10 @@ def test_a_wait_of_less_than_a_second_is_not_called_none() -> None:
     assert "within 0.1 s" in PeerNeverCame(0.1).sentence
     assert "within 2.5 s" in PeerNeverCame(2.5).sentence
     assert "within 600 s" in PeerNeverCame(600.0).sentence
+
+
+def test_a_path_that_is_too_long_to_be_sent_does_not_fill_the_screen() -> None:
+    error = Unsendable([("d/" * 2_000 + "end.txt", "it is too long"), ("short", "it is odd")])
+    assert len(error.sentence) < 500
+    assert "end.txt (it is too long); short (it is odd)" in error.sentence
+    assert len(error.items[0][0]) > 4_000
