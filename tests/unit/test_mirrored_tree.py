@@ -62,6 +62,7 @@ ELSEWHERE = {
 # Test files that are about no one module: why.
 WITHOUT_A_MODULE = {
     "session/test_send_and_receive.py": "both sides of one transfer at once",
+    "store/test_file_source_attempts.py": "one file source over several attempts",
     "test_cli_reference.py": "the generated page",
     "test_dependencies.py": "pyproject.toml and the lock",
     "test_mirrored_tree.py": "this",
