@@ -161,6 +161,7 @@ class AssociationStats(NamedTuple):
     timeouts: int
     srtt_s: float
     min_rtt_s: float
+    jitter_s: float
     cwnd_bytes: int
     inflight_bytes: int
     pacing_rate: float
@@ -346,6 +347,7 @@ class Association:
             sender.timeouts,
             sender.rtt.srtt_s,
             sender.rtt.min_rtt_s,
+            sender.rtt.jitter.value_s,
             sender.controller.cwnd_bytes,
             sender.window.inflight_bytes,
             sender.controller.pacing_rate,

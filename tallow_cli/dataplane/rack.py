@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from tallow_cli.measure.path_summary import Jitter
+
 RTO_INITIAL_S: Final = 1.0
 # RFC 9260 says 1 s; dcSCTP uses 0.4 s, libdatachannel 0.2 s. It must stay above the 200 ms a peer may delay a SACK.
 RTO_MIN_S: Final = 0.3
@@ -21,14 +23,24 @@ REORDER_PERSISTENCE: Final = 16
 
 
 class RttEstimator:
-    """SRTT, RTTVAR, RTO (RFC 9260 section 6.3) and the least RTT of the last 10 to 20 seconds."""
+    """SRTT, RTTVAR, RTO (RFC 9260 section 6.3), jitter, and the least RTT of the last 10 to 20 seconds."""
 
-    __slots__ = ("_min_older_s", "_min_recent_s", "_recent_since", "latest_s", "rto_s", "rttvar_s", "srtt_s")
+    __slots__ = (
+        "_min_older_s",
+        "_min_recent_s",
+        "_recent_since",
+        "jitter",
+        "latest_s",
+        "rto_s",
+        "rttvar_s",
+        "srtt_s",
+    )
 
     def __init__(self, initial_rtt_s: float | None = None) -> None:
         self.srtt_s = 0.0
         self.rttvar_s = 0.0
         self.latest_s = 0.0
+        self.jitter = Jitter()
         self.rto_s = RTO_INITIAL_S
         self._min_recent_s = self._min_older_s = float("inf")
         self._recent_since = 0.0
@@ -46,6 +58,7 @@ class RttEstimator:
     def add(self, now: float, rtt_s: float) -> None:
         """A sample from a packet that was sent once."""
         self.latest_s = rtt_s
+        self.jitter.add(rtt_s)
         if now - self._recent_since > MIN_RTT_WINDOW_S:
             self._min_older_s, self._min_recent_s, self._recent_since = self._min_recent_s, rtt_s, now
         elif rtt_s < self._min_recent_s:

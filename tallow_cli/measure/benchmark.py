@@ -1,4 +1,5 @@
-"""What a transfer measured: throughput, RTT, jitter, loss, and what they mean.
+"""What a transfer measured: throughput, RTT, jitter, loss, and what they mean. The sender measures the path; the
+receiver shows what that reports.
 
 Driver contract (sans-IO): call `TransferBenchmark.observe(now, total_bytes, …)` whenever there is news,
 several times per `sample_interval`; call `finish(now, total_bytes)` once at the end; read `snapshot()` at any
@@ -11,6 +12,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from math import fsum, sqrt
 
+from tallow_cli.measure.path_summary import PathSummary
 from tallow_cli.measure.quality import Bottleneck, Facts, LimitedBy, judge, quality_score
 from tallow_cli.measure.throughput import format_throughput, mbps
 
@@ -24,10 +26,6 @@ DEFAULT_RTT_INTERVAL_S = 0.1
 
 # A last sample shorter than this part of the interval says nothing about the rate: a few packets decide it.
 SHORTEST_LAST_SAMPLE = 0.5
-
-# RFC 3550 section 6.4.1: J += (|D| - J) / 16. The first sixteen differences are averaged plainly instead, so
-# that the figure does not spend its first seconds climbing from zero.
-JITTER_GAIN = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +85,8 @@ class TransferBenchmark:
         self._peak_mbps = 0.0
         self._min_mbps: float | None = None
         self._rtt = _RttStatistics()
+        self._jitter_s: float | None = None
+        self._reported: PathSummary | None = None
         self._loss = _Mean()
         self._max_loss: float | None = None
         self._sample_loss: float | None = None
@@ -109,21 +109,28 @@ class TransferBenchmark:
         rtt_s: float | None = None,
         loss: float | None = None,
         *,
+        jitter_s: float | None = None,
+        path: PathSummary | None = None,
         cpu_fraction: float | None = None,
         memory_fraction: float | None = None,
         limited_by: LimitedBy | None = None,
     ) -> None:
         """Take in the state at `now`; what is None is unknown.
 
-        `total_bytes` counts what the other side has and never falls; `rtt_s` is the newest round trip;
-        `loss` the lost fraction of the packets sent lately (0-1). `cpu_fraction` is what this process needs of a core,
-        `memory_fraction` how much of its memory is in use (both 0-1 and may exceed 1), `limited_by` what kept
+        `total_bytes` counts what the other side has and never falls; `rtt_s` is the newest round trip,
+        `jitter_s` RFC 3550's over all of them; `loss` the lost fraction of the packets sent lately (0-1). `path`:
+        these as the other side measured them, which is then what is shown. `cpu_fraction` is what this process needs of
+        a core, `memory_fraction` how much of its memory is in use (both 0-1 and may exceed 1), `limited_by` what kept
         the sender from sending more just now.
         """
         if self._started_at is None:
             self.start(now)
         if rtt_s is not None:
             self._rtt.add(now, rtt_s, self._rtt_interval_s)
+        if jitter_s is not None:
+            self._jitter_s = jitter_s
+        if path is not None:
+            self._reported = path
         if loss is not None:
             self._sample_loss = loss
             self._max_loss = loss if self._max_loss is None else max(self._max_loss, loss)
@@ -144,29 +151,52 @@ class TransferBenchmark:
             self._observed_at += seconds
             self._sample_started_at += seconds
 
-    def finish(self, now: float, total_bytes: int) -> None:
-        """Take in the end. The last, shorter sample counts if it is long enough to say something."""
+    def finish(self, now: float, total_bytes: int, path: PathSummary | None = None) -> None:
+        """Take in the end, and the other side's last word on the path.
+
+        The last, shorter sample counts if it is long enough to say something.
+        """
         if self._started_at is None:
             self.start(now)
         self._observed_at = now
         self._total_bytes = total_bytes
+        self._reported = path or self._reported
         elapsed_s = now - self._sample_started_at
         if elapsed_s >= SHORTEST_LAST_SAMPLE * self._sample_interval_s or (
             self._sample_count == 0 and elapsed_s > 0
         ):
             self._close_sample()
 
+    @property
+    def path(self) -> PathSummary | None:
+        """What is known of the path, measured here or reported; None before anything is."""
+        if self._reported is not None:
+            return self._reported
+        rtt, avg_loss = self._rtt, self._avg_loss()
+        if rtt.current_s is None or avg_loss is None:
+            return None
+        return PathSummary(
+            rtt_s=rtt.current_s,
+            jitter_s=self._jitter_s or 0.0,
+            avg_rtt_s=rtt.avg_s,
+            min_rtt_s=rtt.min_s,
+            max_rtt_s=rtt.max_s,
+            avg_loss=avg_loss,
+            max_loss=self._max_loss or 0.0,
+        )
+
     def snapshot(self) -> BenchmarkSnapshot:
         """Return the figures up to the latest observation."""
         seconds = 0.0 if self._started_at is None else self._observed_at - self._started_at
         moved_bytes = self._total_bytes - self._held_bytes
         avg_mbps = mbps(moved_bytes, seconds)
+        path = self.path
         facts = Facts(
             mbps=avg_mbps,
-            rtt_ms=self._rtt.avg_ms,
-            jitter_ms=self._rtt.jitter_ms,
-            loss=self._avg_loss(),
-            min_rtt_ms=self._rtt.min_ms,
+            rtt_ms=None if path is None else path.avg_rtt_s * 1000,
+            jitter_ms=None if path is None else path.jitter_s * 1000,
+            loss=None if path is None else path.avg_loss,
+            min_rtt_ms=None if path is None else path.min_rtt_s * 1000,
             variation=self._variation(),
             sample_count=self._sample_count,
             cpu_fraction=self._cpu.mean,
@@ -180,13 +210,13 @@ class TransferBenchmark:
             peak_mbps=max(self._peak_mbps, avg_mbps),
             min_mbps=avg_mbps if self._min_mbps is None else min(self._min_mbps, avg_mbps),
             current_mbps=self._rates_mbps[-1] if self._rates_mbps else avg_mbps,
-            avg_rtt_ms=self._rtt.avg_ms,
-            min_rtt_ms=self._rtt.min_ms,
-            max_rtt_ms=self._rtt.max_ms,
-            current_rtt_ms=self._rtt.current_ms,
-            jitter_ms=self._rtt.jitter_ms,
+            avg_rtt_ms=facts.rtt_ms,
+            min_rtt_ms=facts.min_rtt_ms,
+            max_rtt_ms=None if path is None else path.max_rtt_s * 1000,
+            current_rtt_ms=None if path is None else path.rtt_s * 1000,
+            jitter_ms=facts.jitter_ms,
             avg_loss=facts.loss,
-            max_loss=self._max_loss,
+            max_loss=None if path is None else path.max_loss,
             total_bytes=moved_bytes,
             seconds=seconds,
             sample_count=self._sample_count,
@@ -253,35 +283,25 @@ class _Mean:
 
 
 class _RttStatistics:
-    """Round trips in ms, and their jitter in RFC 3550's sense: the smoothed change from one to the next."""
+    """Round trips in seconds, taken at an even pace."""
 
-    __slots__ = ("_all", "_count", "_taken_at", "current_ms", "jitter_ms", "max_ms", "min_ms")
+    __slots__ = ("_count", "_sum_s", "_taken_at", "current_s", "max_s", "min_s")
 
     def __init__(self) -> None:
-        self._all = _Mean()
         self._count = 0
-        self._taken_at = 0.0
-        self.current_ms: float | None = None
-        self.min_ms: float | None = None
-        self.max_ms: float | None = None
-        self.jitter_ms: float | None = None
+        self._sum_s = self._taken_at = self.min_s = self.max_s = 0.0
+        self.current_s: float | None = None
 
     @property
-    def avg_ms(self) -> float | None:
-        return self._all.mean
+    def avg_s(self) -> float:
+        return self._sum_s / self._count if self._count else 0.0
 
     def add(self, now: float, rtt_s: float, spacing_s: float) -> None:
         if self._count and now - self._taken_at < spacing_s:
             return
-        rtt_ms = rtt_s * 1000
-        if self.current_ms is None or self.jitter_ms is None:
-            self.jitter_ms = 0.0
-        else:
-            change_ms = abs(rtt_ms - self.current_ms)
-            self.jitter_ms += (change_ms - self.jitter_ms) / min(self._count, JITTER_GAIN)
-        self._all.add(rtt_ms)
+        self.min_s = min(self.min_s, rtt_s) if self._count else rtt_s
+        self.max_s = max(self.max_s, rtt_s)
+        self._sum_s += rtt_s
         self._count += 1
         self._taken_at = now
-        self.current_ms = rtt_ms
-        self.min_ms = rtt_ms if self.min_ms is None else min(self.min_ms, rtt_ms)
-        self.max_ms = rtt_ms if self.max_ms is None else max(self.max_ms, rtt_ms)
+        self.current_s = rtt_s

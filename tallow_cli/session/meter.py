@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from tallow_cli.link.channels import ChannelStats, ParallelChannelManager
 from tallow_cli.measure.benchmark import TransferBenchmark
+from tallow_cli.measure.path_summary import PathSummary
 from tallow_cli.measure.quality import LimitedBy
 from tallow_cli.measure.throughput import mbps
 from tallow_cli.session.events import Done, Progress, SessionEvent, Stats
@@ -24,11 +25,13 @@ _ETA_TICKS = 25  # the last five seconds decide what time is left
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One side's state at a moment; None is unknown."""
+    """One side's state at a moment; None is unknown. `path` is what a receiver was told: the sender measures it."""
 
     bytes_done: int
     rtt_s: float | None = None
+    jitter_s: float | None = None
     loss: float | None = None
+    path: PathSummary | None = None
     limited_by: LimitedBy | None = None
     chunk_bytes: int = 0
     message_bytes: int = 0
@@ -69,6 +72,8 @@ class Meter:
             sample.bytes_done,
             sample.rtt_s,
             sample.loss,
+            jitter_s=sample.jitter_s,
+            path=sample.path,
             cpu_fraction=cpu_fraction,
             memory_fraction=memory_fraction,
             limited_by=sample.limited_by,
@@ -83,6 +88,11 @@ class Meter:
                 message_bytes=sample.message_bytes,
             )
         )
+
+    @property
+    def path(self) -> PathSummary | None:
+        """What is known of the path since the beginning."""
+        return self._benchmark.path
 
     def pause(self, now: float) -> None:
         """The connection is lost. What is sampled until `go_on` is no figure of a path."""
@@ -103,7 +113,7 @@ class Meter:
         self, now: float, sample: Sample, *, left_out: int = 0, missed: int = 0, hole_bytes: int = 0
     ) -> Done:
         """The last sample: emit the full progress and return what `Done` says."""
-        self._benchmark.finish(now, sample.bytes_done)
+        self._benchmark.finish(now, sample.bytes_done, sample.path)
         self._progress(sample, sample.bytes_done)
         seconds = now - self._started_at
         done = Done(

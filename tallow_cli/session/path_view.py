@@ -13,7 +13,6 @@ from tallow_cli.transfer.driving import SendFigures
 from tallow_cli.webrtc.engines import PathFigures
 
 _LOSS_TICKS = 10  # the loss shown is that of the last two seconds
-_JITTER_GAIN = 1 / 16  # RFC 3550 section 6.4.1
 
 
 class PathView:
@@ -33,9 +32,7 @@ class PathView:
             self.rtt_s, self.jitter_s = transfer.latest_rtt_s, transfer.jitter_s
             self.loss = transfer.packet_loss if transfer.latest_rtt_s is not None else None
             return
-        if self.rtt_s is not None:
-            self.jitter_s += (abs(engine.rtt_s - self.rtt_s) - self.jitter_s) * _JITTER_GAIN
-        self.rtt_s = engine.rtt_s
+        self.rtt_s, self.jitter_s = engine.rtt_s, engine.jitter_s
         self._counts.append((engine.sent_packets, engine.lost_packets))
         (sent_before, lost_before), (sent, lost) = self._counts[0], self._counts[-1]
         self.loss = min((lost - lost_before) / (sent - sent_before), 1.0) if sent > sent_before else 0.0

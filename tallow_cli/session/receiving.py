@@ -452,8 +452,7 @@ class _ReceiveAttempt:
         figures, disk = self._machine.figures, self._transfer.disk
         return Sample(
             bytes_done=figures.bytes_written,
-            rtt_s=figures.rtt_s,
-            loss=figures.packet_loss,
+            path=figures.path,
             files_done=0 if disk is None else disk.files_verified,
         )
 

@@ -17,6 +17,7 @@ from itertools import count
 from time import monotonic
 
 from tallow_cli.errors import NoAnswer, PeerVanished, TransferStalled
+from tallow_cli.measure.path_summary import PathSummary
 from tallow_cli.measure.quality import LimitedBy
 from tallow_cli.offer.manifest import encode_manifest
 from tallow_cli.offer.name_rules import NameRules
@@ -34,9 +35,11 @@ from tallow_cli.store.failures import displayable
 from tallow_cli.store.source import Source
 from tallow_cli.transfer.chunking import AdaptiveBitrateController, ChunkMode
 from tallow_cli.transfer.driving import Accepted, Failed, Finished, PeerReady
-from tallow_cli.transfer.sender import SendMachine, SendOptions
+from tallow_cli.transfer.sender import SendMachine, SendOptions, SendState
 
-_REPORT_TICKS = 5  # the receiver's user is told the sender's measurements once a second
+# The receiver's user is told the sender's measurements as soon as there are some, once a second, and, so that the last
+# figures of both agree, at every tick once everything has been sent.
+_REPORT_TICKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +321,7 @@ class _SendAttempt:
     # What people see
 
     async def _tick(self) -> None:
+        told: PathSummary | None = None
         for tick in count(1):
             await asyncio.sleep(TICK_S)
             if self._meter is None:
@@ -329,10 +333,11 @@ class _SendAttempt:
             if path.rtt_s is None or path.loss is None:
                 continue
             self._chunks.report_metrics(figures.rate_bytes_per_s, path.rtt_s, path.loss)
-            if tick % _REPORT_TICKS == 0:
-                self._machine.report_path(
-                    monotonic(), rtt_s=path.rtt_s, jitter_s=path.jitter_s, packet_loss=path.loss
-                )
+            summary = self._meter.path
+            is_due = tick % _REPORT_TICKS == 0 or told is None or self._machine.state is SendState.COMPLETING
+            if summary is not None and summary != told and is_due:
+                told = summary
+                self._machine.report_path(monotonic(), summary)
                 self._attempt.wake()
 
     def sample(self) -> Sample:
@@ -342,6 +347,7 @@ class _SendAttempt:
         return Sample(
             bytes_done=figures.bytes_written,
             rtt_s=self._path.rtt_s,
+            jitter_s=self._path.jitter_s,
             loss=self._path.loss,
             limited_by=self._limited_by(),
             chunk_bytes=self._chunks.chunk_size,

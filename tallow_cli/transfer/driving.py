@@ -56,6 +56,7 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from tallow_cli.errors import TallowError
+from tallow_cli.measure.path_summary import PathSummary
 from tallow_cli.offer.name_rules import NameRules
 from tallow_cli.ranges import RangeSet
 from tallow_cli.transfer.messages import Why
@@ -226,6 +227,4 @@ class ReceiveFigures:
     files_verified: int
     missing_packets: int  # gaps seen in the packet numbers, not yet filled
     first_data_at: float | None
-    rtt_s: float | None = None  # these three as the sender reported them last; it alone can measure them
-    jitter_s: float | None = None
-    packet_loss: float | None = None
+    path: PathSummary | None = None  # as the sender reported it last; it alone can measure

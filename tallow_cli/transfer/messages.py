@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
 from tallow_cli.errors import PeerProtocolError
+from tallow_cli.measure.path_summary import PathSummary
 from tallow_cli.offer.manifest import MAX_ENTRIES, MAX_MANIFEST_BYTES
 from tallow_cli.offer.name_rules import NameRules
 from tallow_cli.ranges import RangeSet
@@ -38,7 +39,9 @@ MAX_SENTENCE = 1000  # characters of a text meant for the peer's user
 CONTROL_FRAGMENT_BYTES = 16_384  # one CONTROL frame: small beside data, so that control is never far behind
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_OFFSET)]
-_Micros = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
+_MOST_MICROS: Final = 0xFFFF_FFFF
+_Micros = Annotated[int, msgspec.Meta(ge=0, le=_MOST_MICROS)]
+_Millionths = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 _Sentence = Annotated[str, msgspec.Meta(max_length=MAX_SENTENCE)]
 _Kind = Annotated[str, msgspec.Meta(max_length=40)]
 _Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
@@ -131,11 +134,36 @@ class StreamEnd(_Message, frozen=True, tag="stream-end"):
 
 
 class PathReport(_Message, frozen=True, tag="path-report"):
-    """Sender: what I measure of the path just now, for the receiver's user. It decides nothing."""
+    """Sender: what I measured of the path, for the receiver's user. It decides nothing. See `PathSummary`."""
 
     rtt_us: _Micros
     jitter_us: _Micros
-    loss_ppm: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]  # of network packets
+    avg_rtt_us: _Micros
+    min_rtt_us: _Micros
+    max_rtt_us: _Micros
+    avg_loss_ppm: _Millionths  # of network packets
+    max_loss_ppm: _Millionths
+
+    @classmethod
+    def of(cls, path: PathSummary) -> PathReport:
+        times = (path.rtt_s, path.jitter_s, path.avg_rtt_s, path.min_rtt_s, path.max_rtt_s)
+        losses = (path.avg_loss, path.max_loss)
+        return cls(
+            *(min(round(time_s * 1e6), _MOST_MICROS) for time_s in times),
+            *(min(round(loss * 1e6), 1_000_000) for loss in losses),
+        )
+
+    @property
+    def path(self) -> PathSummary:
+        return PathSummary(
+            self.rtt_us / 1e6,
+            self.jitter_us / 1e6,
+            self.avg_rtt_us / 1e6,
+            self.min_rtt_us / 1e6,
+            self.max_rtt_us / 1e6,
+            self.avg_loss_ppm / 1e6,
+            self.max_loss_ppm / 1e6,
+        )
 
 
 class Complete(_Message, frozen=True, tag="complete"):

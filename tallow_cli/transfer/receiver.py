@@ -154,9 +154,7 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
             files_verified=self._files.verified,
             missing_packets=sum(tracker.missing_packets for tracker in self._trackers.values()),
             first_data_at=self._first_data_at,
-            rtt_s=None if report is None else report.rtt_us / 1e6,
-            jitter_s=None if report is None else report.jitter_us / 1e6,
-            packet_loss=None if report is None else report.loss_ppm / 1e6,
+            path=None if report is None else report.path,
         )
 
     # Consent --------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from math import inf
 from typing import NamedTuple
 
 from tallow_cli.errors import PeerProtocolError
+from tallow_cli.measure.path_summary import Jitter
 from tallow_cli.transfer.channel import Channel
 from tallow_cli.transfer.frames import Ack
 from tallow_cli.transfer.messagesize import INITIAL_MESSAGE_BYTES, NETWORK_PACKET_BYTES, network_packets
@@ -34,14 +35,14 @@ SHORTEST_LOSS_MEMORY = 0.9  # what remains after one message, however large: ten
 
 
 class RttEstimator:
-    """RFC 9002 section 5, and the interarrival jitter of RFC 3550 section 6.4.1 over its samples."""
+    """RFC 9002 section 5, and the jitter of its samples."""
 
     def __init__(self) -> None:
         self.latest_s: float | None = None
         self.min_s: float | None = None
         self.smoothed_s: float | None = None
         self.variation_s = INITIAL_RTT_S / 2
-        self.jitter_s = 0.0
+        self.jitter = Jitter()
 
     def update(self, sample_s: float, ack_delay_s: float) -> None:
         """A message was acknowledged `sample_s` after it left; the ACK was held back for `ack_delay_s`."""
@@ -55,10 +56,10 @@ class RttEstimator:
             self.smoothed_s = adjusted_s
             self.variation_s = adjusted_s / 2
         else:
-            self.jitter_s += (abs(adjusted_s - self.latest_s) - self.jitter_s) / 16
             self.variation_s += (abs(self.smoothed_s - adjusted_s) - self.variation_s) / 4
             self.smoothed_s += (adjusted_s - self.smoothed_s) / 8
         self.latest_s = adjusted_s
+        self.jitter.add(adjusted_s)
 
     def loss_delay_s(self, patience_rtts: float = 0.0) -> float:
         """How old a message must be to count as lost when a later one was acknowledged; `patience_rtts` on top."""

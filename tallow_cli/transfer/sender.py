@@ -28,6 +28,7 @@ from tallow_cli.errors import (
     TallowError,
     TransferStalled,
 )
+from tallow_cli.measure.path_summary import PathSummary
 from tallow_cli.offer.manifest import MAX_MANIFEST_BYTES
 from tallow_cli.transfer.driving import (
     Accepted,
@@ -171,7 +172,7 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
             smoothed_rtt_s=way.rtt.smoothed_s,
             latest_rtt_s=way.rtt.latest_s,
             min_rtt_s=way.rtt.min_s,
-            jitter_s=way.rtt.jitter_s,
+            jitter_s=way.rtt.jitter.value_s,
             message_loss=way.loss.message_loss,
             packet_loss=way.loss.packet_loss,
             message_bytes=way.sizer.message_bytes,
@@ -319,16 +320,10 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         """The path takes network packets that carry this much of a message; a hint, at any time."""
         self._way.set_packet_bytes(payload_bytes)
 
-    def report_path(self, now: float, *, rtt_s: float, jitter_s: float, packet_loss: float) -> None:
-        """Tell the receiver's user what this side measures of the path; call it about once a second."""
-        if self._state is SendState.SENDING:
-            self._control.send(
-                PathReport(
-                    rtt_us=min(int(rtt_s * 1e6), 0xFFFF_FFFF),
-                    jitter_us=min(int(jitter_s * 1e6), 0xFFFF_FFFF),
-                    loss_ppm=min(int(packet_loss * 1e6), 1_000_000),
-                )
-            )
+    def report_path(self, now: float, path: PathSummary) -> None:
+        """Tell the receiver's user what this side measured of the path; call it about once a second."""
+        if self._state in (SendState.SENDING, SendState.COMPLETING):
+            self._control.send(PathReport.of(path))
 
     def packets(self, now: float) -> list[OutgoingPacket]:
         """What to send now, in order; at most about twice PACKETS_BUDGET_BYTES. Call again until it is empty."""

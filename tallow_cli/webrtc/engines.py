@@ -30,6 +30,7 @@ class PathFigures(NamedTuple):
     """What an engine that handles packets itself has measured since the connection began."""
 
     rtt_s: float  # smoothed, without what waits in our own queue; 0.0 before the first sample
+    jitter_s: float  # RFC 3550's, over all samples
     sent_packets: int
     lost_packets: int
 

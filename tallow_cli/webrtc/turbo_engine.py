@@ -83,7 +83,9 @@ class TurboEngine:
 
     def path_figures(self) -> PathFigures | None:
         stats = None if self._sctp is None else self._sctp.dataplane_stats
-        return None if stats is None else PathFigures(stats.srtt_s, stats.sent_packets, stats.lost_packets)
+        if stats is None:
+            return None
+        return PathFigures(stats.srtt_s, stats.jitter_s, stats.sent_packets, stats.lost_packets)
 
     def all_acknowledged(self) -> bool:
         return self._sctp is None or self._sctp.is_flushed

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import Shell
+from tests.support.processes import Shell, Tallow
 
 pytestmark = pytest.mark.e2e
 
@@ -283,3 +283,23 @@ def test_a_receivers_slips_cost_the_sender_nothing(sh: Shell) -> None:
     assert (receiver.wait(), sender.wait()) == (0, 0), receiver.report() + sender.report()
     assert len(sender.events("code")) == 1
     assert "it has a file of that name already" in sender.events("notice")[-1]["message"]
+
+
+@pytest.mark.parametrize("engine", ["turbo", "aiortc"])
+def test_both_ends_say_the_same_of_the_path(sh: Shell, engine: str) -> None:
+    # The receiver made up a jitter of its own, out of reports that repeat themselves.
+    (sh.directory / "f1").write_bytes(bytes(6_000_000))
+    sender, receiver = sh.transfer(
+        ["f1", "--limit", "2MB", "--engine", engine], ["-o", "inbox/", "--engine", engine]
+    )
+    assert (sender.wait(), receiver.wait()) == (0, 0)
+    names = ("current_rtt_ms", "avg_rtt_ms", "min_rtt_ms", "max_rtt_ms", "jitter_ms", "avg_loss", "max_loss")
+
+    def figures(tallow: Tallow) -> list[list[float]]:
+        shown = [event["benchmark"] for event in (*tallow.events("stats"), *tallow.events("done"))]
+        return [[round(each[name], 2) for name in names] for each in shown if each["jitter_ms"] is not None]
+
+    told, measured = figures(receiver), figures(sender)
+    assert len(told) > 5
+    assert all(any(each == pytest.approx(mine, abs=0.02) for mine in measured) for each in told)
+    assert any(each[4] > 0 for each in told)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tallow_cli.measure.benchmark import Bottleneck, LimitedBy, TransferBenchmark, format_throughput
+from tallow_cli.measure.path_summary import PathSummary
 
 MEGABIT_BYTES = 125_000
 
@@ -33,7 +36,7 @@ def test_the_example_of_the_specification_from_samples() -> None:
     for step in range(16 * 10):
         # Round trips of 7.35 and 9.65 ms in turn: 8.5 ms on average, a jitter of 2.3 ms.
         rtt_s = 0.0085 + (0.00115 if step % 2 else -0.00115)
-        benchmark.observe(step / 16, int(step / 16 * 200 * MEGABIT_BYTES), rtt_s, 0.002)
+        benchmark.observe(step / 16, int(step / 16 * 200 * MEGABIT_BYTES), rtt_s, 0.002, jitter_s=0.0023)
     snapshot = benchmark.snapshot()
     assert snapshot.avg_mbps == pytest.approx(200, rel=0.01)
     assert snapshot.avg_rtt_ms == pytest.approx(8.5)
@@ -96,27 +99,32 @@ def test_what_was_there_before_the_beginning_counts_for_nothing() -> None:
 def test_round_trips_closer_than_their_interval_count_once() -> None:
     benchmark = TransferBenchmark(rtt_interval=1.0)
     for now, rtt_s in [(0.0, 0.010), (0.1, 0.900), (1.0, 0.020), (1.5, 0.800)]:
-        benchmark.observe(now, 0, rtt_s)
+        benchmark.observe(now, 0, rtt_s, 0.0)
     snapshot = benchmark.snapshot()
     assert snapshot.avg_rtt_ms == pytest.approx(15)
     assert (snapshot.min_rtt_ms, snapshot.max_rtt_ms) == (pytest.approx(10), pytest.approx(20))
     assert snapshot.current_rtt_ms == pytest.approx(20)
 
 
-def test_jitter_follows_rfc_3550_once_it_is_warm() -> None:
-    benchmark = TransferBenchmark(rtt_interval=0.0)
-    for step in range(41):
-        benchmark.observe(float(step), 0, 0.010)
-    benchmark.observe(41.0, 0, 0.026)
-    assert benchmark.snapshot().jitter_ms == pytest.approx(16 / 16)
-    benchmark.observe(42.0, 0, 0.026)
-    assert benchmark.snapshot().jitter_ms == pytest.approx(1 - 1 / 16)
+def test_what_the_other_side_measured_is_shown_as_it_said() -> None:
+    theirs = PathSummary(0.011, 0.0021, 0.012, 0.010, 0.090, 0.003, 0.2)
+    measured = TransferBenchmark(sample_interval=1.0)
+    benchmark = TransferBenchmark(sample_interval=1.0)
+    for now in range(20):
+        benchmark.observe(float(now), now * MEGABIT_BYTES, path=replace(theirs, jitter_s=1.0))
+    benchmark.finish(20.0, 20 * MEGABIT_BYTES, theirs)
+    shown = benchmark.snapshot()
+    assert (shown.current_rtt_ms, shown.jitter_ms) == (pytest.approx(11), pytest.approx(2.1))
+    assert [shown.avg_rtt_ms, shown.min_rtt_ms, shown.max_rtt_ms] == pytest.approx([12, 10, 90])
+    assert (shown.avg_loss, shown.max_loss) == (0.003, 0.2)
+    assert benchmark.path == theirs
+    assert measured.path is None
 
 
 def test_loss_is_averaged_over_samples_and_its_worst_is_kept() -> None:
     benchmark = TransferBenchmark(sample_interval=1.0)
     for now, loss in enumerate([0.0, 0.01, 0.20, 0.03]):
-        benchmark.observe(float(now), now * MEGABIT_BYTES, loss=loss)
+        benchmark.observe(float(now), now * MEGABIT_BYTES, 0.01, loss)
     snapshot = benchmark.snapshot()
     assert snapshot.avg_loss == pytest.approx(0.08)
     assert snapshot.max_loss == 0.20

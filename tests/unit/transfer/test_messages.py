@@ -38,7 +38,7 @@ EXAMPLES = [
     Want(((0, 10), (20, 30))),
     Digests(3, (bytes(32), b"\xff" * 32)),
     StreamEnd(0),
-    PathReport(8500, 2300, 2000),
+    PathReport(8500, 2300, 9000, 8000, 70_000, 2000, 100_000),
     Complete(10, 2),
     Bye(),
     Failed("local-file", "The disk is full."),

@@ -3,6 +3,7 @@
 import pytest
 
 from tallow_cli.errors import PeerCancelled, PeerFailed, PeerProtocolError, PeerVanished, TransferStalled
+from tallow_cli.measure.path_summary import PathSummary
 from tallow_cli.offer.name_rules import POSIX, WINDOWS
 from tallow_cli.ranges import RangeSet
 from tallow_cli.transfer import receiver
@@ -532,19 +533,15 @@ def test_the_figures_follow_the_bytes():
 
 def test_the_senders_report_of_the_path_reaches_the_figures_and_nothing_else():
     machine, peer = start()
-    assert machine.figures.rtt_s is None
-    peer.say(PathReport(8_500, 2_300, 2_000))
-    assert (machine.figures.rtt_s, machine.figures.jitter_s, machine.figures.packet_loss) == (
-        0.0085,
-        0.0023,
-        0.002,
-    )
+    assert machine.figures.path is None
+    peer.say(PathReport(8_500, 2_300, 9_000, 8_000, 70_000, 2_000, 100_000))
+    assert machine.figures.path == PathSummary(0.0085, 0.0023, 0.009, 0.008, 0.07, 0.002, 0.1)
     assert machine.events() == []
 
 
 def test_a_report_of_the_path_before_consent_is_a_protocol_error():
     machine, peer = start(accept=False)
-    peer.say(PathReport(1, 1, 1))
+    peer.say(PathReport(1, 1, 1, 1, 1, 1, 1))
     assert isinstance(error_of(machine), PeerProtocolError)
 
 
