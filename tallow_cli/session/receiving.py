@@ -238,6 +238,11 @@ class ReceiveTransfer:
         if limit_bytes is not None and size_bytes is not None and size_bytes > limit_bytes:
             raise TooLarge(limit_bytes, size_bytes if is_offered else None)
 
+    @property
+    def moved_bytes(self) -> int:
+        """Have arrived so far."""
+        return 0 if self.disk is None else self.disk.written.total
+
     async def already_here(self) -> tuple[RangeSet, RangeSet]:
         """What need not come over this connection: bytes of the stream, and indexes of files that are verified."""
         if self.disk is None:

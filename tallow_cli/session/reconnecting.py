@@ -64,6 +64,11 @@ class Transfer(Protocol):
         """The transfer is done, and the other side does not know it yet."""
         ...
 
+    @property
+    def moved_bytes(self) -> int:
+        """Distinct bytes that have arrived so far."""
+        ...
+
     async def carry(self, connection: Connection) -> Done: ...
 
     async def close(self) -> None: ...
@@ -89,17 +94,20 @@ async def carry_through(
             emit(connection.how)
             outcome = await _carried(transfer, connection)
         rendezvous, server = met.handshake.keys.rendezvous(), met.server
-        attempt = 1
+        attempt, patience = 1, _Patience(waits)
         while not isinstance(outcome, Done):
             attempt += 1
             lost, begun = outcome, monotonic()
-            for_s = min(waits.reconnect_s, _worth_waiting_s(lost))
+            for_s = min(patience.left_s(lost, transfer.moved_bytes, begun), _worth_waiting_s(lost))
+            if for_s <= 0:
+                raise _given_up(lost, "nothing has moved since the connection was lost before")
             emit(Reconnecting(_reason(lost), None if math.isinf(for_s) else for_s))
             async with AsyncExitStack() as stack:
                 meet = partial(again, server, rendezvous)
                 finding = asyncio.create_task(_find_each_other(stack, meet, role, link, waits, emit))
                 connection, server = await _in_time(finding, transfer.ended, for_s, lost)
-                emit(Reconnected.of(attempt, monotonic() - begun, connection.how))
+                patience.connected_at = monotonic()
+                emit(Reconnected.of(attempt, patience.connected_at - begun, connection.how))
                 outcome = await _carried(transfer, connection)
         if transfer.owes_report:
             meet = partial(again, server, rendezvous)
@@ -128,6 +136,25 @@ async def _report(
         task = asyncio.current_task()
         if task is not None:
             task.uncancel()
+
+
+class _Patience:
+    """How long to look for another connection. Those over which nothing moves are no success: a path that carries small
+    packets only could be found again and again, for ever."""
+
+    def __init__(self, waits: Waits) -> None:
+        self._waits = waits
+        self._moved_bytes = -1
+        self._fruitless_since = 0.0
+        self.connected_at = 0.0
+
+    def left_s(self, lost: _Lost, moved_bytes: int, now: float) -> float:
+        """A connection is lost, after so many bytes had moved in all."""
+        was_quiet = isinstance(lost, PeerVanished) and now - self.connected_at >= self._waits.idle_s
+        if moved_bytes > self._moved_bytes or was_quiet:  # or nobody had anything to say
+            self._fruitless_since = now
+        self._moved_bytes = moved_bytes
+        return self._waits.reconnect_s - (now - self._fruitless_since)
 
 
 def _worth_waiting_s(lost: _Lost) -> float:

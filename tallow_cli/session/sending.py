@@ -62,6 +62,7 @@ class SendTransfer:
         self.reader = DiskReader(source)
         self.offer: _Offer | None = None
         self.meter: Meter | None = None  # once the receiver has accepted
+        self.moved_bytes = 0  # have arrived so far
         self.owes_report = False  # what the receiver is owed it has before we are done
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._preparing: asyncio.Task[_Offer] | None = None
@@ -90,6 +91,7 @@ class SendTransfer:
             raise
         finally:
             self._attempt = None
+            self.moved_bytes = max(self.moved_bytes, attempt.sample().bytes_done)
         return self._finish(attempt)
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tallow_cli.errors import Declined, PeerCancelled, PeerVanished
+from tallow_cli.errors import Declined, PeerCancelled, PeerVanished, TallowError, TransferStalled
 from tallow_cli.offer.manifest import Manifest
 from tallow_cli.session import meet_again, reconnecting
 from tallow_cli.session.events import (
@@ -303,6 +303,32 @@ async def test_what_is_known_of_the_other_side_decides_how_long_it_is_waited_for
     assert (await receiver.event(Reconnecting)).for_s == for_s
     await receiver.done()
     await sender.done()
+
+
+async def test_connections_over_which_nothing_moves_are_not_made_for_ever(sessions: Sessions) -> None:
+    waits = Waits(idle_s=0.3, reconnect_s=1.0)
+    sender = sessions.send(RandomSource(3_000_000), link=SLOWLY, waits=waits)
+    receiver = sessions.receive(waits=waits)
+    await moving(receiver)
+    sessions.network.tamper = lambda role, index, message: [] if index and role == "host" else [message]
+    failures = await asyncio.gather(sender.failure(), receiver.failure())
+    assert {failure.exit_code for failure in failures if isinstance(failure, TallowError)} == {8}
+    assert len(failures) == 2
+    assert len(sender.of(Reconnected)) >= 1
+
+
+async def test_a_quiet_connection_is_no_failure_of_the_path(sessions: Sessions) -> None:
+    """Somebody thinks about the question, and the laptop sleeps now and then."""
+    patience = reconnecting._Patience(Waits(idle_s=60, reconnect_s=120))
+    lost = PeerVanished("silence")
+    assert patience.left_s(lost, 0, 1_000.0) == 120
+    patience.connected_at = 1_010.0
+    assert patience.left_s(lost, 0, 1_050.0) == 70, "it was lost again at once"
+    patience.connected_at = 1_060.0
+    assert patience.left_s(lost, 0, 1_500.0) == 120
+    patience.connected_at = 1_510.0
+    assert patience.left_s(TransferStalled("data was on its way", 60), 0, 1_590.0) == 30
+    assert patience.left_s(lost, 1, 1_600.0) == 120
 
 
 # Who comes
