@@ -29,6 +29,7 @@ _DIRECTORY: Final = getattr(os, "O_DIRECTORY", 0)
 _COMMON: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOINHERIT", 0)
 _CREATE_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _COMMON
 _REOPEN_FLAGS: Final = os.O_RDWR | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | _COMMON
+_READ_FLAGS: Final = os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | _COMMON
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | _DIRECTORY | _NOFOLLOW | _COMMON
 
 # What the kernel says to what a file system does not have: modes and times (FAT, some network mounts) …
@@ -86,6 +87,34 @@ class Filesystem:
 
     def close(self, fd: int) -> None:
         os.close(fd)
+
+    def duplicate(self, fd: int) -> int:
+        """Another descriptor of the same open file, for another thread."""
+        return os.dup(fd)
+
+    def open_to_read(self, directory: Directory, name: str) -> int:
+        """A file that is there, which shall not change."""
+        path, dir_fd = self.where(directory, name)
+        return os.open(path, _READ_FLAGS, dir_fd=dir_fd)
+
+    def status(self, fd: int) -> os.stat_result:
+        return os.fstat(fd)
+
+    def readlink(self, directory: Directory, name: str) -> str:
+        path, dir_fd = self.where(directory, name)
+        return os.readlink(path, dir_fd=dir_fd)
+
+    def clone(self, source: int, target: int) -> bool:
+        """Have an open file share the blocks of another, as both are now. False where the file system cannot."""
+        if sys.platform != "linux":
+            return False
+        import fcntl
+
+        try:
+            fcntl.ioctl(target, _FICLONE, source)
+        except OSError:  # any reason: it is copied then, and that tells what is wrong
+            return False
+        return True
 
     def identity(self, fd: int) -> tuple[int, int]:
         status = os.fstat(fd)
@@ -163,6 +192,11 @@ class Filesystem:
             path, _ = self.where(directory, name)
             os.utime(path, ns=(mtime_ns, mtime_ns))
 
+    def set_time(self, fd: int, mtime_ns: int) -> None:
+        """Of an open file, where the system can set it by its descriptor."""
+        if _HAS_FD_ATTRIBUTES:
+            os.utime(fd, ns=(mtime_ns, mtime_ns))
+
     def set_directory_attributes(self, directory: Directory, mode: int, mtime_ns: int) -> None:
         """As set_file_attributes. The bit that has a group's directories hand their group on stays as it is."""
         target: int | str = directory.fd if directory.fd >= 0 else self._checked_path(directory)
@@ -222,6 +256,13 @@ class Filesystem:
 
     def sync_file(self, fd: int) -> None:
         os.fsync(fd)
+
+    def sync_data(self, fd: int) -> None:
+        """Its contents, and what is needed to find them."""
+        if hasattr(os, "fdatasync"):
+            os.fdatasync(fd)
+        else:
+            os.fsync(fd)
 
     def sync_directory(self, directory: Directory) -> None:
         if directory.fd >= 0:
@@ -320,6 +361,7 @@ def _space_by_path(path: str) -> tuple[int | None, int | None]:
 
 _SYNC_FILE_RANGE_WRITE: Final = 2  # linux/fs.h
 _RENAME_NOREPLACE: Final = 1  # linux/fs.h
+_FICLONE: Final = 0x40049409  # linux/fs.h
 _WHOLE_FILE: Final = ctypes.c_int64(0)  # as offset; as length it means "to the end"
 _HAS_PWRITE: Final = hasattr(os, "pwrite")
 _HAS_FD_ATTRIBUTES: Final = hasattr(os, "fchmod") and os.utime in os.supports_fd

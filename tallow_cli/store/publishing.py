@@ -16,6 +16,7 @@ from tallow_cli.errors import LocalFileError, TargetChanged, TargetExists
 from tallow_cli.offer.manifest import PERMISSION_BITS, FileSpan
 from tallow_cli.offer.names import SafePath
 from tallow_cli.store.failures import displayable, target_error
+from tallow_cli.store.journaling import Journal
 from tallow_cli.store.partial import PartialFile
 from tallow_cli.store.placement import next_free
 from tallow_cli.store.receive_root import ReceiveRoot, Standing
@@ -38,13 +39,17 @@ class Publisher:
         on_conflict: OnConflict,
         replaced: Mapping[SafePath, Standing],
         clock: Callable[[], float],
+        journal: Journal | None = None,
     ) -> None:
-        """`replaced` is what the user agreed to have replaced. `clock` gives seconds."""
+        """`replaced` is what the user agreed to have replaced. `clock` gives seconds. `journal`: in which the files
+        stand, so that what is named is known to be ours by the next receive.
+        """
         self.attributes_kept = True
         self._root = root
         self._on_conflict = on_conflict
         self._replaced = replaced
         self._clock = clock
+        self._journal = journal
         self._waiting: deque[tuple[FileSpan, PartialFile]] = deque()
         self._waiting_bytes = 0
         self._since = 0.0  # when the first of them came
@@ -73,10 +78,12 @@ class Publisher:
     def publish(self) -> None:
         """Sync and name all that waits. Raises LocalFileError; what has its name by then is in `take`."""
         opened = len(self._waiting) <= SYNC_SINGLY_UP_TO
+        if self._journal is not None and self._waiting:
+            self._journal.sync()  # it may say less than is there, but not of what has its name
         for span, partial in self._waiting:
             self._set_attributes(span, partial, stay_open=opened)
         with blaming(displayable(self._root.path)):
-            sync_files(self._root, [partial for _, partial in self._waiting])
+            sync_files(self._root, [partial for _, partial in self._waiting if not partial.stands])
         while self._waiting:
             self._name(*self._waiting[0], number_taken=self._on_conflict is OnConflict.RENAME)
             self._waiting.popleft()
@@ -95,6 +102,8 @@ class Publisher:
 
     def _set_attributes(self, span: FileSpan, partial: PartialFile, *, stay_open: bool) -> None:
         """Only now may others than the owner open it: it is what was sent. Raises LocalFileError."""
+        if partial.stands:
+            return
         stay_open |= partial.is_open
         mode = (span.entry.mode & PERMISSION_BITS & self._root.new_file_bits) | OWNER_BITS
         try:  # not `blaming`, here and below: these run per file, and a fifth of their time would be its
@@ -108,6 +117,10 @@ class Publisher:
         """Give it its final name, or with `number_taken` another if that one is taken. Raises LocalFileError."""
         path = partial.path
         try:
+            if partial.stands:
+                partial.keep_standing(span.entry.mtime_ns)
+                self._done(span, partial, path)
+                return
             if sys.platform == "win32":  # which renames no open file
                 partial.close()
             try:
@@ -116,9 +129,12 @@ class Publisher:
                 if not number_taken:
                     raise
                 path = self._publish_numbered(partial)
-            partial.close()
         except OSError as problem:
             raise target_error(problem, self._root.shown(path)) from problem
+        self._done(span, partial, path)
+
+    def _done(self, span: FileSpan, partial: PartialFile, path: SafePath) -> None:
+        partial.close()
         size = partial.written if partial.size is None else span.entry.size
         self._published.append(Published(span.index, span.entry.path, size, self._root.shown(path)))
 
@@ -126,6 +142,9 @@ class Publisher:
         """Publish it as `name (1)`, `name (2)`, …; returns where. Raises TargetExists, OSError."""
         for _ in range(PUBLISH_TRIES):
             path = next_free(partial.path, False, lambda name: self._root.standing(name) is None)
+            if self._journal is not None:
+                self._journal.named(partial.number, path)
+                self._journal.flush()
             with contextlib.suppress(FileExistsError):
                 partial.publish(path)
                 return path

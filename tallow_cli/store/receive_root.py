@@ -75,10 +75,14 @@ class ReceiveRoot:
             raise TargetNotDirectory(displayable(self.path)) from None
         except OSError as problem:
             raise target_error(problem, displayable(self.path)) from problem
-        self.token: Final = secrets.token_hex(TOKEN_BYTES)  # of all temporaries made through this root
+        self.token = secrets.token_hex(TOKEN_BYTES)  # of all temporaries made through this root
         self.new_file_bits = 0o777 & ~0o077  # until check_writable has looked
         self._open: OrderedDict[tuple[str, ...], Directory] = OrderedDict()
         self._known: dict[tuple[str, ...], tuple[int, int]] = {}
+
+    def go_on_as(self, token: str) -> None:
+        """Make temporaries as the earlier receive did, whose `token` it was."""
+        self.token = token
 
     @property
     def directory(self) -> Directory:

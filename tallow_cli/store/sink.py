@@ -22,6 +22,10 @@ class OnConflict(StrEnum):
 
     REFUSE = "refuse"  # raise TargetExists before anything is received
     RENAME = "rename"  # receive it as "name (1).ext"; a directory becomes "name (1)"
+    SKIP = "skip"  # merge; keep files of the offered size and time, refuse if others are there
+    UPDATE = (
+        "update"  # as overwrite, but files of the same content stay, and of others only what differs is sent
+    )
     OVERWRITE = "overwrite"  # replace files once they are verified; merge into directories; never cross kinds
 
 

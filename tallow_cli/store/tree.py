@@ -5,7 +5,7 @@ away.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from tallow_cli.errors import TargetExists
@@ -51,16 +51,25 @@ class ReceivedTree:
         self._needed = list(needed)  # parents before children
         self._made: dict[SafePath, None] = {}
 
-    def make_directories(self, *, merge: bool) -> None:
-        """Make every directory. One that is there already is used if `merge`, else FileExistsError."""
+    def make_directories(
+        self, *, merges: Callable[[SafePath], bool], is_ours: Callable[[SafePath], bool]
+    ) -> list[SafePath]:
+        """Make every directory, and return those that were made. One that is there already is used where it `merges`,
+        else FileExistsError; where it `is_ours` an earlier receive of the same offer made it.
+        """
+        made = []
         for path in self._needed:
             try:
                 self._root.filesystem.make_directory(self._root.parent(path), path.name)
                 self._made[path] = None
+                made.append(path)
             except FileExistsError:
-                if not merge:
+                if not merges(path):
                     raise
                 self._root.itself(path)  # a directory, not a link to one
+                if is_ours(path):
+                    self._made[path] = None
+        return made
 
     def make_links(self, replaced: Mapping[SafePath, Standing]) -> list[str]:
         """Make the symbolic links, when everything they may point to is there.
@@ -73,6 +82,8 @@ class ReceivedTree:
         for entry, path in self._links:
             directory = self._root.parent(path)
             standing = replaced.get(path)
+            if self._is_there(entry, path):  # made by an earlier attempt
+                continue
             name = path.name if standing is None else temporary_name(self._root.token)
             try:
                 filesystem.symlink(entry.target or "", directory, name)
@@ -91,6 +102,11 @@ class ReceivedTree:
                         filesystem.unlink(directory, name)
                     raise
         return notices
+
+    def _is_there(self, entry: Entry, path: SafePath) -> bool:
+        if self._root.existing_kind(path) != "symlink":
+            return False
+        return self._root.filesystem.readlink(self._root.parent(path), path.name) == entry.target
 
     def tops(self) -> tuple[list[str], list[str]]:
         """The directories at the top: those that are to be made, and those that are there."""
@@ -125,6 +141,11 @@ class ReceivedTree:
                         raise
                     kept = False
         return kept
+
+    def suspend(self, allowed_bits: int) -> None:
+        """Leave the directories to the next receive of the same things, usable meanwhile. Never raises."""
+        with contextlib.suppress(OSError):
+            self.settle(allowed_bits)
 
     def give_up(self, allowed_bits: int) -> None:
         """Remove the directories that we made and that are empty; the others get what `settle` gives them.
