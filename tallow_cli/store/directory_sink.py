@@ -50,7 +50,7 @@ class DirectorySink:
         on_conflict: OnConflict = OnConflict.REFUSE,
         *,
         make: bool = False,
-        resume: bool = True,
+        resume: bool = False,
         filesystem: Filesystem | None = None,
         clock: Callable[[], float] = monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -294,7 +294,8 @@ class DirectorySink:
                 files, size = files + 1, size + has
             elif there.temporary is not None:
                 self._partials.drop(self._manifest.file_spans[index])
-        if not (files or self._told or self._goes_on):
+        is_less = len(self._finished) < len(self._manifest.file_spans) or self._tree.has_links
+        if not files and not (is_less and (self._told or self._goes_on)):
             return Suspended(published + self.abort())
         self._has_ended = True
         self._partials.close_all()
@@ -445,7 +446,7 @@ class FileSink(DirectorySink):
         path: str | os.PathLike[str],
         on_conflict: OnConflict = OnConflict.REFUSE,
         *,
-        resume: bool = True,
+        resume: bool = False,
         filesystem: Filesystem | None = None,
     ) -> None:
         """Raises BadOption if `path` names no file."""

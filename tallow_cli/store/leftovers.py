@@ -2,9 +2,9 @@
 
 A live receive holds a lock (flock) on `.tallow-TOKEN.lock` in its receive root; its temporaries are called
 `.tallow-TOKEN-….part`, there and in the directories that the lock file names, and `.tallow-TOKEN.journal` says what
-they have (store.journal). When the lock can be taken, its owner is gone. What its journal can go on with stays for a week;
-everything else that carries the token is rubbish. Only our own regular files are touched, never through a link, and
-only those of this machine: a network mount may keep every machine's locks to itself.
+they have (store.journal). When the lock can be taken, its owner is gone. What its journal can go on with stays for a
+week; everything else that carries the token is rubbish. Only our own regular files are touched, never through a link,
+and only those of this machine: a network mount may keep every machine's locks to itself.
 """
 
 from __future__ import annotations

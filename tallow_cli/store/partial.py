@@ -362,7 +362,9 @@ class PartialFile:
         if self._later:
             # What is out of order on the way is caught up with at once, what was there before with every write a bit.
             at_once = self._later.total <= CATCH_UP_BYTES
-            with contextlib.suppress(OSError):  # this write is done; `digest` tells what is wrong
+            with contextlib.suppress(
+                *((OSError,) if self._in_base else ())
+            ):  # `digest` tells of a copy that fails
                 self.catch_up(CATCH_UP_BYTES if at_once else 2 * size + REREAD_BYTES // 4)
         self._written_back(size)
         if self._hasher is not None and self.size == self._hashed:

@@ -51,6 +51,10 @@ class ReceivedTree:
         self._needed = list(needed)  # parents before children
         self._made: dict[SafePath, None] = {}
 
+    @property
+    def has_links(self) -> bool:
+        return bool(self._links)
+
     def make_directories(
         self, *, merges: Callable[[SafePath], bool], is_ours: Callable[[SafePath], bool]
     ) -> list[SafePath]:

@@ -33,7 +33,7 @@ def run(base: Path, policy: OnConflict) -> tuple[Path, Path]:
     return target, report
 
 
-@pytest.mark.parametrize("policy", OnConflict)
+@pytest.mark.parametrize("policy", [OnConflict.REFUSE, OnConflict.RENAME, OnConflict.OVERWRITE])
 def test_a_final_name_is_absent_or_complete_whenever_the_receiver_is_killed(
     tmp_path: Path, policy: OnConflict
 ) -> None:

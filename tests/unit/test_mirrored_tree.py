@@ -40,7 +40,6 @@ ELSEWHERE = {
         "what it must withstand",
     ),
     "store/memory_source.py": ("unit/store/test_source.py", "every kind of source keeps one protocol"),
-    "store/partial.py": ("unit/store/test_directory_sink.py", "a partial file is the sink's"),
     "store/scan.py": ("unit/store/test_file_source.py", "what a walk finds is what is offered"),
     "store/selection.py": ("unit/store/test_file_source.py", "what is selected is what is offered"),
     "store/sink.py": ("unit/store/test_directory_sink.py", "a Protocol; each sink's test holds it to it"),

@@ -22,7 +22,7 @@ from tallow_cli.errors import (
 )
 from tallow_cli.offer.manifest import Entry, EntryKind, Manifest, pack_holes
 from tallow_cli.ranges import RangeSet
-from tallow_cli.store import directory_sink, publishing
+from tallow_cli.store import partials, publishing
 from tallow_cli.store.directory_sink import DirectorySink, FileSink
 from tallow_cli.store.file_source import FileSource
 from tallow_cli.store.filesystem import Directory, DirFdFilesystem, Filesystem, PathFilesystem
@@ -327,7 +327,7 @@ def test_memory_stays_flat_whatever_the_size(target: Path) -> None:
 
 
 def test_no_more_files_are_open_than_the_bound(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory_sink, "MAX_OPEN_FILES", 4)
+    monkeypatch.setattr(partials, "MAX_OPEN_FILES", 4)
     before = len(os.listdir("/proc/self/fd"))
     sink = DirectorySink(target)
     manifest = files(*(file_entry(f"f{i}", 4) for i in range(40)))
@@ -345,7 +345,7 @@ def test_no_more_files_are_open_than_the_bound(target: Path, monkeypatch: pytest
 
 
 def test_an_exchanged_temporary_is_not_written_to(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory_sink, "MAX_OPEN_FILES", 1)
+    monkeypatch.setattr(partials, "MAX_OPEN_FILES", 1)
     victim = target / "victim"
     victim.write_bytes(b"precious")
     sink = DirectorySink(target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,8 +32,8 @@ LOCK = f".tallow-{TOKEN}.lock"
 
 
 def receiving(target: Path, policy: OnConflict = OnConflict.REFUSE) -> DirectorySink:
-    """A receiver in the middle of TREE: `a` is whole, `b` is not."""
-    sink = DirectorySink(target, policy)
+    """A receiver in the middle of TREE: `a` is whole, `b` is not. It keeps no journal."""
+    sink = DirectorySink(target, policy, resume=False)
     sink.open(TREE)
     sink.write(0, b"aaabb")
     return sink
@@ -40,8 +41,8 @@ def receiving(target: Path, policy: OnConflict = OnConflict.REFUSE) -> Directory
 
 def die(sink: DirectorySink) -> None:
     """As by kill -9: descriptors close, and nothing else happens."""
-    for partial in sink._partials.values():
-        partial.close()
+    assert sink._partials is not None
+    sink._partials.close_all()
     assert sink._lock is not None
     os.close(sink._lock._fd)
     sink._lock._fd = -1
@@ -59,7 +60,9 @@ def opened(target: Path, filesystem: Filesystem | None = None) -> Iterator[Recei
 
 def sweep(target: Path, filesystem: Filesystem | None = None) -> Swept:
     with opened(target, filesystem) as root:
-        return leftovers.sweep(root)
+        swept, dead = leftovers.survey(root, time.time())
+        assert dead == [], "no journal, so nothing can be gone on with"
+        return swept
 
 
 def leave(target: Path, contents: bytes | None = None) -> None:

@@ -147,7 +147,7 @@ def test_a_link_whose_name_was_taken_during_the_transfer_replaces_nothing(target
             (target / "d" / "l").write_bytes(b"theirs")
 
     manifest = files(directory_entry("d"), link_entry("d/l", "x"), file_entry("d/x", 1))
-    sink = DirectorySink(target, filesystem=TraceFilesystem(take))
+    sink = DirectorySink(target, resume=False, filesystem=TraceFilesystem(take))
     with pytest.raises(TargetExists, match="d/l exists"):
         receive(sink, manifest, b"1")
     sink.close()
@@ -204,7 +204,7 @@ def test_evading_ends_when_every_name_is_taken_at_once(target: Path, monkeypatch
         def rename_exclusively(self, directory: object, name: str, new_name: str) -> bool:
             raise FileExistsError(17, "taken")
 
-    sink = DirectorySink(target, OnConflict.RENAME, filesystem=Taken())
+    sink = DirectorySink(target, OnConflict.RENAME, resume=False, filesystem=Taken())
     with pytest.raises(TargetExists):
         receive(sink, ONE, b"new")
     sink.close()
@@ -277,7 +277,7 @@ def test_a_link_that_cannot_replace_what_came_meanwhile_leaves_no_temporary(targ
             (target / "d" / "l").mkdir()
 
     manifest = files(directory_entry("d"), link_entry("d/l", "x"), file_entry("d/x", 1))
-    sink = DirectorySink(target, OnConflict.OVERWRITE, filesystem=TraceFilesystem(take))
+    sink = DirectorySink(target, OnConflict.OVERWRITE, resume=False, filesystem=TraceFilesystem(take))
     with pytest.raises(TargetExists, match="d/l"):
         receive(sink, manifest, b"1")
     sink.close()
@@ -354,6 +354,7 @@ def test_a_link_that_changed_since_the_question_is_not_replaced(target: Path, fi
     (target / "d" / "l").symlink_to("somewhere else")
     with pytest.raises(TargetChanged, match="d/l"):
         sink.complete()
+    sink.abort()
     sink.close()
     assert tree(target) == {"d": None, "d/l": "somewhere else", "d/x": b"1"}
 

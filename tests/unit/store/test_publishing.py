@@ -104,7 +104,7 @@ def test_giving_up_keeps_what_is_verified_and_nothing_else(tmp_path: Path) -> No
 
 
 def test_closing_keeps_it_too(tmp_path: Path) -> None:
-    sink = opened(DirectorySink(tmp_path), 4, 4)
+    sink = opened(DirectorySink(tmp_path, resume=False), 4, 4)
     verify(sink, 0)
     sink.close()
     assert tree(tmp_path) == {"d": None, "d/a": b"0000"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,15 @@ from tests.support.disk import directory_entry, file_entry, files, link_entry, t
 MIB = 1024 * 1024
 SEGMENT = 4 * MIB
 BIG = random.Random(8).randbytes(3 * SEGMENT + 12_345)
+
+
+def resuming(
+    path: Path,
+    policy: OnConflict = OnConflict.REFUSE,
+    *,
+    wall_clock: Callable[[], float] = time.time,
+) -> DirectorySink:
+    return DirectorySink(path, policy, resume=True, wall_clock=wall_clock)
 
 
 def die(sink: DirectorySink) -> None:
@@ -101,7 +112,7 @@ def received(target: Path) -> dict[str, bytes | str | None]:
 
 @pytest.mark.parametrize("is_killed", [True, False])
 def test_a_large_file_is_gone_on_with(tmp_path: Path, is_killed: bool) -> None:
-    sink = DirectorySink(tmp_path)
+    sink = resuming(tmp_path)
     assert sink.open(ONE) == Holding()
     sink.write(0, BIG[: 2 * MIB])
     sink.write(5 * MIB, BIG[5 * MIB : 9 * MIB])
@@ -113,7 +124,7 @@ def test_a_large_file_is_gone_on_with(tmp_path: Path, is_killed: bool) -> None:
         assert sink.suspend() == Suspended()
         sink.close()
     assert len(temporaries(tmp_path)) == 1
-    again = DirectorySink(tmp_path)
+    again = resuming(tmp_path)
     assert again.conflicts(ONE) == []
     assert again.notices == ()
     there, published = go_on(again, ONE, {"big": BIG})
@@ -124,21 +135,21 @@ def test_a_large_file_is_gone_on_with(tmp_path: Path, is_killed: bool) -> None:
 
 def test_it_can_be_killed_again_and_again(tmp_path: Path) -> None:
     for times in range(1, 6):
-        sink = DirectorySink(tmp_path)
+        sink = resuming(tmp_path)
         holding = sink.open(ONE)
         assert holding.claims == RangeSet([(0, 2 * (times - 1) * MIB)])
         prove_all(sink, ONE, BIG, holding.claims)
         end = 2 * times * MIB
         sink.write(end - 2 * MIB, BIG[end - 2 * MIB : end])
         die(sink)
-    there, _ = go_on(DirectorySink(tmp_path), ONE, {"big": BIG})
+    there, _ = go_on(resuming(tmp_path), ONE, {"big": BIG})
     assert there.total == 10 * MIB
     assert received(tmp_path) == {"big": BIG}
 
 
 @pytest.mark.parametrize("policy", OnConflict)
 def test_a_tree_is_gone_on_with_and_nothing_in_it_is_a_conflict(tmp_path: Path, policy: OnConflict) -> None:
-    sink = DirectorySink(tmp_path, policy)
+    sink = resuming(tmp_path, policy)
     sink.open(TREE)
     stream = b"".join(SITE.values())
     sink.write(0, stream[: 5 * MIB])
@@ -147,7 +158,7 @@ def test_a_tree_is_gone_on_with_and_nothing_in_it_is_a_conflict(tmp_path: Path, 
     sink._opened_publisher().publish()
     die(sink)
     assert {path for path in received(tmp_path) if ".tallow" not in path} == {"site/a", "site/b"}
-    again = DirectorySink(tmp_path, policy)
+    again = resuming(tmp_path, policy)
     assert again.conflicts(TREE) == []
     there, published = go_on(again, TREE, SITE)
     assert there.total >= 4 * MIB + 100_007
@@ -163,7 +174,7 @@ def stat_mode(path: Path) -> int:
 
 
 def test_bad_segments_alone_are_sent_again(tmp_path: Path) -> None:
-    sink = DirectorySink(tmp_path)
+    sink = resuming(tmp_path)
     sink.open(ONE)
     sink.write(0, BIG)
     die(sink)
@@ -171,14 +182,14 @@ def test_bad_segments_alone_are_sent_again(tmp_path: Path) -> None:
     with (tmp_path / part).open("r+b") as file:
         file.seek(SEGMENT + 5)
         file.write(b"?")
-    there, _ = go_on(DirectorySink(tmp_path), ONE, {"big": BIG})
+    there, _ = go_on(resuming(tmp_path), ONE, {"big": BIG})
     assert there == RangeSet([(0, SEGMENT), (2 * SEGMENT, len(BIG))])
     assert received(tmp_path) == {"big": BIG}
 
 
 @pytest.mark.parametrize("change", ["shrank", "grew", "is gone", "another's contents"])
 def test_a_partial_that_is_not_as_it_was_costs_what_differs(tmp_path: Path, change: str) -> None:
-    sink = DirectorySink(tmp_path)
+    sink = resuming(tmp_path)
     sink.open(ONE)
     sink.write(0, BIG)
     die(sink)
@@ -194,7 +205,7 @@ def test_a_partial_that_is_not_as_it_was_costs_what_differs(tmp_path: Path, chan
         part.unlink()
         part.write_bytes(random.Random(9).randbytes(len(BIG)))
         part.chmod(0o600)
-    there, _ = go_on(DirectorySink(tmp_path), ONE, {"big": BIG})
+    there, _ = go_on(resuming(tmp_path), ONE, {"big": BIG})
     expected = {"shrank": SEGMENT + 1, "grew": len(BIG), "is gone": 0, "another's contents": 0}
     assert there.total == expected[change]
     assert received(tmp_path) == {"big": BIG}
@@ -204,7 +215,7 @@ def test_a_partial_that_is_not_as_it_was_costs_what_differs(tmp_path: Path, chan
 def test_a_partial_that_could_be_somebody_elses_is_not_written(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "target"
     target.mkdir()
-    sink = DirectorySink(target)
+    sink = resuming(target)
     sink.open(ONE)
     sink.write(0, BIG)
     die(sink)
@@ -223,14 +234,14 @@ def test_a_partial_that_could_be_somebody_elses_is_not_written(tmp_path: Path, k
         part.mkdir()
     elif kind == "pipe":
         os.mkfifo(part)
-    there, _ = go_on(DirectorySink(target), ONE, {"big": BIG})
+    there, _ = go_on(resuming(target), ONE, {"big": BIG})
     assert there.total == 0
     assert (target / "big").read_bytes() == BIG
     assert mine.read_bytes() == b"mine" * len(BIG)
 
 
 def test_a_file_that_changed_at_the_sender_comes_anew_and_the_others_stay(tmp_path: Path) -> None:
-    sink = DirectorySink(tmp_path)
+    sink = resuming(tmp_path)
     sink.open(TREE)
     stream = b"".join(SITE.values())
     sink.write(0, stream[: 5 * MIB])
@@ -243,52 +254,52 @@ def test_a_file_that_changed_at_the_sender_comes_anew_and_the_others_stay(tmp_pa
     ]
     changed = Manifest("files", tuple(entries))
     contents = {**SITE, "site/b": b"b2b2b2b2b"}
-    there, _ = go_on(DirectorySink(tmp_path), changed, contents)
+    there, _ = go_on(resuming(tmp_path), changed, contents)
     assert there.total >= 4 * MIB + 100_000
     assert received(tmp_path) == {**contents, "site/link": "a"}
 
 
 def test_what_the_user_changed_meanwhile_is_a_conflict(tmp_path: Path) -> None:
-    sink = DirectorySink(tmp_path)
+    sink = resuming(tmp_path)
     sink.open(TREE)
     sink.write(0, b"".join(SITE.values())[: 5 * MIB])
     sink.finish(0, blake3(SITE["site/a"]).digest())
     sink._opened_publisher().publish()
     die(sink)
     (tmp_path / "site" / "a").write_bytes(b"my own")
-    again = DirectorySink(tmp_path)
+    again = resuming(tmp_path)
     assert [conflict.path for conflict in again.conflicts(TREE)] == ["site/a"]
     with pytest.raises(TargetExists):
         again.open(TREE)
     again.close()
     assert (tmp_path / "site" / "a").read_bytes() == b"my own"
-    there, _ = go_on(DirectorySink(tmp_path, OnConflict.OVERWRITE), TREE, SITE)
+    there, _ = go_on(resuming(tmp_path, OnConflict.OVERWRITE), TREE, SITE)
     assert there.total >= 4 * MIB
     assert received(tmp_path) == {**SITE, "site/link": "a"}
 
 
 def test_what_was_renamed_is_gone_on_with_under_the_same_name(tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(b"there before")
-    sink = DirectorySink(tmp_path, OnConflict.RENAME)
+    sink = resuming(tmp_path, OnConflict.RENAME)
     sink.open(ONE)
     sink.write(0, BIG[: 8 * MIB])
     die(sink)
-    again = DirectorySink(tmp_path, OnConflict.RENAME)
+    again = resuming(tmp_path, OnConflict.RENAME)
     there, _ = go_on(again, ONE, {"big": BIG})
     assert there.total == 8 * MIB
     assert received(tmp_path) == {"big": b"there before", "big (1)": BIG}
 
 
 def test_one_named_file_is_gone_on_with(tmp_path: Path) -> None:
-    sink = FileSink(tmp_path / "mine")
+    sink = FileSink(tmp_path / "mine", resume=True)
     sink.open(ONE)
     sink.write(0, BIG[: 8 * MIB])
     die(sink)
-    other = FileSink(tmp_path / "other")
+    other = FileSink(tmp_path / "other", resume=True)
     assert other.open(ONE) == Holding(), "another name is another file"
     other.abort()
     other.close()
-    there, _ = go_on(FileSink(tmp_path / "mine"), ONE, {"big": BIG})
+    there, _ = go_on(FileSink(tmp_path / "mine", resume=True), ONE, {"big": BIG})
     assert there.total == 8 * MIB
     assert received(tmp_path) == {"mine": BIG}
 
@@ -298,12 +309,12 @@ def test_a_file_with_holes_is_gone_on_with(tmp_path: Path) -> None:
     holes = [(MIB, 20 * MIB), (30 * MIB, size)]
     data = BIG[: 11 * MIB]
     manifest = files(Entry("sparse", EntryKind.FILE, size, 0o644, 1_000_000_000, None, pack_holes(holes)))
-    sink = DirectorySink(tmp_path)
+    sink = resuming(tmp_path)
     sink.open(manifest)
     sink.write(0, data[: 3 * MIB])
     sink.write(8 * MIB, data[8 * MIB : 9 * MIB])
     die(sink)
-    there, _ = go_on(DirectorySink(tmp_path), manifest, {"sparse": data})
+    there, _ = go_on(resuming(tmp_path), manifest, {"sparse": data})
     assert there.total == 4 * MIB
     whole = data[:MIB] + bytes(19 * MIB) + data[MIB:] + bytes(10 * MIB)
     assert (tmp_path / "sparse").read_bytes() == whole
@@ -311,11 +322,11 @@ def test_a_file_with_holes_is_gone_on_with(tmp_path: Path) -> None:
 
 
 def test_without_resume_nothing_is_gone_on_with_and_nothing_left(tmp_path: Path) -> None:
-    sink = DirectorySink(tmp_path)
+    sink = resuming(tmp_path)
     sink.open(ONE)
     sink.write(0, BIG[: 8 * MIB])
     die(sink)
-    again = DirectorySink(tmp_path, resume=False)
+    again = DirectorySink(tmp_path)
     assert again.conflicts(ONE) == []
     assert "Removed 1 unfinished file" in again.notices[0]
     assert again.open(ONE) == Holding()
@@ -326,18 +337,16 @@ def test_without_resume_nothing_is_gone_on_with_and_nothing_left(tmp_path: Path)
 
 
 def test_other_offers_leave_it_alone_until_it_is_too_old(tmp_path: Path) -> None:
-    sink = DirectorySink(tmp_path)
+    sink = resuming(tmp_path)
     sink.open(ONE)
     sink.write(0, BIG[: 8 * MIB])
     die(sink)
     left = tree(tmp_path)
     other = files(file_entry("other", 3))
-    go_on(DirectorySink(tmp_path), other, {"other": b"abc"})
+    go_on(resuming(tmp_path), other, {"other": b"abc"})
     assert tree(tmp_path) == {**left, "other": b"abc"}
     (tmp_path / "other").unlink()
-    import time
-
-    later = DirectorySink(tmp_path, wall_clock=lambda: time.time() + RESUMABLE_FOR_S + 60)
+    later = resuming(tmp_path, wall_clock=lambda: time.time() + RESUMABLE_FOR_S + 60)
     assert later.conflicts(other) == []
     assert tree(tmp_path) == {}
     assert "Removed 1 unfinished file" in later.notices[0]
@@ -345,25 +354,25 @@ def test_other_offers_leave_it_alone_until_it_is_too_old(tmp_path: Path) -> None
 
 
 def test_two_receivers_of_the_same_things_do_not_share(tmp_path: Path) -> None:
-    first = DirectorySink(tmp_path)
+    first = resuming(tmp_path)
     first.open(ONE)
     first.write(0, BIG[: 8 * MIB])
-    second = DirectorySink(tmp_path)
+    second = resuming(tmp_path)
     assert second.open(ONE) == Holding()
     die(first)
     second.write(0, BIG[:MIB])
     die(second)
-    there, _ = go_on(DirectorySink(tmp_path), ONE, {"big": BIG})
+    there, _ = go_on(resuming(tmp_path), ONE, {"big": BIG})
     assert there.total == 8 * MIB, "the one that has more"
     assert tree(tmp_path) == {"big": BIG}
 
 
 def test_a_whole_file_that_proves_wrong_in_the_end_is_told(tmp_path: Path) -> None:
-    sink = DirectorySink(tmp_path)
+    sink = resuming(tmp_path)
     sink.open(ONE)
     sink.write(0, BIG)
     die(sink)
-    again = DirectorySink(tmp_path)
+    again = resuming(tmp_path)
     holding = again.open(ONE)
     prove_all(again, ONE, BIG, holding.claims)
     with pytest.raises(DigestMismatch):
@@ -374,7 +383,7 @@ def test_a_whole_file_that_proves_wrong_in_the_end_is_told(tmp_path: Path) -> No
 
 def test_the_journal_says_nothing_that_could_be_used_elsewhere(tmp_path: Path) -> None:
     """Named by the journal, but not by an offer: nothing of it is looked at."""
-    sink = DirectorySink(tmp_path)
+    sink = resuming(tmp_path)
     sink.open(ONE)
     sink.write(0, BIG[: 2 * MIB])
     die(sink)

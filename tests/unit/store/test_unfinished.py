@@ -36,7 +36,7 @@ def test_all_that_is_unfinished_goes_and_what_is_published_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    sink = DirectorySink(".")
+    sink = DirectorySink(".", resume=False)
     sink.open(TREE)
     sink.write(0, b"aaabb")
     sink.finish(0, blake3(b"aaa").digest())
@@ -50,6 +50,25 @@ def test_all_that_is_unfinished_goes_and_what_is_published_stays(
     monkeypatch.chdir(tmp_path)
     sink.close()
     assert unfinished._paths == set()
+
+
+def test_what_can_be_gone_on_with_stays(tmp_path: Path) -> None:
+    sink = DirectorySink(tmp_path, resume=True)
+    sink.open(TREE)
+    sink.write(0, b"aaabb")
+    assert sink._journal is not None
+    sink._journal.flush()
+    sink.write(5, b"b")
+    unfinished.remove_all(10)
+    left = tree(tmp_path)
+    for kind, count in ((".part", 2), (".lock", 1), (".journal", 1)):
+        assert sum(path.endswith(kind) for path in left) == count
+    sink.close()
+    again = DirectorySink(tmp_path, resume=True)
+    assert again.open(TREE).claims.total == 6
+    again.abort()
+    again.close()
+    assert tree(tmp_path) == {}
 
 
 def test_what_got_its_name_or_was_given_up_is_forgotten(tmp_path: Path) -> None:
