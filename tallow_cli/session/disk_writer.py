@@ -54,6 +54,7 @@ class DiskWriter:
         self._on_error = on_error
         self._landing = Landing(sink, worker.stopping, self._hear)
         self._is_busy = False
+        self._is_stopped = False
         self._gathering: asyncio.TimerHandle | None = None
         self._gathered = False  # long enough: what there is goes to the disk
         self._ready: list[FileReady] = []  # not yet given to the disk
@@ -158,7 +159,7 @@ class DiskWriter:
 
     def stop(self) -> None:
         """Give the worker nothing more."""
-        self._is_busy = True
+        self._is_busy = self._is_stopped = True
         if self._gathering is not None:
             self._gathering.cancel()
 
@@ -179,7 +180,7 @@ class DiskWriter:
         self._worker.submit(job, self._worked, self._on_error)
 
     def _worked(self, report: Report) -> None:
-        self._is_busy = False
+        self._is_busy = self._is_stopped
         self._unwritten += report.unwritten
         self._take(report)
         if self._arrivals is None:

@@ -412,8 +412,8 @@ class DirectorySink:
 
     def _write_file(self, span: FileSpan, offset: int, data: memoryview) -> None:
         partials = self._opened_partials()
-        if span.index in self._finished:
-            raise ValueError(f"file {span.index} is finished already")
+        if span.index in self._finished or self._has_ended:
+            raise ValueError(f"file {span.index} is finished already, or the transfer has ended")
         try:  # not `blaming`: this runs per message, and a context manager costs a tenth of it
             partial = partials.write(span, offset, data)
             if partial.size is None:
