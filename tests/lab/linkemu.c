@@ -6,7 +6,8 @@
  *
  *   linkemu NS_A IP_A NS_B IP_B RATE_MBIT ONE_WAY_US LOSS_PERCENT QUEUE_BYTES SEED BURST_PACKETS
  *
- * RATE_MBIT 0 means unlimited. Both directions are alike. Needs root. One thread per direction.
+ * RATE_MBIT 0 means unlimited. Both directions are alike. Needs root. One thread per direction. A line
+ * "RATE_MBIT ONE_WAY_US LOSS_PERCENT QUEUE_BYTES" on standard input changes the link; packets keep their order.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -40,10 +41,11 @@ typedef struct {
 typedef struct {
     const char *name;
     int from, to;
-    double ns_per_byte; /* 0: unlimited */
-    double loss;        /* share of packets */
+    volatile double ns_per_byte; /* 0: unlimited */
+    volatile double loss;        /* share of packets */
     int burst_packets, burst_left;
-    uint64_t delay_ns, queue_bytes, random_state;
+    volatile uint64_t delay_ns, queue_bytes;
+    uint64_t random_state;
     uint64_t received, sent, lost, dropped_by_queue, sent_bytes;
 } Direction;
 
@@ -121,6 +123,21 @@ static uint64_t give_out(Direction *d, Packet *ring, uint64_t head, uint64_t tai
         }
     }
     return head;
+}
+
+/* Both directions are told; a torn read of one number for one packet would hurt nobody. */
+static void *obey(void *argument) {
+    Direction **both = argument;
+    double rate_mbit, loss_percent;
+    unsigned long one_way_us, queue_bytes;
+    while (scanf("%lf %lu %lf %lu", &rate_mbit, &one_way_us, &loss_percent, &queue_bytes) == 4)
+        for (int i = 0; i < 2; i++) {
+            both[i]->ns_per_byte = rate_mbit > 0 ? 8000.0 / rate_mbit : 0;
+            both[i]->delay_ns = (uint64_t)one_way_us * 1000;
+            both[i]->loss = loss_percent / 100;
+            both[i]->queue_bytes = queue_bytes;
+        }
+    return NULL;
 }
 
 static void *run(void *argument) {
@@ -209,11 +226,13 @@ int main(int count, char **argument) {
     pthread_t threads[2];
     pthread_create(&threads[0], NULL, run, &forward);
     pthread_create(&threads[1], NULL, run, &back);
+    Direction *both[] = {&forward, &back};
+    pthread_t obeying;
+    pthread_create(&obeying, NULL, obey, both);
     printf("up\n");
     fflush(stdout);
     pthread_join(threads[0], NULL);
     pthread_join(threads[1], NULL);
-    Direction *both[] = {&forward, &back};
     for (int i = 0; i < 2; i++)
         printf("%s received=%lu sent=%lu lost=%lu queue_drops=%lu bytes=%lu\n", both[i]->name, both[i]->received,
                both[i]->sent, both[i]->lost, both[i]->dropped_by_queue, both[i]->sent_bytes);

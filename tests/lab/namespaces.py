@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +73,9 @@ class Lab:
     a: str
     b: str
     router: str = ""  # between veth pairs
+    change: Callable[[Profile], None] | None = (
+        None  # of an emulated link: its rate, round trip, loss and queue
+    )
 
     @property
     def on_a(self) -> list[str]:
@@ -91,8 +94,8 @@ def lab(profile: Profile, *, offloads: bool = True, ipv6: bool = False) -> Itera
     a, b, router = (f"{prefix}{end}" for end in "abr")
     try:
         if profile.rtt_ms:
-            with _emulated(profile, a, b):
-                yield Lab(a, b)
+            with _emulated(profile, a, b) as change:
+                yield Lab(a, b, change=change)
         else:
             _veth(profile, prefix, a, b, router, offloads=offloads, ipv6=ipv6)
             yield Lab(a, b, router)
@@ -161,7 +164,7 @@ def _shape(namespace: str, device: str, rate_mbps: int) -> None:
 
 
 @contextmanager
-def _emulated(profile: Profile, a: str, b: str) -> Iterator[None]:
+def _emulated(profile: Profile, a: str, b: str) -> Iterator[Callable[[Profile], None]]:
     for name in (a, b):
         _ip("netns", "add", name)
     with tempfile.TemporaryDirectory() as directory:
@@ -177,12 +180,20 @@ def _emulated(profile: Profile, a: str, b: str) -> Iterator[None]:
             1,
         )
         command = [str(program), a, ADDRESS_A, b, ADDRESS_B, *map(str, numbers)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+        def change(new: Profile) -> None:
+            assert process.stdin is not None
+            one_way_us = int(new.rtt_ms * 500)
+            print(
+                new.rate_mbps, one_way_us, new.loss_percent, new.queue_bytes, file=process.stdin, flush=True
+            )
+
         try:
             if process.stdout is None or process.stdout.readline().strip() != "up":
                 raise RuntimeError("the link emulator did not start")
             time.sleep(0.05)
-            yield
+            yield change
         finally:
             process.terminate()
             process.communicate(timeout=5)
