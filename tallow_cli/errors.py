@@ -10,7 +10,7 @@
     ├── BrokenOffError        8    PeerVanished (ReportMissing)  TransferStalled  NoAnswer  PeerFailed
     ├── IntegrityError        9    DigestMismatch  PeerProtocolError (IncompatiblePeer)
     ├── LocalFileError       10    SourceMissing  SourceUnreadable  SourceChanged  Unsendable  TargetExists
-    │                              TargetNotDirectory (TargetMissing)  TargetUnwritable  TargetChanged
+    │                              TargetNotDirectory (TargetMissing)  TargetUnwritable (ReaderGone)  TargetChanged
     │                              DiskFull (DiskNearlyFull)  ReportExists  OutputUnwritable
     ├── BelowThresholdError  11
     ├── UnsupportedCrypto  UnfitLibrary  1
@@ -479,6 +479,17 @@ class TargetUnwritable(LocalFileError):
             f"{path} cannot be written ({reason}). Choose another {option} or check its permissions."
         )
         self.path = path
+
+
+class ReaderGone(TargetUnwritable):
+    """Whoever read the payload from standard output has closed it (SIGPIPE)."""
+
+    def __init__(self) -> None:
+        super(TargetUnwritable, self).__init__(
+            "Whoever read standard output has gone, so the rest was not received. Standard output cannot be resumed: "
+            "to have all of it, run both commands again."
+        )
+        self.path = "standard output"
 
 
 class ReportExists(LocalFileError):

@@ -19,6 +19,7 @@ from blake3 import blake3
 from tallow_cli.errors import (
     SLIPS,
     PeerProtocolError,
+    ReaderGone,
     TallowError,
     TooLarge,
     TransferStalled,
@@ -166,8 +167,15 @@ class ReceiveTransfer:
         suspended = await self._worker.run(sink.suspend)
         await self._worker.run(sink.close)
         self._tell_published(suspended.published)
+        if isinstance(sink, StdoutSink) and sink.bytes_received and self.done is None:
+            self._say_that_it_is_lost()
         if suspended.files:
             self.emit(Unfinished(suspended.files, suspended.bytes, suspended.path))
+
+    def _say_that_it_is_lost(self) -> None:
+        if not isinstance(self._ended_by, ReaderGone):  # which says so itself
+            what = "What went to standard output cannot be resumed; it has to be sent again from the start."
+            self.emit(Notice(what))
 
     def _say_why_it_waits(self) -> None:
         why = f" ({self._ended_by.sentence})" if isinstance(self._ended_by, TallowError) else ""

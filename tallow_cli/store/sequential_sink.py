@@ -18,7 +18,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from tallow_cli.errors import BadOption, DigestMismatch, PeerProtocolError, TargetUnwritable
+from tallow_cli.errors import BadOption, DigestMismatch, PeerProtocolError, ReaderGone, TargetUnwritable
 from tallow_cli.offer.manifest import EntryKind, Manifest
 from tallow_cli.offer.names import check_manifest_names
 from tallow_cli.ranges import RangeSet
@@ -250,7 +250,7 @@ class StdoutSink(SequentialSink):
             with self._writing:
                 self._write_all(data)
         except BrokenPipeError as problem:
-            raise TargetUnwritable(STANDARD_OUTPUT, "its reader has closed it") from problem
+            raise ReaderGone from problem
         except OSError as problem:
             raise target_error(problem, STANDARD_OUTPUT) from problem
 

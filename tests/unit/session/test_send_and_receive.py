@@ -28,6 +28,7 @@ from tallow_cli.errors import (
     PeerProtocolError,
     PeerRefused,
     PeerVanished,
+    ReaderGone,
     ReportMissing,
     SourceChanged,
     SourceMissing,
@@ -539,8 +540,25 @@ async def test_cancelling_a_receiver_whose_output_nobody_reads_ends_at_once(sess
     await receiver.event(Stats)
     receiver.cancel()
     assert isinstance(await asyncio.wait_for(receiver.failure(), 5), asyncio.CancelledError)
+    assert "cannot be resumed" in receiver.of(Notice)[-1].message
     assert isinstance(await sender.failure(), PeerCancelled)
     os.close(ours)
+    os.close(theirs)
+
+
+async def test_a_reader_of_standard_output_who_goes_away_ends_both_with_the_truth(sessions: Sessions) -> None:
+    ours, theirs = os.pipe()
+
+    async def decide(_manifest: Manifest) -> Sink:
+        return StdoutSink(theirs)
+
+    sender, receiver = sessions.send(RandomSource(5_000_000)), sessions.receive(decide)
+    await receiver.event(Stats)
+    os.close(ours)
+    assert isinstance(await receiver.failure(), ReaderGone)
+    told = await sender.failure()
+    assert isinstance(told, PeerFailed)
+    assert told.sentence == "The other side had to stop: nobody reads its output any more."
     os.close(theirs)
 
 
