@@ -10,7 +10,7 @@ from blake3 import blake3
 
 from tallow_cli.errors import DigestMismatch
 from tallow_cli.offer.manifest import Entry, EntryKind, Manifest
-from tallow_cli.session import disk_writer
+from tallow_cli.session import disk_writer, landing
 from tallow_cli.session.disk_writer import DiskWriter
 from tallow_cli.session.landing import Report
 from tallow_cli.session.worker import Worker
@@ -31,6 +31,8 @@ class Waiting:
     def writes(self) -> list[tuple[int, memoryview]]:
         writes, self.queued = self.queued, []
         return writes
+
+    remains = writes
 
 
 class Disk:
@@ -103,3 +105,30 @@ async def test_nothing_is_given_to_the_disk_after_stop_but_what_is_whole_is_stil
     await disk.writer.keep_what_is_whole()
     assert arrivals.queued
     assert disk.writer.files_verified == 1
+
+
+async def test_what_a_batch_gave_back_is_not_written_behind_the_end_of_the_sink(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would make anew what the end has just removed."""
+    monkeypatch.setattr(landing, "MOST_S", 0.0)
+    disk = Disk(worker, 10)
+    disk.writer.take_over(Waiting((0, b"hello"), (5, b"world")))
+    disk.writer.stop()
+    await disk.idle()
+    assert disk.written == [(0, 5)], "the batch that was under way ends, and no other begins"
+
+
+async def test_what_came_over_a_lost_connection_is_written_and_then_need_not_come_again(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landing, "MOST_S", 0.0)
+    disk = Disk(worker, 10)
+    disk.writer.take_over(Waiting((5, b"world"), (0, b"hel")))
+    await disk.writer.settle()
+    assert list(disk.writer.written) == [(0, 3)], "what waits for its turn is forgotten, and comes again"
+    disk.writer.take_over(Waiting((3, b"loworld")))
+    disk.writer.file_ready(FileReady(0, blake3(b"helloworld").digest()))
+    await disk.writer.settle()
+    assert list(disk.writer.written) == [(0, 10)]
+    assert list(disk.writer.published) == [(0, 1)]
