@@ -11,6 +11,7 @@ import select
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -18,25 +19,35 @@ MOST_WAITING: Final = 2_000  # lines: a few hundred KB
 FLUSH_S: Final = 1.0  # for the last of them, at the end
 
 
-class LineLog:
-    """Writes lines to `descriptor` from a thread of its own. A reader that goes away is written to no more."""
+def _dropped(count: int) -> str:
+    return f"{count} more lines were not written: nobody read them in time."
 
-    def __init__(self, descriptor: int = 2) -> None:
+
+class LineLog:
+    """Writes lines to `descriptor` from a thread of its own. A reader that goes away is written to no more.
+
+    `dropped(count)` is the line that stands for `count` that nobody read in time.
+    """
+
+    def __init__(self, descriptor: int = 2, dropped: Callable[[int], str] = _dropped) -> None:
+        self.problem: OSError | None = None  # why nothing is written any more
+        self.total_dropped = 0
         self._descriptor = descriptor
+        self._dropped_line = dropped
         self._waiting: deque[str] = deque()
         self._dropped = 0
         self._writing = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._is_gone = False
 
     def say(self, line: str) -> None:
         """Have `line` written, if its turn comes."""
         with self._changed:
-            if self._is_gone:
+            if self.problem is not None:
                 return
             if len(self._waiting) >= MOST_WAITING:
                 self._dropped += 1
+                self.total_dropped += 1
                 return
             self._waiting.append(line)
             if self._thread is None:
@@ -44,12 +55,13 @@ class LineLog:
                 self._thread.start()
             self._changed.notify_all()
 
-    def flush(self, patience_s: float = FLUSH_S) -> None:
-        """Wait so long at most until every line is written."""
+    def flush(self, patience_s: float = FLUSH_S) -> bool:
+        """Wait so long at most until every line is written. Returns whether nothing waits, or ever will."""
         until = time.monotonic() + patience_s
         with self._changed:
             while (self._waiting or self._writing) and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
+            return not self._waiting and not self._writing
 
     def _run(self) -> None:
         while True:
@@ -62,9 +74,9 @@ class LineLog:
                 lines = self._take()
             try:
                 self._write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
-            except OSError:
+            except OSError as problem:
                 with self._changed:
-                    self._is_gone = True
+                    self.problem = problem
                     self._writing = False
                     self._waiting.clear()
                     self._changed.notify_all()
@@ -75,7 +87,7 @@ class LineLog:
         lines = [*self._waiting]
         self._waiting.clear()
         if self._dropped:
-            lines.append(f"{self._dropped} more lines were not written: nobody read them in time.")
+            lines.append(self._dropped_line(self._dropped))
             self._dropped = 0
         return lines
 

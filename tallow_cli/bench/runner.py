@@ -240,10 +240,10 @@ async def _run_session(scenario: Scenario, workplace: _Workplace, underway: Unde
             _worker("tallow_cli.bench.worker", workplace) as receiver,
         ):
             sender.on_progress = on_progress
-            await sender.tell(_over(shared, link.via_of_sender))
+            await sender.tell(_over(_traced(shared, scenario, run), link.via_of_sender))
             code = (await sender.hear("code"))["code"]
             receiving = msgspec.structs.replace(shared, role="receive", code=code)
-            await receiver.tell(_over(receiving, link.via_of_receiver))
+            await receiver.tell(_over(_traced(receiving, scenario, run), link.via_of_receiver))
             done, sender_use, receiver_use = await _finish(sender, receiver)
             counters = await link.end()
     finally:
@@ -294,6 +294,15 @@ async def _run_bare(scenario: Scenario, workplace: _Workplace, subject: str, run
 def _moved(description: Mapping[str, Any], via: tuple[str, int] | None) -> dict[str, Any]:
     sdp = description["sdp"]
     return {"sdp": sdp if via is None else sdp_via(sdp, via)}
+
+
+def _traced(settings: WorkerSettings, scenario: Scenario, run: int) -> WorkerSettings:
+    """With the file that this end of this run traces into, if traces are wanted."""
+    if scenario.trace is None:
+        return settings
+    end = "sender" if settings.role == "send" else "receiver"
+    path = scenario.trace / f"{run:02d}-{settings.link.engine}-{end}.jsonl"
+    return msgspec.structs.replace(settings, trace=str(path))
 
 
 async def _finish(sender: _Worker, receiver: _Worker) -> tuple[dict[str, Any], ProcessUse, ProcessUse]:

@@ -48,6 +48,7 @@ class Scenario:
     """One invocation of the benchmark. `compare` names the engine (or `bare`) to alternate with, run by run.
 
     With `emulated`, all they say to each other goes over such a link.
+    With `trace`, each end of each run writes one into that directory.
     With `disk`, a file is read and written below that directory; without, bytes are made and dropped in memory.
     Raises BadOption for numbers out of range.
     """
@@ -59,6 +60,7 @@ class Scenario:
     compare: str | None = None
     emulated: LinkSpec | None = None
     disk: Path | None = None
+    trace: Path | None = None
     loop: EventLoopName = "uvloop"
     run_timeout_s: float = DEFAULT_RUN_TIMEOUT_S
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +35,7 @@ from tallow_cli.session.events import Failed, SessionEvent, Stats
 from tallow_cli.session.receive import receive
 from tallow_cli.session.send import send
 from tallow_cli.session.settings import LinkSettings, ReceiveSettings, SendSettings
+from tallow_cli.session.trace_file import open_trace
 from tallow_cli.store.directory_sink import DirectorySink
 from tallow_cli.store.file_source import FileSource
 from tallow_cli.store.memory_source import RandomSource
@@ -51,6 +54,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     file: str | None = None
     directory: str | None = None
     loop: EventLoopName = "uvloop"
+    trace: str | None = None  # a file to make
 
 
 def main() -> None:
@@ -60,12 +64,28 @@ def main() -> None:
     cpu_before_s = time.process_time()
     end_with_parent()
     try:
-        with asyncio.Runner(loop_factory=loop_factory(settings.loop)) as runner:
-            runner.run(_send(settings) if settings.role == "send" else _receive(settings))
+        with _tracing(settings) as traced, asyncio.Runner(loop_factory=loop_factory(settings.loop)) as runner:
+            runner.run(_send(traced) if traced.role == "send" else _receive(traced))
     except TallowError as error:
         _tell(Failed(error))
         sys.exit(error.exit_code)
     say_use(cpu_before_s)
+
+
+@contextmanager
+def _tracing(settings: WorkerSettings) -> Iterator[WorkerSettings]:
+    """The settings with their trace open, if they name one. Raises ReportExists, TargetUnwritable."""
+    if settings.trace is None:
+        yield settings
+        return
+    role = "sender" if settings.role == "send" else "receiver"
+    trace = open_trace(settings.trace, role=role, now=time.monotonic(), unix_time=time.time())
+    try:
+        yield msgspec.structs.replace(settings, link=replace(settings.link, trace=trace))
+    finally:
+        shortfall = trace.close()
+        if shortfall is not None:
+            sys.stderr.write(f"{shortfall}\n")
 
 
 async def _send(settings: WorkerSettings) -> None:

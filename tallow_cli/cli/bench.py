@@ -10,7 +10,7 @@ import typer
 
 from tallow_cli.cli import options
 from tallow_cli.cli.environment import environment_of
-from tallow_cli.errors import BadOption
+from tallow_cli.errors import BadOption, TargetUnwritable
 from tallow_cli.webrtc.engines import ENGINES
 
 if TYPE_CHECKING:
@@ -97,6 +97,15 @@ def command(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    trace: Annotated[
+        str | None,
+        typer.Option(
+            "--trace",
+            metavar="DIR",
+            help="Have both ends of each run write what the connection does into this directory, as JSON lines.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
     channels: options.Channels = options.DEFAULT_CHANNELS,
     mode: options.Mode = "balanced",
     reliable: options.Reliable = False,
@@ -138,6 +147,7 @@ def command(
         compare=None if compare is None else options.choice_option("--compare", compare, _SUBJECTS),
         emulated=None if link is None else parse_link(link),
         disk=_scratch() if disk else None,
+        trace=None if trace is None else _trace_directory(trace),
     )
     csv = options.path_option("--csv", csv)
     if json and csv == "-":
@@ -156,6 +166,18 @@ def command(
         report.check(threshold)
 
     return drive(session, renderer, environment)
+
+
+def _trace_directory(text: str) -> Path:
+    """Made if it is missing. Raises BadOption, TargetUnwritable."""
+    path = Path(options.path_option("--trace", text))
+    try:
+        path.mkdir(exist_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a NUL, which no path holds
+        raise TargetUnwritable(
+            text, getattr(error, "strerror", None) or str(error), option="--trace"
+        ) from error
+    return path.absolute()
 
 
 def _scratch() -> Path:

@@ -187,6 +187,15 @@ Quiet = Annotated[
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Say more about what happens.", rich_help_panel=OUTPUT)
 ]
+Trace = Annotated[
+    str | None,
+    typer.Option(
+        "--trace",
+        metavar="FILE",
+        help="Write what the connection does to a new file, as JSON lines: paths, round trips, losses, rates.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 NoInput = Annotated[
     bool,
     typer.Option("--no-input", help="Never ask; fail where an answer is needed.", rich_help_panel=OUTPUT),

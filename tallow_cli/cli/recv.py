@@ -96,6 +96,7 @@ def command(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    trace: options.Trace = None,
     no_input: options.NoInput = False,
 ) -> int:
     """Run `tallow recv`; the parameters are its options. Returns the exit code."""
@@ -105,6 +106,7 @@ def command(
     from tallow_cli.cli.prompt import CODE_OPTIONS, ask_code
     from tallow_cli.cli.readiness import check_ready_to_receive
     from tallow_cli.cli.settings import chosen_server, link_settings, naming_server, show
+    from tallow_cli.cli.trace_option import tracing
     from tallow_cli.meeting.server_url import normalize_server_url
     from tallow_cli.offer.name_rules import POSIX
     from tallow_cli.session.receive import receive
@@ -141,21 +143,22 @@ def command(
     check_ready_to_receive(
         environment, output=output, yes=yes, on_conflict=conflict, can_ask=can_ask, json=json
     )
-    entered = entered or ask_code(environment, reader.read)
-    if entered.server is not None and not local and not is_typed(context, "server"):
-        meeting_at = normalize_server_url(entered.server)
-    settings = ReceiveSettings(
-        code=entered.code,
-        server=meeting_at,
-        link=link,
-        waits=waits,
-        max_bytes=max_bytes,
-        names=POSIX if output == "-" else rules_at(output or os.curdir),
-    )
-    consent = Consent(environment, output=output, yes=yes, on_conflict=conflict, can_ask=can_ask)
+    with tracing(trace, environment, "receiver") as told:
+        entered = entered or ask_code(environment, reader.read)
+        if entered.server is not None and not local and not is_typed(context, "server"):
+            meeting_at = normalize_server_url(entered.server)
+        settings = ReceiveSettings(
+            code=entered.code,
+            server=meeting_at,
+            link=replace(link, trace=told),
+            waits=waits,
+            max_bytes=max_bytes,
+            names=POSIX if output == "-" else rules_at(output or os.curdir),
+        )
+        consent = Consent(environment, output=output, yes=yes, on_conflict=conflict, can_ask=can_ask)
 
-    async def session(emit: Emit) -> Done:
-        with naming_server(context, local=local or entered.server is not None):
-            return await receive(settings, emit, consent.decide)
+        async def session(emit: Emit) -> Done:
+            with naming_server(context, local=local or entered.server is not None):
+                return await receive(settings, emit, consent.decide)
 
-    return drive(session, renderer, environment)
+        return drive(session, renderer, environment)

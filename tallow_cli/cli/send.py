@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -96,11 +97,13 @@ def command(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    trace: options.Trace = None,
     no_input: options.NoInput = False,
 ) -> int:
     """Run `tallow send`; the parameters are its options. Returns the exit code."""
     from tallow_cli.cli.drive import drive
     from tallow_cli.cli.settings import chosen_server, link_settings, naming_server, show
+    from tallow_cli.cli.trace_option import refuse_trace_within, tracing
     from tallow_cli.session.send import send
     from tallow_cli.session.settings import SendSettings, Waits
 
@@ -129,11 +132,14 @@ def command(
         paths or [], text, environment, name=name, excludes=exclude or [], skip_unsendable=skip_unsendable
     )
 
-    async def session(emit: Emit) -> Done:
-        with contextlib.closing(source), naming_server(context, local=local):
-            return await send(source, settings, emit)
+    refuse_trace_within(paths or [], trace)
+    with tracing(trace, environment, "sender") as told:
 
-    return drive(session, show(environment, json=json, quiet=quiet, verbose=verbose), environment)
+        async def session(emit: Emit) -> Done:
+            with contextlib.closing(source), naming_server(context, local=local):
+                return await send(source, replace(settings, link=replace(settings.link, trace=told)), emit)
+
+        return drive(session, show(environment, json=json, quiet=quiet, verbose=verbose), environment)
 
 
 def _chosen_code(context: typer.Context, text: str, *, json: bool) -> Code:

@@ -51,9 +51,11 @@ from tallow_cli.dataplane.packets import (
 from tallow_cli.dataplane.pathmtu import PathMtu
 from tallow_cli.dataplane.reassembly import MessageReceived
 from tallow_cli.dataplane.receiver import ControlChunk, Receiver
+from tallow_cli.dataplane.recovery_trace import RecoveryTrace
 from tallow_cli.dataplane.sender import BATCH_ACK_DELAY_S, Sender
 from tallow_cli.dataplane.serial import TSN_MASK
 from tallow_cli.errors import PeerProtocolError
+from tallow_cli.tracing import Trace
 
 __all__ = [
     "Association",
@@ -96,6 +98,7 @@ class AssociationConfig:
     `peer_joins_parts`: the peer puts packets in parts together again (packet_parts.py), so what was sent too large for
     a path that shrank needs no fragments of IP.
     `uniform`: numbers in [0, 1) for the congestion controller; `entropy`: for the nonces of path probes.
+    `trace`: told of losses, timers and measurements, once per wake-up.
     """
 
     local_port: int
@@ -122,6 +125,7 @@ class AssociationConfig:
     congestion: str = DEFAULT_CONTROLLER
     initial_rtt_s: float | None = None
     uniform: Callable[[], float] | None = None
+    trace: Trace | None = None
 
 
 class BytesDrained(NamedTuple):
@@ -206,6 +210,9 @@ class Association:
         self._announced_rwnd_bytes = config.local_rwnd_bytes
         self._needs_fragments_until: int | None = None
         self._path_events: list[PathMtuChanged] = []
+        self._trace = (
+            None if config.trace is None else RecoveryTrace(config.trace, self._sender, self._path_mtu)
+        )
         self._now = 0.0  # of the last input or turn: what the pacer owes is counted from there
 
     # inputs
@@ -256,6 +263,8 @@ class Association:
         if sacks:
             self._sender.on_sacks(now, sacks)
             self._check_fragments()
+            if self._trace is not None:
+                self._trace.look(now)
         return for_shell
 
     def handle_timeout(self, now: float) -> None:
@@ -267,6 +276,8 @@ class Association:
             if not self._config.peer_joins_parts:
                 self._needs_fragments_until = self._sender.window.next_tsn
             self._set_packet_bytes()
+        if self._trace is not None:
+            self._trace.look(now)
 
     # outputs
 

@@ -81,6 +81,7 @@ async def prepare_link(role: LinkRole, settings: LinkSettings, stack: AsyncExitS
             reliable=settings.reliable,
             max_retransmits=settings.max_retransmits,
             via=settings.via,
+            trace=settings.trace,
         ),
     )
     stack.push_async_callback(link.close)

@@ -19,6 +19,7 @@ from tallow_cli.session.meet_again import join_again
 from tallow_cli.session.meeting import Meeting
 from tallow_cli.session.receiving import Decide, ReceiveTransfer
 from tallow_cli.session.reconnecting import Emit, carry_through
+from tallow_cli.session.session_trace import traced
 from tallow_cli.session.settings import ReceiveSettings
 
 
@@ -31,7 +32,11 @@ async def receive(settings: ReceiveSettings, emit: Callable[[SessionEvent], None
     Raises a TallowError for every way this can end but success.
     """
     require_network()
+    with traced(emit, settings.link.trace) as told:
+        return await _receive(settings, told, decide)
 
+
+async def _receive(settings: ReceiveSettings, emit: Emit, decide: Decide) -> Done:
     def again(server: str, rendezvous: Rendezvous, emit: Emit) -> AbstractAsyncContextManager[Meeting]:
         is_named = settings.server is not None
         return join_again(server, is_named, rendezvous, settings.link, settings.waits, emit)

@@ -20,6 +20,7 @@ from tallow_cli.session.meeting import Meeting
 from tallow_cli.session.offer_events import left_out
 from tallow_cli.session.reconnecting import Emit, carry_through
 from tallow_cli.session.sending import SendTransfer
+from tallow_cli.session.session_trace import traced
 from tallow_cli.session.settings import SendSettings
 from tallow_cli.store.source import Source
 
@@ -34,6 +35,11 @@ async def send(source: Source, settings: SendSettings, emit: Callable[[SessionEv
     Raises a TallowError for every way this can end but success.
     """
     require_network()
+    with traced(emit, settings.link.trace) as told:
+        return await _send(source, settings, told)
+
+
+async def _send(source: Source, settings: SendSettings, emit: Emit) -> Done:
     for notice in source.notices:
         emit(Notice(notice))
     if source.left_out:

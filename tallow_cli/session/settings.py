@@ -20,6 +20,7 @@ from tallow_cli.link.channels import (
     check_max_retransmits,
 )
 from tallow_cli.offer.name_rules import POSIX, NameRules
+from tallow_cli.tracing import Trace
 from tallow_cli.webrtc.engines import DEFAULT_ENGINE
 
 Mode = Literal["aggressive", "balanced", "conservative"]
@@ -50,6 +51,7 @@ class LinkSettings:
     buffer_high: int = DEFAULT_BUFFER_HIGH
     buffer_low: int = DEFAULT_BUFFER_LOW
     limit_bytes_per_s: float | None = None
+    trace: Trace | None = None  # told what the connection does (docs/reference/trace.md)
     via: tuple[str, int] | None = None  # a UDP relay to speak to in place of the peer (`LinkOptions.via`)
 
     def __post_init__(self) -> None:

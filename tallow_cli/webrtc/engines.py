@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from tallow_cli.errors import BadOption, UnfitLibrary
 from tallow_cli.link.channels import Channel
+from tallow_cli.tracing import Trace
 
 if TYPE_CHECKING:
     from aiortc import RTCCertificate, RTCDataChannel, RTCDtlsTransport, RTCIceTransport, RTCSctpTransport
@@ -96,9 +97,10 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """`offload`: let the kernel cut and glue datagrams (GSO, GRO) where it can."""
+    """`offload`: let the kernel cut and glue datagrams (GSO, GRO) where it can. `trace`: told what the engine sees."""
 
     offload: bool = True
+    trace: Trace | None = None
 
 
 def _aiortc(options: EngineOptions) -> Engine:
@@ -128,7 +130,7 @@ def _turbo(options: EngineOptions) -> Engine:
 
     from tallow_cli.webrtc.turbo_engine import TurboEngine
 
-    return TurboEngine(offload=options.offload)
+    return TurboEngine(offload=options.offload, trace=options.trace)
 
 
 ENGINES: Final[dict[str, Callable[[EngineOptions], Engine]]] = {"aiortc": _aiortc, "turbo": _turbo}

@@ -21,6 +21,7 @@ from tallow_cli.awake import awake_timeout
 from tallow_cli.errors import BadOption, NoPathError, PeerProtocolError, PeerVanished
 from tallow_cli.link.channels import DEFAULT_CHANNELS, check_channel_count, check_max_retransmits
 from tallow_cli.link.description import MAX_CANDIDATES, CandidateInfo, Description, worth_trying
+from tallow_cli.tracing import Trace
 from tallow_cli.webrtc.engines import (
     DEFAULT_ENGINE,
     Engine,
@@ -88,6 +89,7 @@ class LinkOptions:
     offload: bool = True  # GSO and GRO, where the system has them
     # Speak to this UDP relay (an IP literal, a port) in place of the peer's own addresses.
     via: tuple[str, int] | None = None
+    trace: Trace | None = None  # told what the engine sees of the path
 
     def __post_init__(self) -> None:
         check_channel_count(self.channels)
@@ -140,7 +142,8 @@ class PeerLink:
         Cancelling leaves nothing behind.
         """
         options = options or LinkOptions()
-        link = cls(role, options, make_engine(options.engine, EngineOptions(offload=options.offload)))
+        choice = EngineOptions(offload=options.offload, trace=options.trace)
+        link = cls(role, options, make_engine(options.engine, choice))
         try:
             await link._gather()
         except BaseException:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from aiortc import RTCCertificate, RTCDataChannel, RTCDtlsTransport, RTCIceTransport, RTCSctpTransport
 
+from tallow_cli.tracing import Trace
 from tallow_cli.webrtc.dtls_batch import BatchDtlsTransport
 from tallow_cli.webrtc.engines import PathFigures
 from tallow_cli.webrtc.stock_engine import STOCK_PACKET_BYTES, StockChannel
@@ -38,7 +39,8 @@ class TurboEngine:
     # docs/adr/0007: at 1 % loss messages of many packets then still arrive, and waste nothing.
     retransmissions = 2
 
-    def __init__(self, *, offload: bool = True) -> None:
+    def __init__(self, *, offload: bool = True, trace: Trace | None = None) -> None:
+        self._trace = trace
         self._offload = offload and os.environ.get(NO_OFFLOAD_VARIABLE, "") in ("", "0")
         self._dtls: BatchDtlsTransport | None = None
         self._sctp: TurboSctpTransport | None = None
@@ -75,6 +77,7 @@ class TurboEngine:
             port,
             peer_is_tallow=CAPABILITY in peer.capabilities,
             peer_buffers_much=LARGE_BUFFER_CAPABILITY in peer.capabilities,
+            trace=self._trace,
         )
         return self._sctp
 

@@ -59,6 +59,7 @@ from tallow_cli.dataplane.packets import (
     verification_tag_untrusted,
 )
 from tallow_cli.errors import PeerProtocolError
+from tallow_cli.tracing import Trace
 from tallow_cli.webrtc.dtls_batch import BatchDtlsTransport
 from tallow_cli.webrtc.sctp_wall import WalledSctpTransport
 from tallow_cli.webrtc.stock_engine import STOCK_PACKET_BYTES
@@ -109,6 +110,7 @@ class TurboSctpTransport(WalledSctpTransport):
         peer_is_tallow: bool = False,
         peer_buffers_much: bool = False,
         congestion: str = DEFAULT_CONTROLLER,
+        trace: Trace | None = None,
     ) -> None:
         super().__init__(transport, port)
         self._event_loop = asyncio.get_running_loop()
@@ -116,6 +118,7 @@ class TurboSctpTransport(WalledSctpTransport):
         self._peer_is_tallow = peer_is_tallow
         self._max_saved_bytes = LARGE_SAVED_BYTES if peer_buffers_much else MAX_SAVED_BYTES
         self._congestion = congestion
+        self._trace = trace
         self._association: Association | None = None
         self._had_said_all = True
         self._remote_accepts_zero_checksum = False
@@ -210,6 +213,7 @@ class TurboSctpTransport(WalledSctpTransport):
                 peer_joins_parts=self._peer_is_tallow,
                 uniform=random.random,
                 congestion=self._congestion,
+                trace=self._trace,
             )
         )
 
