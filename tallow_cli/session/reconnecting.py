@@ -150,7 +150,8 @@ class _Patience:
 
     def left_s(self, lost: _Lost, moved_bytes: int, now: float) -> float:
         """A connection is lost, after so many bytes had moved in all."""
-        was_quiet = isinstance(lost, PeerVanished) and now - self.connected_at >= self._waits.idle_s
+        # One that stalls lives for `idle_s`, at either end.
+        was_quiet = isinstance(lost, PeerVanished) and now - self.connected_at >= 2 * self._waits.idle_s
         if moved_bytes > self._moved_bytes or was_quiet:  # or nobody had anything to say
             self._fruitless_since = now
         self._moved_bytes = moved_bytes

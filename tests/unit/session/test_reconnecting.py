@@ -306,7 +306,7 @@ async def test_what_is_known_of_the_other_side_decides_how_long_it_is_waited_for
 
 
 async def test_connections_over_which_nothing_moves_are_not_made_for_ever(sessions: Sessions) -> None:
-    waits = Waits(idle_s=0.3, reconnect_s=1.0)
+    waits = Waits(idle_s=1.0, reconnect_s=1.5)
     sender = sessions.send(RandomSource(3_000_000), link=SLOWLY, waits=waits)
     receiver = sessions.receive(waits=waits)
     await moving(receiver)
