@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tallow_cli.netem.presets import PRESETS
@@ -64,6 +66,25 @@ def test_after_the_rate_doubles_the_transfer_is_back_at_the_new_rate_within_thre
 def test_an_outage_of_two_seconds_is_over_within_two_more() -> None:
     per_second = measure("outage", seconds=10.0).per_second_mbps
     assert min(per_second[8:]) >= 0.9 * 93.6
+
+
+@pytest.mark.parametrize("outage_s", [10.0, 28.0])
+def test_an_outage_shorter_than_consent_lasts_is_over_within_two_seconds_of_its_end(
+    outage_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far timers have backed off, nothing waits for longer than that."""
+    outage, until = PRESETS["outage"], 4.0 + outage_s
+    away = ((4.0, until),)
+    preset = replace(
+        outage,
+        name="long-outage",
+        forward=replace(outage.forward, outages=away),
+        back=replace(outage.back, outages=away),
+    )
+    monkeypatch.setitem(PRESETS, "long-outage", preset)
+    per_second = measure("long-outage", seconds=until + 5).per_second_mbps
+    assert per_second[int(until) + 1] > 0.5 * 93.6
+    assert min(per_second[int(until) + 2 :]) >= 0.9 * 93.6
 
 
 def test_cubic_and_newreno_fill_a_clean_link_and_starve_on_a_lossy_one() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tallow_cli.netem.presets import PRESETS
@@ -40,6 +42,22 @@ def test_a_file_arrives_whole_and_nearly_as_fast_as_the_link_allows(name: str) -
 @pytest.mark.parametrize("seed", range(2, 6))
 def test_an_outage_in_the_middle_delays_the_file_and_harms_nothing(seed: int) -> None:
     measure_transfer("outage", 48 * MB, seed=seed)
+
+
+@pytest.mark.parametrize("outage_s", [10.0, 28.0])
+def test_an_outage_shorter_than_consent_lasts_costs_at_most_two_seconds_more_than_itself(
+    outage_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outage, away = PRESETS["outage"], ((1.0, 1.0 + outage_s),)
+    preset = replace(
+        outage,
+        name="long-outage",
+        forward=replace(outage.forward, outages=away),
+        back=replace(outage.back, outages=away),
+    )
+    monkeypatch.setitem(PRESETS, "long-outage", preset)
+    without = measure_transfer("inet", 20 * MB).seconds
+    assert measure_transfer("long-outage", 20 * MB).seconds < without + outage_s + 2.0
 
 
 def test_the_stock_kind_of_congestion_control_delivers_too_if_slowly() -> None:
