@@ -34,7 +34,7 @@ from tallow_cli.offer.manifest import Manifest
 from tallow_cli.session.events import Failed, SessionEvent, Stats
 from tallow_cli.session.receive import receive
 from tallow_cli.session.send import send
-from tallow_cli.session.settings import LinkSettings, ReceiveSettings, SendSettings
+from tallow_cli.session.settings import LinkSettings, ReceiveSettings, SendSettings, Waits
 from tallow_cli.session.trace_file import open_trace
 from tallow_cli.store.directory_sink import DirectorySink
 from tallow_cli.store.file_source import FileSource
@@ -42,6 +42,8 @@ from tallow_cli.store.memory_source import RandomSource
 from tallow_cli.store.sequential_sink import NullSink
 from tallow_cli.store.sink import Sink
 from tallow_cli.store.source import Source
+
+_WAITS = Waits(reconnect_s=0)  # what is measured is one connection
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):
@@ -90,14 +92,15 @@ def _tracing(settings: WorkerSettings) -> Iterator[WorkerSettings]:
 
 async def _send(settings: WorkerSettings) -> None:
     with closing(_source(settings)) as source:
-        await send(source, SendSettings(link=settings.link), _tell)
+        await send(source, SendSettings(link=settings.link, waits=_WAITS), _tell)
 
 
 async def _receive(settings: WorkerSettings) -> None:
     async def decide(manifest: Manifest) -> Sink:
         return NullSink() if settings.directory is None else DirectorySink(settings.directory)
 
-    await receive(ReceiveSettings(code=parse_code(settings.code or ""), link=settings.link), _tell, decide)
+    code = parse_code(settings.code or "")
+    await receive(ReceiveSettings(code=code, link=settings.link, waits=_WAITS), _tell, decide)
 
 
 def _source(settings: WorkerSettings) -> Source:
