@@ -448,7 +448,7 @@ class SourceChanged(LocalFileError):
 class TargetExists(LocalFileError):
     def __init__(self, path: str) -> None:
         super().__init__(
-            f"{path} exists and is not overwritten. Use --on-conflict rename or overwrite, or another --output."
+            f"{path} exists and is not overwritten. Use --on-conflict rename, update or overwrite, or another --output."
         )
         self.path = path
 

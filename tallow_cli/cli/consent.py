@@ -49,6 +49,7 @@ class Consent:
         yes: bool,
         on_conflict: ConflictChoice | None,
         can_ask: bool,
+        resume: bool = True,
     ) -> None:
         self._environment = environment
         self._people = environment.people
@@ -56,6 +57,7 @@ class Consent:
         self._yes = yes
         self._on_conflict = OnConflict(on_conflict.value) if on_conflict else None
         self._can_ask = can_ask
+        self._resume = resume
 
     async def decide(self, manifest: Manifest) -> Sink:
         """The unopened sink for this offer.
@@ -90,7 +92,7 @@ class Consent:
         if self._to_terminal:
             raise BadOption("--output", "standard output is a terminal; redirect it to a file or a pipe")
         stdout_fd = self._environment.stdout.fileno() if self._output == "-" else -1
-        return sink_for(self._output, manifest, policy, stdout_fd=stdout_fd)
+        return sink_for(self._output, manifest, policy, resume=self._resume, stdout_fd=stdout_fd)
 
     async def _with_policy(self, manifest: Manifest, policy: OnConflict, shown: Sequence[Conflict]) -> Sink:
         """The sink for the policy a person chose, once they have seen every file that it would replace."""
@@ -108,13 +110,16 @@ class Consent:
         return sink
 
     async def _ask_for_consent(self, manifest: Manifest, conflicts: Sequence[Conflict]) -> None:
+        if self._on_conflict is OnConflict.SKIP and conflicts:
+            self._list(_Named("exists, and is not as offered", [c.path for c in conflicts]))
+            raise TargetExists(conflicts[0].path)
         if self._yes:
             self._keep_from_home(manifest)
             return
         if not self._can_ask:
             raise InputNeeded("Your consent to receive this", "--yes")
         offer = await self._point_out(manifest)
-        if self._on_conflict is OnConflict.OVERWRITE:
+        if self._on_conflict in (OnConflict.OVERWRITE, OnConflict.UPDATE):
             self._list(_Named("would be replaced", _replaced(conflicts)), most=None)
         await self._confirm("Receive this?", "y/N", offer)
 

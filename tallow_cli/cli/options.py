@@ -41,6 +41,8 @@ class ModeChoice(enum.StrEnum):
 class ConflictChoice(enum.StrEnum):
     refuse = "refuse"
     rename = "rename"
+    skip = "skip"
+    update = "update"
     overwrite = "overwrite"
 
 

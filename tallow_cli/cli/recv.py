@@ -60,10 +60,19 @@ def command(
             "--on-conflict",
             metavar=options.metavar(options.ConflictChoice),
             autocompletion=options.completing(options.ConflictChoice),
-            help="Where a name is taken: refuse (the default; a terminal is asked), rename or overwrite.",
+            help="Where a name is taken: refuse (the default; a terminal is asked), rename, skip what has the same size"
+            " and time, update what differs, or overwrite.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    no_resume: Annotated[
+        bool,
+        typer.Option(
+            "--no-resume",
+            help="Start over: use nothing that an interrupted receive left, and leave nothing.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
     max_size: Annotated[
         str | None,
         typer.Option(
@@ -155,7 +164,9 @@ def command(
             max_bytes=max_bytes,
             names=POSIX if output == "-" else rules_at(output or os.curdir),
         )
-        consent = Consent(environment, output=output, yes=yes, on_conflict=conflict, can_ask=can_ask)
+        consent = Consent(
+            environment, output=output, yes=yes, on_conflict=conflict, can_ask=can_ask, resume=not no_resume
+        )
 
         async def session(emit: Emit) -> Done:
             with naming_server(context, local=local or entered.server is not None):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Protocol
@@ -12,8 +12,8 @@ from tallow_cli.errors import TallowError
 from tallow_cli.ranges import RangeSet
 from tallow_cli.session.landing import Batch, Landing, Report
 from tallow_cli.session.worker import Worker
-from tallow_cli.store.sink import Sink
-from tallow_cli.transfer.driving import FileReady, FileWithdrawn
+from tallow_cli.store.sink import Holding, Sink
+from tallow_cli.transfer.driving import FileReady, FileWithdrawn, PieceDigested
 
 # A hop between threads costs as much as writing and hashing half a megabyte: data gathers first, but not for long.
 BATCH_BYTES = 1024 * 1024
@@ -45,7 +45,10 @@ class DiskWriter:
         file_count: int,
         on_report: Callable[[Report], None],
         on_error: Callable[[BaseException], None],
+        holding: Holding | None = None,
     ) -> None:
+        """`holding`: what the sink had when it was opened."""
+        holding = holding or Holding()
         self._loop = asyncio.get_running_loop()
         self._sink = sink
         self._worker = worker
@@ -60,10 +63,11 @@ class DiskWriter:
         self._ready: list[FileReady] = []  # not yet given to the disk
         self._gone: list[FileWithdrawn] = []
         self._unwritten: list[tuple[int, memoryview]] = []  # given to it, and given back for lack of time
-        self._files_given = 0
-        self._files_verified = 0
-        self._written = RangeSet()
-        self._published = RangeSet()
+        self._files_given = self._files_verified = holding.kept.total
+        self._written = RangeSet(holding.held)
+        self._published = RangeSet(holding.kept)
+        self._claims = RangeSet(holding.claims)
+        self._pieces: list[PieceDigested] = []
         self._dropped = RangeSet()
         self._arrivals: Arrivals | None = None
         self._worked_off: asyncio.Future[None] | None = None
@@ -78,6 +82,11 @@ class DiskWriter:
         return self._written
 
     @property
+    def claims(self) -> RangeSet:
+        """What of the stream is said to be there, and neither proven nor refuted."""
+        return self._claims
+
+    @property
     def published(self) -> RangeSet:
         """Indexes of files that are verified and under their names."""
         return self._published
@@ -86,6 +95,20 @@ class DiskWriter:
     def dropped(self) -> RangeSet:
         """Indexes of files that the sender has withdrawn, of which nothing is left here."""
         return self._dropped
+
+    def unclaim(self, taken: Iterable[tuple[int, int]]) -> None:
+        """Of what is claimed only these ranges will be proven over this connection; the rest is sent."""
+        rest = RangeSet(self._claims)
+        for start, end in taken:
+            rest.remove(start, end)
+        if rest:
+            for start, end in rest:
+                self._claims.remove(start, end)
+            self._give(lambda: self._landing.unclaim(rest))
+
+    def piece_digested(self, piece: PieceDigested) -> None:
+        """This is what the sender has where something is claimed: prove it."""
+        self._pieces.append(piece)
 
     def file_ready(self, file: FileReady) -> None:
         """It is whole, and shall be verified."""
@@ -116,8 +139,9 @@ class DiskWriter:
     def _give_batch(self, writes: list[tuple[int, memoryview]]) -> None:
         files, self._ready = self._ready, []
         gone, self._gone = self._gone, []
+        pieces, self._pieces = self._pieces, []
         self._files_given += len(files) + len(gone)
-        batch = Batch(writes, files, self._files_given == self._file_count, gone)
+        batch = Batch(writes, files, self._files_given == self._file_count, gone, pieces)
         self._give(lambda: self._landing.work(batch))
 
     def publish_due(self) -> None:
@@ -132,6 +156,7 @@ class DiskWriter:
             self._gathering.cancel()
             self._gathering = None
         self._unwritten += arrivals.remains()
+        self._pieces = []  # they are claimed again, and have other numbers then
         self._work_off()
 
     async def settle(self) -> None:
@@ -149,7 +174,7 @@ class DiskWriter:
 
     @property
     def _has_work(self) -> bool:
-        return bool(self._ready or self._gone or self._unwritten)
+        return bool(self._ready or self._gone or self._unwritten or self._pieces)
 
     def _work_off(self) -> None:
         """Give the worker what there is without a connection."""
@@ -182,6 +207,11 @@ class DiskWriter:
     def _worked(self, report: Report) -> None:
         self._is_busy = self._is_stopped
         self._unwritten += report.unwritten
+        self._files_given -= len(report.unverified) + len(report.undropped)
+        self._ready = report.unverified + self._ready
+        self._gone = report.undropped + self._gone
+        if self._arrivals is not None:
+            self._pieces = report.unproven + self._pieces
         self._take(report)
         if self._arrivals is None:
             self._work_off()
@@ -196,6 +226,11 @@ class DiskWriter:
         self._files_verified += report.verified
         for offset, size in report.written:
             self._written.add(offset, offset + size)
+        for piece in report.proved:
+            self._written.add(piece.start, piece.end)
+            self._claims.remove(piece.start, piece.end)
+        for piece in report.refuted:
+            self._claims.remove(piece.start, piece.end)
         for file in report.published:
             self._published.add(file.file_index, file.file_index + 1)
         for gone in report.dropped:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Final
+from typing import Final, TypeVar
 
+from tallow_cli.errors import DiskFull, DiskNearlyFull
 from tallow_cli.store.sink import Published, Sink
-from tallow_cli.transfer.driving import FileReady, FileWithdrawn
+from tallow_cli.transfer.driving import FileReady, FileWithdrawn, PieceDigested
+
+T = TypeVar("T")
 
 # What a job has done is told while it goes on: a slow disk is credited, shown and interrupted in small steps.
 REPORT_BYTES: Final = 1024 * 1024
 REPORT_S: Final = 0.05
 # Files that become whole meanwhile are verified by the next batch, so a slow disk gets its writes in several.
 MOST_S: Final = 0.25
+# Proving what was there before, and hashing what was not in order, reads the disk again: the network's writes go first.
+PROVE_S: Final = 0.05
+CATCH_UP_BYTES: Final = 8 * 1024 * 1024
+ROOM_WAIT_S: Final = 300.0  # for a person to free some space on a disk that is full
+ROOM_LOOK_S: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -27,6 +35,7 @@ class Batch:
     files: list[FileReady]  # to be verified, after the writes
     complete: bool  # whether they are the last, those of `withdrawn` included
     withdrawn: list[FileWithdrawn] = field(default_factory=list)  # to be dropped, after the writes
+    pieces: list[PieceDigested] = field(default_factory=list)  # to be proven, after the writes, in order
 
 
 @dataclass(slots=True)
@@ -37,7 +46,14 @@ class Report:
     verified: int = 0  # files
     published: list[Published] = field(default_factory=list)
     dropped: list[FileWithdrawn] = field(default_factory=list)
-    unwritten: list[tuple[int, memoryview]] = field(default_factory=list)  # what the batch had no time for
+    proved: list[PieceDigested] = field(default_factory=list)  # is there as it was sent
+    refuted: list[PieceDigested] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    # What the batch had no time for:
+    unwritten: list[tuple[int, memoryview]] = field(default_factory=list)
+    unproven: list[PieceDigested] = field(default_factory=list)
+    unverified: list[FileReady] = field(default_factory=list)
+    undropped: list[FileWithdrawn] = field(default_factory=list)
 
 
 class Landing:
@@ -58,18 +74,91 @@ class Landing:
         """Return what was not told yet. Raises what the sink raises."""
         self._begin_report()
         unwritten = self._write_in_time(batch.writes)
-        for gone in batch.withdrawn:
-            self._passed_over(self._sink.skip(gone.index))
+        unproven = self._prove_in_time(batch.pieces)
+        undropped = batch.withdrawn if unproven else []  # theirs may be among the pieces
+        for gone in [] if unproven else batch.withdrawn:
+            self._passed_over(self._with_room(lambda gone=gone: self._sink.skip(gone.index)))  # type: ignore[misc]
             self._report.dropped.append(gone)
-        for file in batch.files:  # they are whole: to stop before they are verified would throw them away
-            self._report.published.extend(self._sink.finish(file.index, file.digest))
+        unverified = self._verify_in_time(batch.files)
+        is_complete = batch.complete and not (undropped or unverified)
+        if is_complete and not self._stopping.is_set():
+            self._tell_now()  # syncing may take its time
+            self._report.published.extend(self._with_room(self._sink.complete))
+        report = self._report
+        report.unwritten, report.unproven = unwritten, unproven
+        report.unverified, report.undropped = unverified, undropped
+        return report
+
+    def _prove_in_time(self, pieces: list[PieceDigested]) -> list[PieceDigested]:
+        """Return those for which there was no time."""
+        until = monotonic() + PROVE_S
+        for number, piece in enumerate(pieces):
+            if self._stopping.is_set() or (number and monotonic() >= until):
+                return pieces[number:]
+            if self._sink.prove(piece.start, piece.end) == piece.digest:
+                self._with_room(lambda piece=piece: self._sink.proved(piece.start, piece.end))  # type: ignore[misc]
+                self._report.proved.append(piece)
+            else:
+                self._sink.refuted(piece.start, piece.end)
+                self._report.refuted.append(piece)
+        return []
+
+    def _verify_in_time(self, files: list[FileReady]) -> list[FileReady]:
+        """They are whole: to stop before they are verified would throw them away. Only what was not in order may still
+        have to be read again, which may take long; return those for which there was no time.
+        """
+        until = monotonic() + MOST_S
+        unverified = []
+        for file in files:
+            if not self._catches_up(file, until):
+                unverified.append(file)
+                continue
+            self._report.published.extend(
+                self._with_room(lambda file=file: self._sink.finish(file.index, file.digest))  # type: ignore[misc]
+            )
             self._report.verified += 1
             self._tell_in_time(0)
-        if batch.complete and not self._stopping.is_set():
-            self._tell_now()  # syncing may take its time
-            self._report.published.extend(self._sink.complete())
-        self._report.unwritten = unwritten
-        return self._report
+        return unverified
+
+    def _catches_up(self, file: FileReady, until: float) -> bool:
+        while not self._with_room(lambda: self._sink.catch_up(file.index, CATCH_UP_BYTES)):
+            if self._stopping.is_set() or monotonic() >= until:
+                return False
+        return True
+
+    def unclaim(self, ranges: Iterable[tuple[int, int]]) -> Report:
+        """What was claimed and will be sent all the same."""
+        for start, end in ranges:
+            self._sink.refuted(start, end)
+        return Report()
+
+    def _with_room(self, call: Callable[[], T]) -> T:
+        """Make a call again and again while the disk is full: somebody may free some space. Says so, once.
+
+        Raises DiskFull when that took too long, or the transfer has ended.
+        """
+        since: float | None = None
+        while True:
+            try:
+                result = call()
+            except DiskNearlyFull:  # a rule, and not the end of the disk
+                raise
+            except DiskFull as full:
+                now = monotonic()
+                since = now if since is None else since
+                if self._stopping.is_set() or now - since >= ROOM_WAIT_S:
+                    raise
+                if now == since:
+                    self._report.notices.append(
+                        f"The disk of {full.path} is full. Free some space: the transfer goes on by itself then, and "
+                        f"is broken off after {ROOM_WAIT_S / 60:.0f} minutes."
+                    )
+                    self._tell_now()
+                self._stopping.wait(ROOM_LOOK_S)
+            else:
+                if since is not None:
+                    self._report.notices.append("There is room again, so the transfer goes on.")
+                return result
 
     def _write_in_time(self, writes: list[tuple[int, memoryview]]) -> list[tuple[int, memoryview]]:
         """Return those for which there was no time."""
@@ -88,12 +177,17 @@ class Landing:
 
     def publish_due(self) -> Report:
         """Publish what has waited long enough."""
-        return Report(published=list(self._sink.publish_due()))
+        self._begin_report()
+        self._report.published.extend(self._with_room(self._sink.publish_due))
+        return self._report
 
     def _write(self, offset: int, data: memoryview) -> None:
         """Write a range. A sink that must keep order may hold it back, and pass it on in a later call."""
         size = len(data)
-        passed_on = self._sink.write(offset, data)
+        try:
+            passed_on = self._sink.write(offset, data)
+        except DiskFull:
+            passed_on = self._with_room(lambda: self._sink.write(offset, data))
         if passed_on == size and not self._held_back:
             self._passed_on += size
             self._report.written.append((offset, size))
@@ -111,7 +205,7 @@ class Landing:
         """After each step."""
         self._unreported_bytes += written
         if self._unreported_bytes >= REPORT_BYTES or monotonic() - self._reported_at >= REPORT_S:
-            self._report.published.extend(self._sink.publish_due())
+            self._report.published.extend(self._with_room(self._sink.publish_due))
             self._tell_now()
 
     def _tell_now(self) -> None:

@@ -49,7 +49,15 @@ from tallow_cli.session.words import for_the_peer, kind_for_the_peer
 from tallow_cli.session.worker import CLOSE_WAIT_S, Worker
 from tallow_cli.store.sequential_sink import StdoutSink, TextSink
 from tallow_cli.store.sink import Holding, Published, Sink
-from tallow_cli.transfer.driving import Failed, FileReady, FileWithdrawn, Finished, OfferArrived, Reported
+from tallow_cli.transfer.driving import (
+    Failed,
+    FileReady,
+    FileWithdrawn,
+    Finished,
+    OfferArrived,
+    PieceDigested,
+    Reported,
+)
 from tallow_cli.transfer.receiver import ReceiveMachine, ReceiveOptions, ReceiverEvent
 
 # How long a disk may take to publish what is verified when the transfer failed, and when people are told that it does.
@@ -226,10 +234,11 @@ class ReceiveTransfer:
         self.holding = holding = await self._worker.run(sink.open, manifest)
         self._tell_held(manifest, holding)
         self._show_notices(sink)
-        if not manifest.file_spans:  # nothing will be written: what there is to do is done now
+        file_count = len(manifest.file_spans)
+        if holding.kept.total == file_count:  # nothing will be written: what there is to do is done now
             await self._worker.run(sink.complete)
         self.manifest = manifest
-        self.disk = DiskWriter(sink, self._worker, len(manifest.file_spans), self._take_report, self.fail)
+        self.disk = DiskWriter(sink, self._worker, file_count, self._take_report, self.fail, holding)
         return manifest
 
     def _tell_held(self, manifest: Manifest, holding: Holding) -> None:
@@ -280,6 +289,8 @@ class ReceiveTransfer:
         if report.dropped:
             self._tell_dropped(report.dropped)
         self._tell_published(report.published)
+        for notice in report.notices:
+            self.emit(Notice(notice))
         if self._attempt is not None:
             self._attempt.take_report(report)
 
@@ -375,6 +386,8 @@ class _ReceiveAttempt:
         match event:
             case OfferArrived(manifest=encoded):
                 self._deciding = asyncio.create_task(self._consider(encoded))
+            case PieceDigested() if self._transfer.disk is not None:
+                self._transfer.disk.piece_digested(event)
             case FileReady() if self._transfer.disk is not None:
                 self._transfer.disk.file_ready(event)
             case FileWithdrawn() if self._transfer.disk is not None:
@@ -409,7 +422,12 @@ class _ReceiveAttempt:
         self._is_accepted = True
         self._transfer.accepted(self._connection, now)
         ends = None if manifest.kind == "stream" else [span.end for span in manifest.file_spans]
-        self._machine.accept(now, ends, held, kept)
+        disk = self._transfer.disk
+        if disk is not None and manifest.kind == "files":
+            self._machine.accept(now, ends, held, kept, RangeSet(disk.claims))
+            disk.unclaim(self._machine.claims)
+        else:
+            self._machine.accept(now, ends, held, kept)
         self._attempt.wake()
 
     def _succeeded(self) -> None:
@@ -446,6 +464,10 @@ class _ReceiveAttempt:
         now = monotonic()
         for offset, size in report.written:
             self._machine.written(now, offset, size)
+        for piece in report.proved:
+            self._machine.piece_proved(now, piece.index)
+        for piece in report.refuted:
+            self._machine.piece_refuted(now, piece.index)
         for gone in report.dropped:
             self._machine.file_dropped(now, gone.index)
         for file in report.published:

@@ -15,24 +15,29 @@ from tallow_cli.store.sink import OnConflict, Sink
 
 
 def sink_for(
-    output: str | None, manifest: Manifest, on_conflict: OnConflict = OnConflict.REFUSE, *, stdout_fd: int = 1
+    output: str | None,
+    manifest: Manifest,
+    on_conflict: OnConflict = OnConflict.REFUSE,
+    *,
+    resume: bool = True,
+    stdout_fd: int = 1,
 ) -> Sink:
     """Choose; creates nothing.
 
     No output: a text is kept for the screen (TextSink), all else goes into the current directory.
     "-": standard output. An existing directory, or a name that ends in a separator: into it.
     Any other name: the one offered file under it; if more is offered, a directory of that name. Directories that are
-    missing are made.
+    missing are made. `resume`: go on with what an earlier receive of the same things left.
     """
     if output is None:
-        return TextSink() if manifest.kind == "text" else DirectorySink(os.curdir, on_conflict)
+        return TextSink() if manifest.kind == "text" else DirectorySink(os.curdir, on_conflict, resume=resume)
     if output == "-":
         return StdoutSink(stdout_fd)
     if _names_directory(output):
-        return DirectorySink(output, on_conflict, make=True)
+        return DirectorySink(output, on_conflict, make=True, resume=resume)
     if len(manifest.entries) == 1 and manifest.entries[0].kind is EntryKind.FILE:
-        return FileSink(output, on_conflict)
-    return DirectorySink(output, on_conflict, make=True)
+        return FileSink(output, on_conflict, resume=resume)
+    return DirectorySink(output, on_conflict, make=True, resume=resume)
 
 
 def check_destination(output: str, *, replaces_or_renames: bool) -> None:

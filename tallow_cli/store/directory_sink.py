@@ -419,6 +419,8 @@ class DirectorySink:
             if partial.size is None:
                 self._leave_room(len(data))
         except OSError as problem:
+            if self._manifest.kind == "stream":
+                self._opened_root().check_reserve()  # there is less than nothing to be waited for
             raise partials.failure(span, problem) from problem
 
     def _leave_room(self, written: int) -> None:

@@ -69,10 +69,16 @@ class Partials:
                 self._open.move_to_end(span.index)
             return
         is_new = partial.temporary is None
-        partial.open()
-        self.touch(span, partial)
-        if is_new:
-            self._note(span, partial)
+        try:
+            partial.open()
+        finally:  # it may be there although no room could be reserved
+            self._opened(span, partial, is_new=is_new)
+
+    def _opened(self, span: FileSpan, partial: PartialFile, *, is_new: bool) -> None:
+        if partial.is_open:
+            self.touch(span, partial)
+            if is_new:
+                self._note(span, partial)
 
     def touch(self, span: FileSpan, partial: PartialFile) -> None:
         """It is about to be read, or was opened: close the one that was used longest ago."""

@@ -337,5 +337,5 @@ def test_the_shell_completes_commands_options_and_the_words_of_a_code(
     assert complete("tallow bench --engine ", 3) == ["aiortc", "turbo"]
     assert complete("tallow bench --profile lan", 3) == ["lan-ethernet", "lan-wifi"]
     assert complete("tallow bench --compare b", 3) == ["bare"]
-    assert complete("tallow recv --on-conflict ", 3) == ["refuse", "rename", "overwrite"]
+    assert complete("tallow recv --on-conflict ", 3) == ["refuse", "rename", "skip", "update", "overwrite"]
     assert complete("tallow recv 12-acorn-ble", 2) == ["12-acorn-bleak", "12-acorn-blend", "12-acorn-bless"]

@@ -406,7 +406,7 @@ async def test_the_disk_is_looked_at_off_the_event_loop_and_every_unused_sink_cl
             super().close()
 
     monkeypatch.setattr(
-        consent_module, "sink_for", lambda _output, _manifest, policy, stdout_fd: Slow(".", policy)
+        consent_module, "sink_for", lambda _output, _manifest, policy, **_options: Slow(".", policy)
     )
     taken("photos/a.jpg")
     with pytest.raises(Declined):
@@ -429,7 +429,7 @@ async def test_cancelling_at_the_question_closes_the_sink(monkeypatch: pytest.Mo
     person = Person()
     monkeypatch.setattr(person, "ask", never)
     monkeypatch.setattr(
-        consent_module, "sink_for", lambda _output, _manifest, policy, stdout_fd: Closing(".", policy)
+        consent_module, "sink_for", lambda _output, _manifest, policy, **_options: Closing(".", policy)
     )
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):

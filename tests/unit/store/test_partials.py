@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tallow_cli.store.filesystem import DirFdFilesystem
 from tallow_cli.store.partials import Partials
 from tallow_cli.store.receive_root import ReceiveRoot
 from tallow_cli.store.resuming import Found
-from tests.support.disk import file_entry, files, temporaries
+from tests.support.disk import FailingFilesystem, file_entry, files, temporaries
 
 OFFER = files(*(file_entry(name, 2_000_000) for name in "abcdef"))
 SPANS = OFFER.file_spans
@@ -64,3 +65,17 @@ def test_a_full_disk_says_how_much_is_missing(root: ReceiveRoot) -> None:
     assert isinstance(failure, DiskFull)
     assert failure.needed == 1_500_000
     partials.drop_all()
+
+
+def test_a_file_for_which_there_was_no_room_is_gone_on_with_when_there_is(tmp_path: Path) -> None:
+    disk = FailingFilesystem(28, "allocate")
+    root = ReceiveRoot(tmp_path, disk)
+    partials = made(root)
+    for index in (0, 1):
+        for _ in range(2):
+            with pytest.raises(OSError, match="space") if not partials.open_files() else nullcontext():
+                partials.use(SPANS[index], partials.get(SPANS[index]))
+        disk.operations = ()
+    assert len(partials.open_files()) == 2
+    partials.drop_all()
+    root.close()
