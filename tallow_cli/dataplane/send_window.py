@@ -21,6 +21,7 @@ from typing import Final
 from tallow_cli.dataplane.congestion.delivery_rate import DeliveryRateEstimator
 from tallow_cli.dataplane.outbound import OutboundMessage
 from tallow_cli.dataplane.packets import Sack
+from tallow_cli.dataplane.peer_ack_point import PeerAckPoint
 from tallow_cli.dataplane.rack import Rack
 from tallow_cli.dataplane.runs import Run, whole_runs
 from tallow_cli.dataplane.serial import unwrap_tsn
@@ -33,8 +34,6 @@ FEW_GAP_BLOCKS: Final = 20
 PACKET_OF_GAP_BLOCKS: Final = 250
 # Fast retransmit's threshold (RFC 9260 section 7.2.4), which RACK keeps while it has seen no reordering.
 DUP_THRESH: Final = 3
-# FORWARD-TSN must fit one packet of the base path MTU: 4 bytes a stream.
-MAX_FORWARD_TSN_STREAMS: Final = 256
 
 _run_first = attrgetter("first")
 _run_end = attrgetter("end")
@@ -52,12 +51,9 @@ class SendWindow:
         self.lost_packets = 0
         self.saw_reordering = False  # a hole was filled without a retransmission
         self.abandoned: list[OutboundMessage] = []  # drained by the sender
-        self._abandoned_count = 0  # among `_messages`
         self._estimator = estimator
         self._messages: deque[OutboundMessage] = deque()
-        self._settled = 0  # leading messages that are settled
-        self._forward_end = initial_tsn  # "Advanced.Peer.Ack.Point" (RFC 3758 section 3.5), plus one
-        self._skipped: dict[int, int] = {}  # stream: last SSN abandoned, of ordered streams
+        self._ack_point = PeerAckPoint(self._messages, initial_tsn)
         self._flight: list[Run] = []
         self._resent: list[Run] = []
         self._lost: list[Run] = []
@@ -241,12 +237,8 @@ class SendWindow:
         while messages and messages[0].is_complete and messages[0].end_tsn <= cumulative_end:
             message = messages.popleft()
             self.retained_bytes -= message.size
-            self._abandoned_count -= message.abandoned
-            if self._settled:
-                self._settled -= 1
-        if self._forward_end <= cumulative_end:
-            self._forward_end = cumulative_end
-            self._skipped.clear()
+            self._ack_point.on_forgotten(message)
+        self._ack_point.on_cumulative(cumulative_end)
 
     # losses
 
@@ -347,7 +339,7 @@ class SendWindow:
                     run.stamp = stamp
                     self._lost.append(run.part(first, run.end))
                     message.unacked_tsns += run.end - first
-        self._settled = 0
+        self._ack_point.look_again()
 
     def _mark_lost(self, run: Run, now: float) -> None:
         cost = run.cost_bytes
@@ -379,7 +371,7 @@ class SendWindow:
             return
         message.abandoned = True
         self.abandoned.append(message)
-        self._abandoned_count += 1
+        self._ack_point.on_abandoned()
         if self._lost:
             # A message's TSNs are consecutive, so its runs stand together.
             low = bisect_left(self._lost, message.first_tsn, key=_run_first)
@@ -402,37 +394,7 @@ class SendWindow:
 
     def forward_tsn(self) -> tuple[int, list[tuple[int, int]]] | None:
         """The FORWARD-TSN the peer needs: new cumulative TSN, (stream, SSN) pairs; None while it needs none."""
-        if self._abandoned_count:
-            self._advance_peer_ack_point()
-        if self._forward_end <= self.cumulative_end:
-            return None
-        return self._forward_end - 1, list(self._skipped.items())
+        return self._ack_point.forward_tsn(self.cumulative_end)
 
     def reset_stream(self, stream_id: int) -> None:
-        self._skipped.pop(stream_id, None)
-
-    def _advance_peer_ack_point(self) -> None:
-        """Move the point over abandoned messages, and over those between them that the peer has whole.
-
-        RFC 3758 stops at the first TSN that is not abandoned, one hole a round trip: at 1 % loss the window never
-        catches up. An acknowledged unordered message has been delivered, so skipping it is harmless; an ordered one
-        may wait behind a skipped SSN of its stream, where some stacks would discard it.
-        """
-        messages, settled = self._messages, self._settled
-        while settled < len(messages):
-            message = messages[settled]
-            if not message.is_settled:
-                break
-            if message.abandoned:
-                if message.is_ordered:
-                    if (
-                        len(self._skipped) >= MAX_FORWARD_TSN_STREAMS
-                        and message.stream_id not in self._skipped
-                    ):
-                        break
-                    self._skipped[message.stream_id] = message.ssn
-                self._forward_end = message.end_tsn
-            elif message.is_ordered and message.stream_id in self._skipped:
-                break
-            settled += 1
-        self._settled = settled
+        self._ack_point.reset_stream(stream_id)

@@ -24,11 +24,12 @@ from __future__ import annotations
 from enum import Enum
 
 from tallow_cli.dataplane.congestion.bbr_company import Company
+from tallow_cli.dataplane.congestion.bbr_full_pipe import FullPipe
 from tallow_cli.dataplane.congestion.bbr_longer_path import LongerPath
+from tallow_cli.dataplane.congestion.bbr_loss_answer import FEEDBACK_ROUNDS, LossAnswer
 from tallow_cli.dataplane.congestion.bbr_model import (
     LEAST_ROUND_S,
     MIN_RTT_WINDOW_S,
-    QUEUE_FLOOR_S,
     PathModel,
 )
 from tallow_cli.dataplane.congestion.bbr_overflow import Overflow
@@ -47,11 +48,6 @@ STARTUP_GAIN = 2.77
 UP_GAIN = 1.25
 # Pace a little below the estimate, so that its noise does not build a queue (draft, PacingMarginPercent).
 PACING_MARGIN = 0.99
-# The pipe is full when three rounds in a row did not raise the rate by a quarter …
-FULL_GROWTH = 1.25
-FULL_ROUNDS = 3
-# … or one, if by then the queue holds as much as half the pipe.
-FULL_QUEUE = 0.5
 # Draft, Beta and Headroom: what to keep after congestion, and how far below the bound to cruise.
 BETA = 0.7
 HEADROOM = 0.85
@@ -67,10 +63,6 @@ UP_GROWTH = 1.05
 UP_FLAT_ROUNDS = 2
 # DOWN and DRAIN end at the latest then: what remains of the queue is not ours, or the clock is too coarse to see.
 DOWN_MAX_TRIPS = 4
-# Losses are reported a round trip and a quarter after the sending: for so long they are the answer to the probe.
-FEEDBACK_ROUNDS = 2
-# If sending less leaves more than this share of the loss, the loss is the path's own.
-SAME_LOSS = 0.6
 # A round that delivers less than this share of the estimate over a standing queue, and how far to follow at once.
 SLOWER = 0.8
 SLOWEST = 0.3
@@ -110,6 +102,8 @@ class Bbr(CongestionController):
         self.company = Company(config, self.model)
         self.overflow = Overflow(self.model, config.timer_granularity_s)
         self.longer_path = LongerPath(self.model)
+        self._full_pipe = FullPipe(self.model)
+        self._loss_answer = LossAnswer(self.model)
         self._state = State.STARTUP
         self._state_trip = 0
         self._state_since = 0.0
@@ -119,16 +113,13 @@ class Bbr(CongestionController):
         self._pacing_rate = STARTUP_GAIN * self._initial_cwnd / (config.initial_rtt_s or NOMINAL_RTT_S)
         self._quantum = quantum_bytes(self._pacing_rate, config.mtu_bytes, config.max_quantum_bytes)
         self._pipe_is_full = False
-        self._full_rate: BytesPerSecond = 0.0
+        self._probed_rate: BytesPerSecond = 0.0
         self._flat_rounds = 0
         self._probe_at = 0.0
         self._feedback_until_round = 0
         self._drain_until_round = 0
         self._is_bound = False
         self._has_slowed = False
-        # The loss rate that made us send less, 0.0 if nothing is to be compared; and the round to compare after.
-        self._suspect_loss = 0.0
-        self._suspect_round = 0
 
     @property
     def cwnd_bytes(self) -> int:
@@ -203,7 +194,7 @@ class Bbr(CongestionController):
                 if model.has_excess_loss:
                     self.overflow.remember()
                 return
-            self._answer_loss(now)
+            self._loss_answer.answer(now, self._cwnd, BETA)
             if state is State.CRUISE:
                 model.learn_baseline_loss()
 
@@ -217,23 +208,7 @@ class Bbr(CongestionController):
 
     def _check_pipe(self, now: float) -> None:
         model = self.model
-        # While the rate doubles, a round begins without a queue and ends with one: look at its end.
-        has_queue = model.latest_queue_s > max(FULL_QUEUE * model.min_rtt_s, QUEUE_FLOOR_S)
-        if model.has_excess_loss and (has_queue or model.is_congested):
-            model.inflight_hi_bytes = max(model.bdp_bytes, model.round_inflight_bytes * BETA)
-            self._pipe_is_full = True
-        elif not model.round_is_app_limited:
-            # An application that sends little learns nothing of the pipe, not even by a queue: that is of others, or
-            # of our own data the other way, which its ACKs wait behind. Taken for a full pipe, it held a receiver's
-            # ACKs to the rate they had had until then, and they came seconds late.
-            if not has_queue:
-                model.learn_baseline_loss()
-            if model.max_bandwidth >= self._full_rate * FULL_GROWTH:
-                self._full_rate = model.max_bandwidth
-                self._flat_rounds = 0
-            else:
-                self._flat_rounds += 1
-                self._pipe_is_full = self._flat_rounds >= (1 if has_queue else FULL_ROUNDS)
+        self._pipe_is_full = self._full_pipe.check(BETA)
         if self._pipe_is_full:
             model.forget_extra_acked()
             model.least_round_s = LEAST_ROUND_S
@@ -244,30 +219,13 @@ class Bbr(CongestionController):
         if model.has_excess_loss:
             self.overflow.remember()
             self._enter(State.DOWN, now)
-        elif model.max_bandwidth >= self._full_rate * UP_GROWTH:
-            self._full_rate = model.max_bandwidth
+        elif model.max_bandwidth >= self._probed_rate * UP_GROWTH:
+            self._probed_rate = model.max_bandwidth
             self._flat_rounds = 0
         elif not self._is_bound:
             self._flat_rounds += 1
         if self._is_bound:
             self.overflow.raise_bound()
-
-    def _answer_loss(self, now: float) -> None:
-        """Send less after excess loss; if that does not help, hold the loss for the path's own."""
-        model = self.model
-        if self._suspect_loss and model.round_count > self._suspect_round and model.has_loss_verdict:
-            if model.loss_rate > SAME_LOSS * self._suspect_loss and not model.has_standing_queue:
-                model.set_baseline_loss(model.loss_rate)
-                model.forget_lower_bound()
-            self._suspect_loss = 0.0
-        elif model.has_excess_loss and not self._suspect_loss:
-            self._suspect_loss = model.loss_rate
-            self._suspect_round = model.round_count + FEEDBACK_ROUNDS
-            model.lower_bandwidth(BETA)
-            model.answered_at = now
-            if model.is_congested:
-                most = min(model.inflight_hi_bytes, self._cwnd)
-                model.inflight_hi_bytes = max(model.bdp_bytes, most * BETA)
 
     # -- the state machine -----------------------------------------------------------------------------------------
 
@@ -307,7 +265,7 @@ class Bbr(CongestionController):
     def _start_probe(self, now: float) -> None:
         self.model.start_probing_cycle()
         self._flat_rounds = 0
-        self._full_rate = self.model.max_bandwidth
+        self._probed_rate = self.model.max_bandwidth
         self.overflow.start_probe()
         self._enter(State.UP, now)
 
@@ -362,9 +320,8 @@ class Bbr(CongestionController):
         model.inflight_hi_bytes = float("inf")
         model.least_round_s = 0.0
         self._pipe_is_full = False
-        self._flat_rounds = 0
-        self._full_rate = 0.0
-        self._suspect_loss = 0.0
+        self._full_pipe.start_again()
+        self._loss_answer.forget()
         self._cwnd = max(self._cwnd, model.bdp_bytes)  # of the present rate: draining left less
         self._enter(State.STARTUP, now)
 
