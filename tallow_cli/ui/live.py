@@ -174,14 +174,15 @@ class LiveRenderer(EventSink):
         self._output.put(wording.offer(event, sending=self._view.sending, most=most, columns=columns))
 
     def _redraw(self, *, at_once: bool = False) -> None:
-        """`at_once`: nothing else is coming that would draw it."""
+        """`at_once`: nothing else is coming that would draw it, so it is drawn whatever waits before it."""
         if not self._output.is_in_front:
             self._wait_to_draw()
             return
         now = self._clock()
         if at_once and self._view.progress is None:
             return
-        if (now - self._drawn_at < REDRAW_INTERVAL_S and not at_once) or not self._display.takes_frames:
+        is_due = now - self._drawn_at >= REDRAW_INTERVAL_S and self._display.takes_frames
+        if not (is_due or at_once):
             return
         self._drawn_at = now
         width, height = self._console.size
