@@ -591,6 +591,7 @@ class Stopped(TallowError):
         super().__init__(self.how)
         self.connected = connected
         self.all_arrived = False
+        self.can_go_on = False
 
     @property
     def sentence(self) -> str:
@@ -600,7 +601,8 @@ class Stopped(TallowError):
             return (
                 f"{self.how}, but everything had arrived there already. See what the other side says of it."
             )
-        return f"{self.how}. The other side {_heard(self.peer_told)}."
+        go_on = " Send the same again to go on: what it has kept is not sent twice." if self.can_go_on else ""
+        return f"{self.how}. The other side {_heard(self.peer_told)}.{go_on}"
 
 
 class Interrupted(Stopped):

@@ -203,6 +203,7 @@ class LastWords:
     event: ClassVar[str] = "last-words"
     heard: bool
     all_arrived: bool = False
+    can_go_on: bool = False  # another transfer of the same goes on with what the receiver has kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,7 +249,13 @@ class _SendAttempt:
             await self._attempt.run()
         except asyncio.CancelledError:
             heard = bool(self._attempt.peer_told)
-            self._transfer.emit(LastWords(heard=heard, all_arrived=heard and self._machine.all_handed_over))
+            self._transfer.emit(
+                LastWords(
+                    heard=heard,
+                    all_arrived=heard and self._machine.all_handed_over,
+                    can_go_on=self._meter is not None and self._source.manifest.kind == "files",
+                )
+            )
             raise
         finally:
             ticker.cancel()

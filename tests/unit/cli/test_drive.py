@@ -138,6 +138,22 @@ def test_a_signal_after_it_says_that_the_other_side_was_told_only_if_it_is_known
     assert f"The other side {said}" in failed.error.sentence
 
 
+def test_a_sender_that_is_stopped_is_told_how_to_go_on() -> None:
+    async def session(emit: Emit) -> None:
+        emit(CONNECTED)
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            await asyncio.sleep(30)
+        finally:
+            emit(LastWords(heard=True, can_go_on=True))
+
+    failed = run(session)[1].events[-1]
+    assert isinstance(failed, Failed)
+    assert failed.error.sentence == (
+        "Interrupted. The other side was told. Send the same again to go on: what it has kept is not sent twice."
+    )
+
+
 def test_an_output_that_cannot_be_written_ends_the_session_and_is_told_where_it_can_be() -> None:
     class Full(Recorder):
         def handle(self, event: SessionEvent) -> None:

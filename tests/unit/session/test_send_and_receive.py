@@ -619,7 +619,7 @@ async def test_a_receiver_that_has_everything_ends_well_whatever_becomes_of_the_
     if end == "cancel":
         sender.cancel()
         assert isinstance(await sender.failure(), asyncio.CancelledError)
-        assert sender.of(LastWords) == [LastWords(heard=True, all_arrived=True)]
+        assert sender.of(LastWords) == [LastWords(heard=True, all_arrived=True, can_go_on=True)]
     else:
         sessions.network.cut()
         failure = await sender.failure()
