@@ -287,6 +287,9 @@ class DirectorySink:
         if self._journal is None or self._tree is None or self._partials is None:
             return Suspended(self.abort())
         published = self._keep_verified()
+        self._journal.flush()
+        if not self._journal.is_there:  # it could not be written
+            return Suspended(published + self.abort())
         files = size = 0
         for index, there in list(self._partials.known()):
             has = there.claims().total + (there.held().total if isinstance(there, PartialFile) else 0)

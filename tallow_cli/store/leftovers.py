@@ -89,6 +89,7 @@ class ReceiveLock:
         self._fd, dead.fd = dead.fd, -1
         with contextlib.suppress(OSError):  # what it names already was in use before
             root.filesystem.write(self._fd, 0, contents)
+            root.filesystem.sync_data(self._fd)
 
     @property
     def is_held(self) -> bool:
@@ -102,9 +103,12 @@ class ReceiveLock:
             fd = filesystem.create(self._root.directory, self._name)
             try:
                 if filesystem.lock(fd) and _is_still(filesystem, self._root.directory, self._name, fd):
-                    filesystem.write(
-                        fd, 0, contents
-                    )  # what is cut short by a full disk names fewer directories
+                    # What is cut short by a full disk names fewer directories.
+                    filesystem.write(fd, 0, contents)
+                    with contextlib.suppress(OSError):
+                        filesystem.sync_data(
+                            fd
+                        )  # or a power cut leaves directories that nobody knows to be ours
                     return fd
             except OSError:
                 self._discard(fd)

@@ -144,7 +144,7 @@ def _wrap(
 CHANGING = (
     "make_directory", "remove_directory", "create", "write", "allocate", "set_file_attributes",
     "set_directory_attributes", "link", "rename", "rename_exclusively", "unlink", "symlink", "sync_file",
-    "sync_directory", "sync_all",
+    "sync_directory", "sync_all", "sync_data", "set_length", "set_time", "clone",
 )  # fmt: skip
 for _operation in (
     *CHANGING,
@@ -199,6 +199,45 @@ class FullDisk(DirFdFilesystem):
         written = super().write(fd, offset, data[: self.room])
         self.room -= written
         return written
+
+
+class PowerCut(DirFdFilesystem):
+    """A disk that remembers what was not synced, and loses any of it in `cut`. Names stay as they are by then, as on a
+    file system whose metadata is journaled.
+    """
+
+    def __init__(self) -> None:
+        self.unsynced: dict[
+            int, list[tuple[int, bytes, int]]
+        ] = {}  # by inode: (offset, what was there, length)
+
+    def write(self, fd: int, offset: int, data: Data) -> int:
+        status = os.fstat(fd)
+        before = os.pread(fd, len(data), offset)
+        written = super().write(fd, offset, data)
+        self.unsynced.setdefault(status.st_ino, []).append((offset, before[:written], written))
+        return written
+
+    def sync_file(self, fd: int) -> None:
+        self.unsynced.pop(os.fstat(fd).st_ino, None)
+
+    sync_data = sync_file
+
+    def sync_all(self, directory: Directory) -> bool:
+        self.unsynced.clear()
+        return True
+
+    def cut(self, root: Path, rng: random.Random) -> None:
+        """Undo writes that were not synced, some or all of them."""
+        share = rng.choice((0.1, 0.5, 1.0))
+        for path in root.rglob("*"):
+            if path.is_symlink() or not path.is_file():
+                continue
+            with path.open("r+b") as file:
+                for offset, before, length in reversed(self.unsynced.get(path.stat().st_ino, [])):
+                    if rng.random() < share:
+                        file.seek(offset)
+                        file.write(before.ljust(length, b"\0"))
 
 
 class NoHardLinks(DirFdFilesystem):
