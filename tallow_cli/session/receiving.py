@@ -1,4 +1,4 @@
-"""The receiver's half of a transfer: what outlives a connection, and what one connection of it does.
+"""The receiver's half of a transfer: what outlives its connections.
 
 transfer = ReceiveTransfer(settings, emit, decide)
 try:
@@ -17,7 +17,6 @@ from time import monotonic
 from blake3 import blake3
 
 from tallow_cli.errors import (
-    SLIPS,
     PeerProtocolError,
     ReaderGone,
     TallowError,
@@ -26,13 +25,11 @@ from tallow_cli.errors import (
 )
 from tallow_cli.offer.manifest import Manifest, decode_manifest_untrusted
 from tallow_cli.ranges import RangeSet
-from tallow_cli.session.attempt import Attempt
 from tallow_cli.session.connection import Connection
 from tallow_cli.session.disk_writer import DiskWriter
 from tallow_cli.session.events import (
     Done,
     FileFinished,
-    LastWords,
     LeftOut,
     Notice,
     Resuming,
@@ -41,24 +38,17 @@ from tallow_cli.session.events import (
     Unfinished,
 )
 from tallow_cli.session.landing import Report
-from tallow_cli.session.meter import TICK_S, Meter, Sample
+from tallow_cli.session.meter import Meter, Sample
 from tallow_cli.session.offer_events import describe, hole_bytes, withdrawn_item
 from tallow_cli.session.patience import Patience
+from tallow_cli.session.receive_attempt import ReceiveAttempt
 from tallow_cli.session.settings import ReceiveSettings
-from tallow_cli.session.words import for_the_peer, kind_for_the_peer
 from tallow_cli.session.worker import CLOSE_WAIT_S, Worker
 from tallow_cli.store.sequential_sink import StdoutSink, TextSink
 from tallow_cli.store.sink import Holding, Published, Sink
 from tallow_cli.transfer.driving import (
-    Failed,
-    FileReady,
     FileWithdrawn,
-    Finished,
-    OfferArrived,
-    PieceDigested,
-    Reported,
 )
-from tallow_cli.transfer.receiver import ReceiveMachine, ReceiveOptions, ReceiverEvent
 
 # How long a disk may take to publish what is verified when the transfer failed, and when people are told that it does.
 # After a signal the process ends sooner (cli.drive).
@@ -84,6 +74,7 @@ class ReceiveTransfer:
         self.owes_report = False  # all is done, and the sender does not know: another connection may tell it
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.holding = Holding()  # what the sink had when it was opened
+        self._held_bytes = 0  # of it
         self._decide = decide
         self._offer_digest = b""
         self._considering: asyncio.Task[Manifest] | None = (
@@ -92,7 +83,7 @@ class ReceiveTransfer:
         self._is_closed = False
         self._worker = Worker()
         self._sink: Sink | None = None
-        self._attempt: _ReceiveAttempt | None = None
+        self._attempt: ReceiveAttempt | None = None
         self._patience: Patience | None = None
         self._withdrawn = 0
         self._withdrawn_hole_bytes = 0
@@ -107,7 +98,7 @@ class ReceiveTransfer:
         Raises the TallowError that ended the connection or the transfer. Cancelling tells the sender that the
         transfer was cancelled before the cancellation goes on.
         """
-        self._attempt = attempt = _ReceiveAttempt(self, connection)
+        self._attempt = attempt = ReceiveAttempt(self, connection)
         attempt.outcome.add_done_callback(partial(self._attempt_ended, connection))
         if self._patience is None:
             self._patience = Patience(
@@ -246,6 +237,7 @@ class ReceiveTransfer:
         here = RangeSet((*holding.held, *holding.claims))
         for first, end in holding.kept:
             here.add(spans[first].start, spans[end - 1].end)
+        self._held_bytes = here.total
         if here and manifest.total_bytes:
             self.emit(Resuming(here.total, manifest.total_bytes))
 
@@ -279,6 +271,7 @@ class ReceiveTransfer:
             self.emit,
             connection.data,
             total_bytes=self.manifest.total_bytes,
+            held_bytes=self._held_bytes,
             files_total=len(self.manifest.file_spans),
             now=now,
         )
@@ -326,169 +319,6 @@ class ReceiveTransfer:
             left_out=sum(group.count for group in self.manifest.left_out) + self._withdrawn,
             missed=self.manifest.missed + self._withdrawn,
             hole_bytes=self.manifest.hole_bytes - self._withdrawn_hole_bytes,
-        )
-
-
-class _ReceiveAttempt:
-    """One connection of a ReceiveTransfer. Use once: `await run()`."""
-
-    def __init__(self, transfer: ReceiveTransfer, connection: Connection) -> None:
-        self._transfer = transfer
-        self._connection = connection
-        self._is_accepted = False
-        self._is_endless = False  # a stream, whose length nobody knows
-        self._deciding: asyncio.Task[None] | None = None
-        self._ticker: asyncio.Task[None] | None = None
-        self._telling: asyncio.Task[None] | None = None  # that everything arrived and is verified
-        self._is_told = False
-        self._machine = ReceiveMachine(
-            channels=len(connection.data.indexes),
-            now=monotonic(),
-            options=ReceiveOptions(
-                sealed=connection.sealed,
-                max_message_bytes=connection.max_message_bytes,
-                idle_timeout_s=transfer.settings.waits.idle_s,
-                names=transfer.settings.names,
-            ),
-        )
-        self._attempt = Attempt(self._machine, connection, self._on_turn)
-        self.fail, self.outcome = self._attempt.fail, self._attempt.outcome
-
-    async def run(self) -> None:
-        """Return once the transfer is done and the sender knows, or cannot be told. Raises what ended it."""
-        self._ticker = self._attempt.watch(asyncio.create_task(self._tick()))
-        try:
-            await self._attempt.run()
-        except asyncio.CancelledError:
-            if self._transfer.done is None:
-                self._transfer.emit(LastWords(heard=bool(self._attempt.peer_told)))
-            raise
-        finally:
-            for task in (self._ticker, self._telling):
-                if task is not None:
-                    task.cancel()
-            self._attempt.stop()
-            if self._deciding is not None:
-                self._deciding.cancel()
-                await asyncio.wait([self._deciding])
-
-    # A turn of the shell
-
-    def _on_turn(self, now: float) -> None:
-        for event in self._machine.events():
-            self._handle(event)
-        if self._is_endless and not self._attempt.outcome.done():
-            self._transfer.check_size(self._machine.received_bytes)
-        if self._is_accepted and self._transfer.disk is not None:
-            self._transfer.disk.feed(self._machine)
-
-    def _handle(self, event: ReceiverEvent | Failed) -> None:
-        match event:
-            case OfferArrived(manifest=encoded):
-                self._deciding = asyncio.create_task(self._consider(encoded))
-            case PieceDigested() if self._transfer.disk is not None:
-                self._transfer.disk.piece_digested(event)
-            case FileReady() if self._transfer.disk is not None:
-                self._transfer.disk.file_ready(event)
-            case FileWithdrawn() if self._transfer.disk is not None:
-                if event.index in self._transfer.disk.dropped:
-                    self._machine.file_dropped(monotonic(), event.index)
-                else:
-                    self._transfer.disk.file_withdrawn(event)
-            case Reported():
-                self._succeeded()
-            case Finished():
-                self._attempt.finish()
-            case Failed(error=error):
-                self._attempt.fail(error)
-
-    async def _consider(self, encoded: bytes) -> None:
-        """Accept or refuse."""
-        try:
-            manifest = await self._transfer.consider(encoded)
-            held, kept = await self._transfer.already_here()
-        except TallowError as error:
-            kind = kind_for_the_peer(error)
-            self._machine.refuse(monotonic(), kind, for_the_peer(error).removesuffix("."))
-            if kind in SLIPS:
-                self._transfer.emit(Notice("The sender goes on waiting: run this again, with the same code."))
-            self._attempt.fail(error)
-            return
-        except Exception as error:  # noqa: BLE001 - a task nobody awaits hands every error on
-            self._attempt.fail(error)
-            return
-        now = monotonic()
-        self._is_endless = manifest.total_bytes is None
-        self._is_accepted = True
-        self._transfer.accepted(self._connection, now)
-        ends = None if manifest.kind == "stream" else [span.end for span in manifest.file_spans]
-        disk = self._transfer.disk
-        if disk is not None and manifest.kind == "files":
-            self._machine.accept(now, ends, held, kept, RangeSet(disk.claims))
-            disk.unclaim(self._machine.claims)
-        else:
-            self._machine.accept(now, ends, held, kept)
-        self._attempt.wake()
-
-    def _succeeded(self) -> None:
-        if self._ticker is not None:
-            self._ticker.cancel()
-        if self._transfer.done is None:
-            self._transfer.succeeded(self._sample())
-        self._telling = self._attempt.watch(asyncio.create_task(self._deliver_report()))
-
-    async def _deliver_report(self) -> None:
-        await asyncio.sleep(0)  # the turn that we are in hands it over first
-        if await self._connection.link.drain(None):
-            self._is_told = True
-            self._machine.report_delivered(monotonic())
-            self._attempt.wake()
-
-    # The disk
-
-    @property
-    def owes_report(self) -> bool:
-        """Whether the path was lost before the sender knew that all is done."""
-        lost = self._machine.parted_by
-        return lost is not None and not self._is_told and self._connection.goes_on_after(lost)
-
-    def hand_over(self) -> None:
-        """The connection has ended; what came over it is for the transfer."""
-        if self._is_accepted and self._transfer.disk is not None:
-            self._transfer.disk.take_over(self._machine)
-
-    def take_report(self, report: Report) -> None:
-        """What the disk has done of what came over this connection."""
-        if not self._is_accepted:  # that came over the one before
-            return
-        now = monotonic()
-        for offset, size in report.written:
-            self._machine.written(now, offset, size)
-        for piece in report.proved:
-            self._machine.piece_proved(now, piece.index)
-        for piece in report.refuted:
-            self._machine.piece_refuted(now, piece.index)
-        for gone in report.dropped:
-            self._machine.file_dropped(now, gone.index)
-        for file in report.published:
-            self._machine.file_verified(now, file.file_index)
-        self._attempt.wake()
-
-    # What people see
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_S)
-            if self._is_accepted and self._transfer.meter is not None and self._transfer.disk is not None:
-                self._transfer.disk.publish_due()
-                self._transfer.meter.tick(monotonic(), self._sample(), self._machine.counters)
-
-    def _sample(self) -> Sample:
-        figures, disk = self._machine.figures, self._transfer.disk
-        return Sample(
-            bytes_done=figures.bytes_written,
-            path=figures.path,
-            files_done=0 if disk is None else disk.files_verified,
         )
 
 

@@ -32,6 +32,7 @@ ELSEWHERE = {
     "session/events.py": ("unit/ui/test_jsonlines.py", "types alone; their public form is the JSON"),
     "session/meeting.py": ("unit/session/test_connection.py", "both sides of one meeting"),
     "session/receive.py": ("unit/session/test_send_and_receive.py", "both sides of one transfer"),
+    "session/receive_attempt.py": ("unit/session/test_reconnecting.py", "one connection of many"),
     "session/receiving.py": ("unit/session/test_send_and_receive.py", "both sides of one transfer"),
     "session/send.py": ("unit/session/test_send_and_receive.py", "both sides of one transfer"),
     "session/sending.py": ("unit/session/test_send_and_receive.py", "both sides of one transfer"),

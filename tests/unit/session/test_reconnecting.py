@@ -25,7 +25,9 @@ from tallow_cli.session.events import (
     Progress,
     Reconnected,
     Reconnecting,
+    Resuming,
     Stats,
+    Unfinished,
     Waiting,
 )
 from tallow_cli.session.settings import LinkSettings, Waits
@@ -47,11 +49,11 @@ async def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
         yield opened
 
 
-def into(directory: Path) -> Decide:
+def into(directory: Path, *, resume: bool = False) -> Decide:
     directory.mkdir(exist_ok=True)
 
     async def decide(_manifest: Manifest) -> Sink:
-        return DirectorySink(directory)
+        return DirectorySink(directory, resume=resume)
 
     return decide
 
@@ -231,6 +233,32 @@ async def test_a_file_changed_during_the_outage_is_withdrawn(sessions: Sessions,
             sessions.network.cut()
             assert (await sender.done()).missed == (await receiver.done()).missed == 1
     assert set(tree(tmp_path / "in" / "from")) == {"0.bin"}
+
+
+async def test_a_resumed_transfer_goes_on_over_another_connection_too(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    root = files(tmp_path, 6_000_000, 3_000_000)
+    for ends in (False, True):
+        with contextlib.closing(FileSource([root])) as source:
+            sender = sessions.send(source, link=LinkSettings(limit_bytes_per_s=6_000_000))
+            receiver = sessions.receive(into(tmp_path / "in", resume=True))
+            await moving(receiver, 3)
+            if not ends:
+                receiver.cancel()
+                await receiver.failure()
+                await sender.failure()
+                assert receiver.of(Unfinished)
+                continue
+            sessions.network.cut()
+            sent, received = await sender.done(), await receiver.done()
+    held = receiver.of(Resuming)[0].held_bytes
+    assert held == sender.of(Resuming)[0].held_bytes > 0
+    assert tree(tmp_path / "in" / "from") == tree(root)
+    for done in (sent, received):
+        assert done.mbps * 1e6 / 8 * (done.seconds - done.outage_s) == pytest.approx(
+            9_000_000 - held, rel=0.01
+        )
 
 
 # What does not reconnect

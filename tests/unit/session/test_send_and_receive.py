@@ -41,7 +41,7 @@ from tallow_cli.errors import (
 )
 from tallow_cli.offer.manifest import Entry, EntryKind, Manifest
 from tallow_cli.offer.name_rules import MACOS, POSIX, WINDOWS, NameRules
-from tallow_cli.session import disk_writer, landing, receiving
+from tallow_cli.session import disk_writer, landing, receive_attempt, receiving
 from tallow_cli.session.events import (
     CodeReady,
     Connected,
@@ -364,7 +364,7 @@ async def test_a_disk_that_gets_its_writes_in_pieces_and_publishes_in_between_lo
     sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(landing, "MOST_S", 0.0)
-    monkeypatch.setattr(receiving, "TICK_S", 0.0005)
+    monkeypatch.setattr(receive_attempt, "TICK_S", 0.0005)
     monkeypatch.setattr(disk_writer, "BATCH_BYTES", 1)
     root = tmp_path / "many"
     root.mkdir()
