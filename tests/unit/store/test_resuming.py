@@ -390,3 +390,95 @@ def test_the_journal_says_nothing_that_could_be_used_elsewhere(tmp_path: Path) -
     journal = next(tmp_path.glob(".tallow-*.journal"))
     assert b"big" in journal.read_bytes()
     assert stat_mode(journal) == 0o600
+
+
+OLD = BIG[:SEGMENT] + b"!" + BIG[SEGMENT + 1 :]
+MTIME_NS = 1_700_000_000_123_456_789  # of what is offered
+
+
+@pytest.mark.parametrize(
+    ("old", "saved"),
+    [
+        (OLD, len(BIG) - SEGMENT),
+        (BIG + b"longer", len(BIG)),
+        (BIG[: 2 * SEGMENT], 2 * SEGMENT),
+        (b"", 0),
+        (bytes(len(BIG)), 0),
+    ],
+)
+def test_update_fetches_only_the_segments_that_differ(tmp_path: Path, old: bytes, saved: int) -> None:
+    (tmp_path / "big").write_bytes(old)
+    inode = (tmp_path / "big").stat().st_ino
+    sink = resuming(tmp_path, OnConflict.UPDATE)
+    assert [conflict.path for conflict in sink.conflicts(ONE)] == ["big"]
+    there, _ = go_on(sink, ONE, {"big": BIG})
+    assert there.total == saved
+    assert tree(tmp_path) == {"big": BIG}
+    assert (tmp_path / "big").stat().st_ino != inode
+
+
+def test_update_keeps_what_has_the_same_content_and_gives_it_its_time(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(BIG)
+    before = (tmp_path / "big").stat()
+    there, published = go_on(resuming(tmp_path, OnConflict.UPDATE), ONE, {"big": BIG})
+    assert there.total == len(BIG)
+    after = (tmp_path / "big").stat()
+    assert (after.st_ino, after.st_mode, after.st_mtime_ns) == (before.st_ino, before.st_mode, MTIME_NS)
+    assert [file.path for file in published] == ["big"]
+    assert tree(tmp_path) == {"big": BIG}
+
+
+def test_an_update_that_ends_early_leaves_the_file_alone_and_is_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(OLD)
+    sink = resuming(tmp_path, OnConflict.UPDATE)
+    holding = sink.open(ONE)
+    prove_all(sink, ONE, BIG, holding.claims)
+    sink.write(SEGMENT, BIG[SEGMENT : SEGMENT + 2 * MIB])
+    die(sink)
+    assert (tmp_path / "big").read_bytes() == OLD
+    there, _ = go_on(resuming(tmp_path, OnConflict.UPDATE), ONE, {"big": BIG})
+    assert there.total >= len(BIG) - SEGMENT + 2 * MIB
+    assert tree(tmp_path) == {"big": BIG}
+
+
+def test_skip_keeps_what_has_the_size_and_the_time_and_refuses_others(tmp_path: Path) -> None:
+    (tmp_path / "site" / "deep").mkdir(parents=True)
+    for name, size in (("a", 100_000), ("deep/big", len(BIG))):
+        path = tmp_path / "site" / name
+        path.write_bytes(bytes(size))
+        os.utime(path, ns=(MTIME_NS, MTIME_NS))
+    sink = resuming(tmp_path, OnConflict.SKIP)
+    assert sink.conflicts(TREE) == []
+    there, published = go_on(sink, TREE, SITE)
+    assert there.total == 100_000 + len(BIG)
+    assert [file.path for file in published] == ["site/b", "site/empty"]
+    assert (tmp_path / "site" / "a").read_bytes() == bytes(100_000), "it was not looked into"
+    again = resuming(tmp_path, OnConflict.SKIP)
+    assert again.conflicts(TREE) == []
+    assert again.open(TREE).kept == RangeSet([(0, 4)])
+    assert again.complete() == ()
+    again.close()
+    (tmp_path / "site" / "b").write_bytes(b"other")
+    other = resuming(tmp_path, OnConflict.SKIP)
+    assert [conflict.path for conflict in other.conflicts(TREE)] == ["site/b"]
+    with pytest.raises(TargetExists, match="site/b"):
+        other.open(TREE)
+    other.close()
+
+
+@pytest.mark.parametrize("policy", [OnConflict.SKIP, OnConflict.UPDATE])
+def test_a_link_in_place_of_a_file_is_not_followed(tmp_path: Path, policy: OnConflict) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (tmp_path / "mine").write_bytes(BIG)
+    (target / "big").symlink_to(tmp_path / "mine")
+    sink = resuming(target, policy)
+    if policy is OnConflict.SKIP:
+        with pytest.raises(TargetExists):
+            sink.open(ONE)
+        sink.close()
+        return
+    there, _ = go_on(sink, ONE, {"big": BIG})
+    assert there.total == 0
+    assert not (target / "big").is_symlink()
+    assert (tmp_path / "mine").read_bytes() == BIG

@@ -1,0 +1,96 @@
+"""Both programs are killed in the middle, or stopped by Ctrl-C, and run again: what is there is not sent again."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import Shell, Tallow
+
+pytestmark = pytest.mark.e2e
+
+MiB = 1024 * 1024
+SIZE = 24 * MiB
+
+
+def start(
+    sh: Shell, source: Path, target: Path, *options: str, limit: str = "40Mbit"
+) -> tuple[Tallow, Tallow]:
+    sender = sh.start("send", source, "--json", "--limit", limit)
+    code = sender.wait_event("code")["code"]
+    return sender, sh.start("recv", code, "--yes", "--json", "-o", target, *options)
+
+
+def wait_for_bytes(receiver: Tallow, count: int) -> None:
+    deadline = time.monotonic() + 30
+    while max((event["bytes"] for event in receiver.events("progress")), default=0) < count:
+        assert time.monotonic() < deadline, receiver.report()
+        time.sleep(0.02)
+
+
+def sent_bytes(receiver: Tallow) -> int:
+    """What came over the network."""
+    return sum(channel["bytes_received"] for channel in receiver.events("stats")[-1]["channels"])
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_transfer_goes_on_after_both_ends_were_stopped(sh: Shell, how: signal.Signals) -> None:
+    big, target = sh.directory / "big.bin", sh.directory / "in"
+    data = random.Random(5).randbytes(SIZE)
+    big.write_bytes(data)
+    target.mkdir()
+    sender, receiver = start(sh, big, target)
+    wait_for_bytes(receiver, 12 * MiB)
+    receiver.process.send_signal(how)
+    sender.process.send_signal(how)
+    receiver.wait()
+    sender.wait()
+    assert "big.bin" not in os.listdir(target)
+    sender, receiver = start(sh, big, target, limit="200Mbit")
+    assert (receiver.wait(), sender.wait()) == (0, 0), receiver.report()
+    assert (target / "big.bin").read_bytes() == data
+    assert os.listdir(target) == ["big.bin"]
+    (resuming,) = receiver.events("resuming")
+    assert resuming["held_bytes"] >= 12 * MiB - 4 * MiB
+    assert resuming["total_bytes"] == SIZE
+    assert sent_bytes(receiver) < SIZE - resuming["held_bytes"] + 4 * MiB
+
+
+def test_no_resume_starts_over_and_leaves_nothing(sh: Shell) -> None:
+    big, target = sh.directory / "big.bin", sh.directory / "in"
+    big.write_bytes(random.Random(6).randbytes(SIZE))
+    target.mkdir()
+    sender, receiver = start(sh, big, target)
+    wait_for_bytes(receiver, 4 * MiB)
+    receiver.process.kill()
+    receiver.wait()
+    sender.process.kill()
+    sender.wait()
+    sender, receiver = start(sh, big, target, "--no-resume")
+    wait_for_bytes(receiver, 4 * MiB)
+    assert receiver.events("resuming") == []
+    receiver.process.send_signal(signal.SIGINT)
+    assert receiver.wait() == 130
+    sender.wait()
+    assert os.listdir(target) == []
+
+
+def test_update_sends_only_what_differs(sh: Shell) -> None:
+    big, target = sh.directory / "big.bin", sh.directory / "in"
+    data = bytearray(random.Random(7).randbytes(SIZE))
+    big.write_bytes(data)
+    target.mkdir()
+    data[5 * MiB] ^= 1
+    (target / "big.bin").write_bytes(data)
+    sender, receiver = start(sh, big, target, "--on-conflict", "update", limit="200Mbit")
+    assert (receiver.wait(), sender.wait()) == (0, 0), receiver.report()
+    assert (target / "big.bin").read_bytes() == big.read_bytes()
+    assert sent_bytes(receiver) < 6 * MiB
+    assert os.listdir(target) == ["big.bin"]
+    sender, receiver = start(sh, big, target, "--on-conflict", "skip")
+    assert (receiver.wait(), sender.wait()) == (0, 0), receiver.report()
