@@ -1,12 +1,16 @@
 """A shell in virtual time around both transfer machines: the loop of driving.py over two `Wire`s.
 
 It reads from bytes, writes to bytes through a disk of limited rate, and checks as it goes: every byte is
-written exactly once, memory stays within its bounds, nobody sleeps without a deadline.
+written exactly once, nothing is sent that is held, kept, or claimed and not wanted, memory stays within its bounds,
+nobody sleeps without a deadline, no packet number is used twice.
+
+One `Simulation` is one attempt. `Ends` is what outlives it: pass it on to the next.
 """
 
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -26,11 +30,13 @@ from tallow_cli.transfer.driving import (
     OfferArrived,
     OutgoingPacket,
     PeerReady,
+    PieceDigested,
 )
-from tallow_cli.transfer.frames import HEADER_BYTES, parse_header_untrusted
-from tallow_cli.transfer.messages import Why
-from tallow_cli.transfer.receiver import ReceiveMachine, ReceiveOptions
-from tallow_cli.transfer.sender import SendMachine, SendOptions
+from tallow_cli.transfer.frames import HEADER_BYTES, Data, parse_frames_untrusted, parse_header_untrusted
+from tallow_cli.transfer.messages import NOT_PROVEN, Why
+from tallow_cli.transfer.pieces import Piece, Pieces
+from tallow_cli.transfer.receiver import ReceiveMachine, ReceiveOptions, ReceiveState
+from tallow_cli.transfer.sender import SendMachine, SendOptions, SendState
 from tests.sim.channels import CONTROL, Profile, Wire
 
 TAG = b"t" * 16  # stands for the AEAD tag
@@ -54,6 +60,12 @@ class Scenario:
     unknown_length: bool = False
     withdrawn: dict[int, int] = field(default_factory=dict)  # file -> bytes of it that can be read
     held: tuple[tuple[int, int], ...] = ()
+    kept: tuple[int, ...] = ()  # files that are there and verified
+    claims: tuple[tuple[int, int], ...] = ()
+    wrong: tuple[tuple[int, int], ...] = ()  # what is on the disk there is something else
+    hash_rate: float = 1e9  # of claims, at both ends
+    cut_at: float | None = None  # the connection ends
+    attempt: int = 0  # another one has another network
     disk_rate: float = 1e9
     read_delay: float = 0.0005
     consent_after: float = 0.1
@@ -66,6 +78,29 @@ class Scenario:
     reports_late: bool = False  # an ACK is fed before the departures that caused it are reported
     wakes_at_departures: bool = True  # False: only inputs and timeouts wake the shell, as in asyncio
     give_up_at: float = 600.0
+
+
+@dataclass
+class Ends:
+    """What the two processes have beside their connection: the bytes to send, and the disk."""
+
+    content: bytes
+    disk: bytearray
+    taken: RangeSet  # of the stream: on disk, and known to be right
+    claims: RangeSet
+    verified: set[int]
+    stream_bytes: int = 0  # of a stream of unknown length: read so far
+
+    @classmethod
+    def at_first(cls, scenario: Scenario, content: bytes) -> Ends:
+        starts = [0, *accumulate(scenario.files)]
+        taken = RangeSet((*scenario.held, *((starts[i], starts[i + 1]) for i in scenario.kept)))
+        disk = bytearray(len(content))
+        for start, end in (*taken, *scenario.claims):
+            disk[start:end] = content[start:end]
+        for start, end in scenario.wrong:
+            disk[start:end] = bytes(255 - byte for byte in content[start:end])
+        return cls(content, disk, taken, RangeSet(scenario.claims), set(scenario.kept))
 
 
 @dataclass
@@ -84,10 +119,14 @@ class Outcome:
 
 
 class Simulation:
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, ends: Ends | None = None) -> None:
         self.scenario = s = scenario
         rng = Random(s.seed)
-        self.content = rng.randbytes(sum(s.files))
+        content = rng.randbytes(sum(s.files))
+        for _ in range(s.attempt):
+            rng.random()
+        self.ends = ends = ends or Ends.at_first(s, content)
+        self.content = ends.content
         self.now = 0.0
         self.there = Wire(s.there, Random(rng.random()))
         self.back = Wire(s.back, Random(rng.random()))
@@ -98,10 +137,12 @@ class Simulation:
             options=s.send,
         )
         self.receiver = ReceiveMachine(channels=s.channels, now=0.0, options=s.receive)
-        self.disk = bytearray(len(self.content))
-        for start, end in s.held:
-            self.disk[start:end] = self.content[start:end]
-        self.on_disk = RangeSet(s.held)
+        self.disk, self.on_disk = ends.disk, ends.taken
+        self.unsendable = RangeSet()  # the receiver has it, or says so
+        self.sent_bytes = 0  # distinct or not
+        self._writing: dict[int, memoryview] = {}
+        self._numbers: dict[tuple[str, int], int] = {}
+        self._untold = RangeSet()  # files that are neither kept nor settled
         self.disk_free_at = 0.0
         self.errors: dict[str, TallowError | None] = {"sender": None, "receiver": None}
         self.finished: dict[str, float] = {}
@@ -112,12 +153,13 @@ class Simulation:
         self._paused: set[int] = set()
         self._forced: set[int] = set()
         self._dead: set[int] = set()
-        self._settled = 0
         self._starts = [0, *accumulate(s.files)][: len(s.files)]
-        self._known = RangeSet(s.held)  # read, or not to be read
+        self._known = RangeSet()  # read, or not to be read
         for channel in range(s.channels + 1):
             self.sender.channel_state(0.0, channel, ChannelState.OPEN)
             self.receiver.channel_state(0.0, channel, ChannelState.OPEN)
+        if s.cut_at is not None:
+            self.at(s.cut_at, self._cut)
         for at, channel in s.deaths:
             self.at(at, lambda channel=channel: self._kill(channel))  # type: ignore[misc]
         for start, end, channel in s.pauses:
@@ -145,6 +187,8 @@ class Simulation:
             self.wakes += 1
             self._feed()
         self._drain()
+        for offset, data in (*self._writing.items(), *self.receiver.remains()):
+            self._put(offset, data)
         began = self.sender.figures.first_data_at or self.now
         ended = self.finished.get("sender", self.now)
         return Outcome(
@@ -228,9 +272,9 @@ class Simulation:
                     self.finished["sender"] = self.now
                 case PeerReady():
                     ends = None if self.scenario.unknown_length else list(accumulate(self.scenario.files))
-                    self.sender.offer(self.now, b"manifest", ends)
-                case Accepted():
-                    self._give_digests()
+                    self.sender.offer(self.now, b"manifest", ends, self.ends.stream_bytes)
+                case Accepted(_, claims, kept):
+                    self._accepted(claims, kept)
         while (request := self.sender.next_read(self.now)) is not None:
             offset, size = request
             self.at(self.now + self.scenario.read_delay, lambda o=offset, n=size: self._read(o, n))  # type: ignore[misc]
@@ -239,34 +283,67 @@ class Simulation:
                 self._hand_over(self.there, packet)
             self._report_departures()
 
+    def _accepted(self, claims: Pieces, kept: RangeSet) -> None:
+        """Begin to hash what is there already. After a reconnect the files that will not come are known."""
+        files = len(self.scenario.files)
+        self._untold = RangeSet(gap for gap in kept.gaps(0, files))
+        for start, end in (
+            *self.on_disk,
+            *((0, self.ends.stream_bytes) for _ in range(1) if self.ends.stream_bytes),
+        ):
+            self._known.add(start, end)
+        if self.scenario.attempt:
+            for index in self.scenario.withdrawn:
+                if index in self._untold:
+                    self._withdraw(index)
+        at = self.now
+        for index, piece in enumerate(claims):
+            at += piece.size / self.scenario.hash_rate
+            self.at(at, lambda i=index, p=piece: self._hash(i, p))  # type: ignore[misc]
+        self._give_digests()
+
+    def _hash(self, index: int, piece: Piece) -> None:
+        """The sender has read a piece, unless it cannot, or its file is gone by now."""
+        if self.sender.state not in (SendState.SENDING, SendState.COMPLETING):
+            return
+        file = bisect_right(self._starts, piece.start) - 1
+        readable = self.scenario.withdrawn.get(file)
+        digest = NOT_PROVEN
+        if file in self._untold and (readable is None or piece.end <= self._starts[file] + readable):
+            digest = blake3(self.content[piece.start : piece.end]).digest()
+        elif file in self._untold:
+            self._withdraw(file)
+        self.sender.piece_digests(self.now, index, [digest])
+        self._known.add(*piece)
+        self._give_digests()
+
+    def _withdraw(self, index: int) -> None:
+        start, size = self._starts[index], self.scenario.files[index]
+        self.sender.withdraw(self.now, index, start, start + size, Why.CHANGED)
+        self._known.add(start, start + size)
+        self._untold.remove(index, index + 1)
+
     def _read(self, offset: int, size: int) -> None:
         data = self.content[offset : offset + size]
         self.sender.chunk_read(self.now, offset, data)
+        if self.scenario.unknown_length:
+            self.ends.stream_bytes = max(self.ends.stream_bytes, offset + len(data))
         self._known.add(offset, offset + len(data))
         self._give_digests()
 
     def _give_digests(self) -> None:
         """Settle every file whose turn it is, as a source does: in order, and none before it is read."""
-        first, digests = self._settled, list[bytes]()
-        while self._settled < len(self._starts):
-            index = self._settled
-            start, size = self._starts[index], self.scenario.files[index]
-            readable = self.scenario.withdrawn.get(index, size)
+        while self._untold:
+            first, _ = next(iter(self._untold))
+            start, size = self._starts[first], self.scenario.files[first]
+            readable = self.scenario.withdrawn.get(first, size)
             if not self._known.covers(start, start + readable):
                 break
-            if index not in self.scenario.withdrawn:
-                digests.append(blake3(self.content[start : start + size]).digest())
+            if first in self.scenario.withdrawn:
+                self._withdraw(first)
             else:
-                self._tell(first, digests)
-                first, digests = index + 1, []
-                self.sender.withdraw(self.now, index, start, start + size, Why.CHANGED)
-                self._known.add(start, start + size)
-            self._settled += 1
-        self._tell(first, digests)
-
-    def _tell(self, first: int, digests: list[bytes]) -> None:
-        if digests:
-            self.sender.digests(self.now, first, digests)
+                self.sender.digests(self.now, first, [blake3(self.content[start : start + size]).digest()])
+                self._untold.remove(first, first + 1)
 
     def _report_departures(self) -> None:
         for channel in range(1, self.scenario.channels + 1):
@@ -288,6 +365,10 @@ class Simulation:
     def _force(self, channel: int, paused: bool) -> None:
         (self._forced.add if paused else self._forced.discard)(channel)
 
+    def _cut(self) -> None:
+        for machine in (self.sender, self.receiver):
+            machine.connection_lost(self.now, "cut")
+
     def _kill(self, channel: int) -> None:
         self._dead.add(channel)
         for wire, machine in ((self.there, self.sender), (self.back, self.receiver)):
@@ -306,7 +387,10 @@ class Simulation:
                     start = sum(self.scenario.files[:index])
                     data = self.disk[start : start + self.scenario.files[index]]
                     assert blake3(data).digest() == digest, f"file {index} is not whole"
-                    self.at(self.now + 0.001, lambda i=index: self.receiver.file_verified(self.now, i))  # type: ignore[misc]
+                    self.at(self.now + 0.001, lambda i=index: self._verified(i))  # type: ignore[misc]
+                case PieceDigested(index, start, end, digest):
+                    took = (end - start) / self.scenario.hash_rate
+                    self.at(self.now + took, lambda i=index, d=digest: self._prove(i, d))  # type: ignore[misc]
                 case FileWithdrawn(index, why):
                     assert index in self.scenario.withdrawn
                     assert why is Why.CHANGED
@@ -317,6 +401,7 @@ class Simulation:
                     self.finished["receiver"] = self.now
         for offset, data in self.receiver.writes() if self.disk_free_at <= self.now else ():
             self.disk_free_at = max(self.disk_free_at, self.now) + len(data) / self.scenario.disk_rate
+            self._writing[offset] = data
             self.at(self.disk_free_at, lambda o=offset, d=data: self._write(o, d))  # type: ignore[misc]
         while packets := self.receiver.packets(self.now):
             for packet in packets:
@@ -324,19 +409,58 @@ class Simulation:
 
     def _accept(self) -> None:
         ends = None if self.scenario.unknown_length else list(accumulate(self.scenario.files))
-        self.receiver.accept(self.now, ends, RangeSet(self.scenario.held))
+        kept = RangeSet((index, index + 1) for index in self.ends.verified if ends is not None)
+        held, claims = RangeSet(self.on_disk), RangeSet(self.ends.claims)
+        self.receiver.accept(self.now, ends, held, kept, claims)
+        self.unsendable = RangeSet((*held, *self.receiver.claims))
+
+    def _prove(self, index: int, digest: bytes) -> None:
+        if self.receiver.state is ReceiveState.FAILED:
+            return
+        piece = self.receiver.claims[index]
+        self.ends.claims.remove(*piece)
+        if blake3(self.disk[piece.start : piece.end]).digest() == digest:
+            self.on_disk.add(*piece)
+            self.receiver.piece_proved(self.now, index)
+        else:
+            self.unsendable.remove(*piece)
+            self.receiver.piece_refuted(self.now, index)
+
+    def _verified(self, index: int) -> None:
+        self.ends.verified.add(index)
+        self.receiver.file_verified(self.now, index)
 
     def _write(self, offset: int, data: memoryview) -> None:
+        del self._writing[offset]
+        self._put(offset, data)
+        self.receiver.written(self.now, offset, len(data))
+
+    def _put(self, offset: int, data: memoryview) -> None:
         end = offset + len(data)
         assert self.on_disk.add(offset, end) == len(data), f"bytes of {offset}..{end} were written twice"
         self.disk[offset:end] = data
-        self.receiver.written(self.now, offset, len(data))
 
     def _hand_over(self, wire: Wire, packet: OutgoingPacket) -> None:
+        way = ("there" if wire is self.there else "back", packet.channel)
+        assert packet.number == self._numbers.get(way, 0), (
+            f"a packet number used twice, or left out, on {way}"
+        )
+        self._numbers[way] = packet.number + 1
+        if wire is self.there and packet.channel != CONTROL:
+            self._check_sent(packet)
         message = b"".join((packet.header, packet.payload, TAG))
         limit = self.scenario.send.max_message_bytes
         assert len(message) <= limit, f"a message of {len(message)} bytes"
         wire.send(self.now, packet.channel, message)
+
+    def _check_sent(self, packet: OutgoingPacket) -> None:
+        for frame in parse_frames_untrusted(packet.payload):
+            if isinstance(frame, Data):
+                start, end = frame.offset, frame.offset + len(frame.data)
+                assert self.unsendable.gaps(start, end) == [(start, end)], (
+                    f"{start}..{end} is sent, and was there"
+                )
+                self.sent_bytes += end - start
 
     def _describe(self) -> str:
         return (
@@ -358,6 +482,12 @@ def simulate_success(scenario: Scenario) -> Outcome:
     """As `simulate`; the transfer must succeed and every byte be where it belongs."""
     simulation = Simulation(scenario)
     outcome = simulation.run()
+    check_success(simulation, outcome)
+    return outcome
+
+
+def check_success(simulation: Simulation, outcome: Outcome) -> None:
+    scenario = simulation.scenario
     about = f"seed {scenario.seed}"
     assert outcome.sender_error is None, about
     assert outcome.receiver_error is None, about
@@ -369,4 +499,3 @@ def simulate_success(scenario: Scenario) -> Outcome:
         start += size
     assert outcome.most_retained <= scenario.send.memory_bytes, about
     assert outcome.most_backlog <= scenario.receive.window_bytes, about
-    return outcome
