@@ -140,6 +140,7 @@ class Simulation:
         self.disk, self.on_disk = ends.disk, ends.taken
         self.unsendable = RangeSet()  # the receiver has it, or says so
         self.sent_bytes = 0  # distinct or not
+        self.put_bytes = self.refuted_bytes = 0  # written; claimed, and found to be something else
         self._writing: dict[int, memoryview] = {}
         self._numbers: dict[tuple[str, int], int] = {}
         self._untold = RangeSet()  # files that are neither kept nor settled
@@ -187,8 +188,7 @@ class Simulation:
             self.wakes += 1
             self._feed()
         self._drain()
-        for offset, data in (*self._writing.items(), *self.receiver.remains()):
-            self._put(offset, data)
+        self.keep_what_came()
         began = self.sender.figures.first_data_at or self.now
         ended = self.finished.get("sender", self.now)
         return Outcome(
@@ -204,6 +204,30 @@ class Simulation:
             sender=self.sender,
             receiver=self.receiver,
         )
+
+    def run_until(self, until: float) -> bool:
+        """Runs as far as that time; returns whether both sides have ended before."""
+        self._drain()
+        while not self._over:
+            at = self._next_time()
+            if at > until:
+                self.now = max(self.now, until)
+                return False
+            self.now = max(self.now, at)
+            self._feed()
+            self._drain()
+        return True
+
+    def cut(self) -> None:
+        """The connection ends, now, for both sides."""
+        self._cut()
+        self._drain()
+
+    def keep_what_came(self) -> None:
+        """The receiver lives: what has arrived is written."""
+        for offset, data in (*self._writing.items(), *self.receiver.remains()):
+            self._put(offset, data)
+        self._writing.clear()
 
     @property
     def _over(self) -> bool:
@@ -424,6 +448,7 @@ class Simulation:
             self.receiver.piece_proved(self.now, index)
         else:
             self.unsendable.remove(*piece)
+            self.refuted_bytes += piece.size
             self.receiver.piece_refuted(self.now, index)
 
     def _verified(self, index: int) -> None:
@@ -439,6 +464,7 @@ class Simulation:
         end = offset + len(data)
         assert self.on_disk.add(offset, end) == len(data), f"bytes of {offset}..{end} were written twice"
         self.disk[offset:end] = data
+        self.put_bytes += len(data)
 
     def _hand_over(self, wire: Wire, packet: OutgoingPacket) -> None:
         way = ("there" if wire is self.there else "back", packet.channel)
