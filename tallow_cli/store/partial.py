@@ -107,6 +107,11 @@ class PartialFile:
         return not self._later if self.size is None else self.written == self.size
 
     @property
+    def is_hashed(self) -> bool:
+        """Whether `catch_up` has nothing to do any more."""
+        return self._digest is not None and not (self._needs_own and self.temporary is None)
+
+    @property
     def stands(self) -> bool:
         """Whether it is, as far as is known, what stands under the final name."""
         return self._base is not None and self.temporary is None

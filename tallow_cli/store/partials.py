@@ -114,6 +114,8 @@ class Partials:
     def catch_up(self, span: FileSpan, budget_bytes: int) -> bool:
         """See PartialFile.catch_up."""
         partial = self.get(span)
+        if partial.is_hashed:  # most are, and small ones are closed by now
+            return True
         self.touch(span, partial)
         is_new = partial.temporary is None
         done = partial.catch_up(budget_bytes)

@@ -8,11 +8,13 @@ from collections.abc import Callable
 import pytest
 from blake3 import blake3
 
+from tallow_cli.errors import DiskFull, DiskNearlyFull
 from tallow_cli.session import landing
 from tallow_cli.session.landing import Batch, Landing, Report
 from tallow_cli.store.sequential_sink import NullSink
 from tallow_cli.store.sink import Published
-from tallow_cli.transfer.driving import FileReady
+from tallow_cli.transfer.driving import FileReady, FileWithdrawn, PieceDigested
+from tallow_cli.transfer.messages import Why
 from tests.support.disk import file_entry, files
 
 SIZE = 300_000
@@ -144,3 +146,107 @@ def test_what_a_sink_holds_back_is_reported_when_it_has_passed_it_on() -> None:
     assert land.work(Batch([(0, piece), (2 * SIZE, piece)], [], False)).written == [
         (0, SIZE), (SIZE, SIZE), (2 * SIZE, SIZE),
     ]  # fmt: skip
+
+
+class ClaimingSink(NullSink):
+    """What of `claimed` is right; what is asked of it is noted."""
+
+    def __init__(self, steps: int = 0) -> None:
+        super().__init__()
+        self.asked: list[tuple[str, int, int]] = []
+        self.steps = steps
+
+    def prove(self, start: int, end: int) -> bytes:
+        return b"right"
+
+    def proved(self, start: int, end: int) -> None:
+        self.asked.append(("proved", start, end))
+
+    def refuted(self, start: int, end: int) -> None:
+        self.asked.append(("refuted", start, end))
+
+    def catch_up(self, file_index: int, budget_bytes: int) -> bool:
+        self.steps -= 1
+        return self.steps < 0
+
+
+def piece(index: int, digest: bytes) -> PieceDigested:
+    return PieceDigested(index, index * 10, index * 10 + 10, digest)
+
+
+def test_each_piece_is_proven_by_its_digest() -> None:
+    sink = ClaimingSink()
+    opened(sink, 1)
+    pieces = [piece(0, b"right"), piece(1, b"wrong"), piece(2, b"right")]
+    report = Landing(sink, threading.Event(), lambda _: None).work(Batch([], [], False, [], pieces))
+    assert (report.proved, report.refuted, report.unproven) == ([pieces[0], pieces[2]], [pieces[1]], [])
+    assert sink.asked == [("proved", 0, 10), ("refuted", 10, 20), ("proved", 20, 30)]
+    Landing(sink, threading.Event(), lambda _: None).unclaim([(40, 60)])
+    assert sink.asked[-1] == ("refuted", 40, 60)
+
+
+def test_pieces_for_which_there_is_no_time_wait_and_what_is_withdrawn_waits_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(landing, "PROVE_S", 0.0)
+    sink = ClaimingSink()
+    opened(sink, 1)
+    pieces = [piece(0, b"right"), piece(1, b"right")]
+    gone = FileWithdrawn(0, Why.VANISHED)
+    told: list[Report] = []
+    job = Landing(sink, threading.Event(), told.append)
+    report = job.work(Batch([], [], True, [gone], pieces))
+    assert (report.proved, report.unproven, report.undropped) == ([pieces[0]], [pieces[1]], [gone])
+    job.work(Batch([], [], True, report.undropped, report.unproven))
+    assert (told[0].proved, told[0].dropped) == ([pieces[1]], [gone])
+
+
+def test_a_file_that_is_still_being_hashed_is_verified_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landing, "MOST_S", 0.0)
+    sink = ClaimingSink(steps=1)
+    opened(sink, 1)
+    work, _ = batch(1, ready=True)
+    told: list[Report] = []
+    job = Landing(sink, threading.Event(), told.append)
+    report = job.work(work)
+    assert (report.verified, report.unverified) == (0, work.files)
+    report = job.work(Batch([], report.unverified, True))
+    assert told[-1].verified == 1
+    assert len(report.published) == 1
+
+
+class FullSink(NullSink):
+    def __init__(self, times: int, error: type[DiskFull] = DiskFull) -> None:
+        super().__init__()
+        self.times = times
+        self.error = error
+
+    def write(self, offset: int, data: object) -> int:
+        self.times -= 1
+        if self.times >= 0:
+            raise DiskNearlyFull("disk", 1, 2) if self.error is DiskNearlyFull else DiskFull("disk")
+        return super().write(offset, data)  # type: ignore[arg-type]  # what a sink takes
+
+
+def test_a_full_disk_is_waited_for_and_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landing, "ROOM_LOOK_S", 0.0)
+    sink = FullSink(5)
+    opened(sink, 1)
+    told: list[Report] = []
+    last = Landing(sink, threading.Event(), told.append).work(batch(1)[0])
+    assert "is full" in told[0].notices[0]
+    assert last.notices == ["There is room again, so the transfer goes on."]
+    assert last.written == [(0, SIZE)]
+
+
+@pytest.mark.parametrize("why", ["too long", "over", "a rule"])
+def test_a_full_disk_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    monkeypatch.setattr(landing, "ROOM_LOOK_S", 0.0)
+    monkeypatch.setattr(landing, "ROOM_WAIT_S", 0.0 if why == "too long" else 1e9)
+    stopping = threading.Event()
+    if why == "over":
+        stopping.set()
+    sink = FullSink(1_000_000, DiskNearlyFull if why == "a rule" else DiskFull)
+    opened(sink, 1)
+    with pytest.raises(DiskFull):
+        Landing(sink, stopping, lambda _: None).work(batch(1)[0])
