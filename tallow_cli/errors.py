@@ -23,7 +23,7 @@ A sentence says what happened, why, and what to do next. It may quote the peer o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import ClassVar, Final
 
 _LONGEST_PATH: Final = (
@@ -321,21 +321,34 @@ class BrokenOffError(TallowError):
     retryable = True
 
 
+class Loss(StrEnum):
+    """In which way a connection ended, as far as this side can tell. None of them says that the other side will not be
+    back: one that looks for a new path closes its end of the old one, or leaves a closed port behind.
+    """
+
+    SILENT = "silent"  # nothing is heard of it
+    PEER_GONE = "peer-gone"  # its system says that nobody listens there any more
+    PATH_GONE = "path-gone"  # this machine no longer has the address or the way that was used
+    CLOSED = "closed"  # it said so
+
+
 class PeerVanished(BrokenOffError):
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, loss: Loss = Loss.SILENT) -> None:
         super().__init__(f"The connection to the other side was lost ({detail}). Run both commands again.")
         self.detail = detail
+        self.loss = loss
 
 
 class ReportMissing(PeerVanished):
     """The sender's: the receiver has acknowledged everything, but never said that it is verified and published."""
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, loss: Loss = Loss.SILENT) -> None:
         super(PeerVanished, self).__init__(
             f"The connection to the other side was lost ({detail}) when everything had arrived there, but before it "
             "said that all of it was verified. See what it says there before you run both commands again."
         )
         self.detail = detail
+        self.loss = loss
 
 
 class TransferStalled(BrokenOffError):

@@ -16,8 +16,9 @@ from typing import Annotated, overload
 import typer
 
 from tallow_cli.errors import BadOption
+from tallow_cli.link.link import DEFAULT_ENGINE
 from tallow_cli.quantities import parse_rate, parse_seconds, parse_size
-from tallow_cli.webrtc.engines import DEFAULT_ENGINE, ENGINES
+from tallow_cli.webrtc.engines import ENGINES
 
 ARGUMENTS = "Arguments"
 RENDEZVOUS = "Finding each other"

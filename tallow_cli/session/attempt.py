@@ -26,7 +26,7 @@ class Machine(Protocol):
     """What SendMachine and ReceiveMachine have in common."""
 
     def channel_state(self, now: float, channel: int, state: ChannelState) -> None: ...
-    def connection_lost(self, now: float, reason: str) -> None: ...
+    def connection_lost(self, now: float, error: PeerVanished) -> None: ...
     def receive(self, now: float, channel: int, number: int, payload: bytes | memoryview) -> None: ...
     def protocol_broken(self, now: float, error: PeerProtocolError) -> None: ...
     def packets(self, now: float) -> list[OutgoingPacket]: ...
@@ -68,7 +68,7 @@ class Attempt:
         data.on_message = self._received
         data.on_drain = self._drained
         data.on_close = self._closed
-        connection.link.on_closed = self._lost
+        connection.link.on_lost = self._lost
 
     def start(self) -> None:
         """Tell the machine that its channels are open, and what happened before anybody listened; take a turn."""
@@ -77,9 +77,9 @@ class Attempt:
             self._machine.channel_state(now, channel, ChannelState.OPEN)
         for message in self.connection.early:
             self._received(CONTROL_CHANNEL, message)
-        reason = self.connection.link.lost_reason
-        if reason is not None:
-            self._lost(reason)
+        lost = self.connection.link.lost
+        if lost is not None:
+            self._lost(lost)
         self.wake()
 
     def wake(self) -> None:
@@ -141,7 +141,7 @@ class Attempt:
             self._timer.cancel()
         self._control.on_message = self._control.on_close = None
         self._data.on_message = self._data.on_drain = self._data.on_close = None
-        self.connection.link.on_closed = None
+        self.connection.link.on_lost = None
         if not self.outcome.done():
             self.outcome.cancel()
 
@@ -177,12 +177,12 @@ class Attempt:
             self.fail(error)
         self.wake()
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, error: PeerVanished) -> None:
         """The connection is gone; its channels report their own ends after this."""
         try:
-            self._machine.connection_lost(monotonic(), reason)
-        except Exception as error:  # noqa: BLE001 - see above
-            self.fail(error)
+            self._machine.connection_lost(monotonic(), error)
+        except Exception as failure:  # noqa: BLE001 - see above
+            self.fail(failure)
         self.wake()
 
     def _timed_out(self) -> None:

@@ -11,14 +11,14 @@ from tallow_cli.awake import awake_timeout
 from tallow_cli.crypto.handshake import RECONNECT, HandshakeResult
 from tallow_cli.crypto.keys import Role
 from tallow_cli.crypto.seal import PacketOpen, PacketSeal
-from tallow_cli.errors import NoPathError, PeerCancelled, PeerVanished, TallowError, TransferStalled
+from tallow_cli.errors import Loss, NoPathError, PeerCancelled, PeerVanished, TallowError, TransferStalled
 from tallow_cli.link.channels import Channel, ParallelChannelManager
 from tallow_cli.link.description import decode_untrusted
+from tallow_cli.link.link import GatheredLink, Link
 from tallow_cli.measure.lan import detect_lan
 from tallow_cli.session.events import Connected, SessionEvent
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.settings import LinkSettings, Waits
-from tallow_cli.webrtc.peer_link import PeerLink
 
 
 class Room(Protocol):
@@ -33,7 +33,7 @@ class Room(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    link: PeerLink
+    link: Link
     control: Channel
     data: ParallelChannelManager
     sealer: PacketSeal
@@ -54,7 +54,7 @@ class Connection:
 
 
 async def connect(
-    link: PeerLink,
+    gathered: GatheredLink,
     role: Role,
     handshake: HandshakeResult,
     settings: LinkSettings,
@@ -62,17 +62,18 @@ async def connect(
     emit: Callable[[SessionEvent], None],
     room: Room | None = None,
 ) -> Connection:
-    """Connect `link` to the peer of `handshake` and confirm, inside the channel, that it ends there. Until there is a
-    path, the other side's giving up in the room ends the attempt, and ours is told there.
+    """Connect `gathered` to the peer of `handshake` and confirm, inside the channel, that it ends there. Until there is
+    a path, the other side's giving up in the room ends the attempt, and ours is told there.
 
     Raises NoPathError, PeerVanished, PeerCancelled, what the room knows, or PeerProtocolError when the other end
     cannot prove that it knows the code. The caller closes the link.
     """
     with Patience(emit, "for a way through the network", waits.connect_s):
-        connecting = link.connect(decode_untrusted(handshake.peer_description), waits.connect_s)
-        await (connecting if room is None else _unless_parted(link, connecting, room))
+        connecting = gathered.connect(decode_untrusted(handshake.peer_description), waits.connect_s)
+        link = await (connecting if room is None else _unless_parted(gathered, connecting, room))
         early = await _confirm(link, role, handshake, waits.connect_s)
-    path = link.path
+    traits = link.traits
+    path = traits.path
     data = ParallelChannelManager(link.data, buffer_high=settings.buffer_high, buffer_low=settings.buffer_low)
     is_lan = detect_lan(path.local_address, path.remote_address)
     sealed = not handshake.clear_payload
@@ -83,34 +84,34 @@ async def connect(
         sealer=handshake.packet_sealer(),
         opener=handshake.packet_opener(),
         sealed=sealed,
-        reliable=link.reliable,
-        max_message_bytes=link.max_message_size,
+        reliable=traits.reliable,
+        max_message_bytes=traits.max_message_bytes,
         is_lan=is_lan,
         how=Connected(
-            engine=link.engine,
+            engine=traits.engine,
             path=path.kind,
             local_address=path.local_address,
             remote_address=path.remote_address,
             is_lan=is_lan,
             channels=len(data.indexes),
-            reliable=link.reliable,
-            max_retransmits=None if link.reliable else link.retransmissions,
+            reliable=traits.reliable,
+            max_retransmits=None if traits.reliable else traits.retransmissions,
             encrypted=sealed,
-            notes=link.notes,
+            notes=traits.notes,
         ),
         early=early,
         may_reconnect=waits.reconnect_s > 0 and RECONNECT in handshake.peer_capabilities,
     )
 
 
-async def _unless_parted(link: PeerLink, connecting: Awaitable[None], room: Room) -> None:
+async def _unless_parted(gathered: GatheredLink, connecting: Awaitable[Link], room: Room) -> Link:
     """Connect, unless the other side is known to have given up before there is a path."""
     tasks = connected, parted = asyncio.ensure_future(connecting), asyncio.ensure_future(room.parting())
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if not connected.done() and not link.has_path:
+        if not connected.done() and not gathered.has_path:
             raise parted.result()
-        await connected
+        return await connected
     except (NoPathError, asyncio.CancelledError) as error:
         is_there = not parted.done()
         parted.cancel()
@@ -123,12 +124,12 @@ async def _unless_parted(link: PeerLink, connecting: Awaitable[None], room: Room
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _confirm(link: PeerLink, role: Role, handshake: HandshakeResult, timeout_s: float) -> list[bytes]:
+async def _confirm(link: Link, role: Role, handshake: HandshakeResult, timeout_s: float) -> list[bytes]:
     """Exchange the link confirmations, the first message each way; nothing else is parsed before they check.
 
     Returns the list that what follows is collected in: a peer that has checked ours may go on at once.
     """
-    ours, theirs = link.fingerprints
+    ours, theirs = link.traits.fingerprints
     early: list[bytes] = []
     arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -139,8 +140,9 @@ async def _confirm(link: PeerLink, role: Role, handshake: HandshakeResult, timeo
 
     def closed() -> None:
         if not arrived.done():
-            reason = link.lost_reason or "it closed while the connection was being confirmed"
-            arrived.set_exception(PeerVanished(reason))
+            arrived.set_exception(
+                link.lost or PeerVanished("it closed while the connection was being confirmed", Loss.CLOSED)
+            )
 
     link.control.on_message = received
     link.control.on_close = closed

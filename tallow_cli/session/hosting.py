@@ -31,6 +31,7 @@ from tallow_cli.errors import (
     WrongCodeError,
 )
 from tallow_cli.link.description import encode
+from tallow_cli.link.link import GatheredLink
 from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.events import CodeReady, Notice, PeerAuthenticated, SessionEvent, Waiting
 from tallow_cli.session.meeting import (
@@ -45,7 +46,6 @@ from tallow_cli.session.meeting import (
 from tallow_cli.session.meeting_place import MeetingPlace, open_meeting_place
 from tallow_cli.session.settings import SendSettings
 from tallow_cli.session.task_groups import first_error
-from tallow_cli.webrtc.peer_link import PeerLink
 
 _MAX_CODES = 5  # wrong guesses after which the sender stops offering fresh codes
 _HELLO_S = 15.0  # a receiver that is slow to gather its addresses joins before it has them
@@ -228,7 +228,7 @@ class Host:
 
     # Who comes
 
-    async def _agree(self, link: asyncio.Task[PeerLink]) -> tuple[HandshakeResult, SignalingClient]:
+    async def _agree(self, link: asyncio.Task[GatheredLink]) -> tuple[HandshakeResult, SignalingClient]:
         """Wait for visitors until one proves that it knows the code; where it was met, too."""
         while True:
             if self._client is None:
@@ -268,7 +268,9 @@ class Host:
                     await sleep(_SHORTEST_WAIT_S)
             await self._open_room()
 
-    async def _shake_hands(self, client: SignalingClient, link: asyncio.Task[PeerLink]) -> HandshakeResult:
+    async def _shake_hands(
+        self, client: SignalingClient, link: asyncio.Task[GatheredLink]
+    ) -> HandshakeResult:
         if self._code is None:
             raise RuntimeError("a visitor before there was a code")
         handshake = HostHandshake(

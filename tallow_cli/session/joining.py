@@ -12,6 +12,7 @@ from tallow_cli import __version__
 from tallow_cli.crypto.handshake import HandshakeResult, JoinerHandshake
 from tallow_cli.errors import ServerRefused, ServerUnreachable, TallowError
 from tallow_cli.link.description import encode
+from tallow_cli.link.link import GatheredLink
 from tallow_cli.meeting.discovery import find
 from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.events import Notice, PeerAuthenticated, SessionEvent
@@ -19,7 +20,6 @@ from tallow_cli.session.meeting import ANSWER_S, Meeting, capabilities, parting,
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.settings import ReceiveSettings
 from tallow_cli.session.task_groups import first_error
-from tallow_cli.webrtc.peer_link import PeerLink
 
 # How long after its server the sender is taken for gone, if there is no path by then. Whom discovery finds runs the
 # server itself; a server whose address was given may be anybody's, and be restarted.
@@ -59,7 +59,7 @@ async def join(settings: ReceiveSettings, emit: Emit) -> AsyncIterator[Meeting]:
         )
 
 
-async def _agree(client: SignalingClient, settings: ReceiveSettings, link: PeerLink) -> HandshakeResult:
+async def _agree(client: SignalingClient, settings: ReceiveSettings, link: GatheredLink) -> HandshakeResult:
     handshake = JoinerHandshake(
         settings.code,
         version=__version__,

@@ -28,6 +28,7 @@ from tallow_cli.errors import (
     WrongCodeError,
 )
 from tallow_cli.link.description import encode
+from tallow_cli.link.link import GatheredLink
 from tallow_cli.meeting.discovery import find
 from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.events import Notice, SessionEvent
@@ -42,7 +43,6 @@ from tallow_cli.session.meeting import (
 )
 from tallow_cli.session.meeting_place import MeetingPlace
 from tallow_cli.session.settings import LinkSettings, Waits
-from tallow_cli.webrtc.peer_link import PeerLink
 
 GONE_S = 10.0  # a sender's own server that refuses connections for so long has gone, and the sender with it
 _FIRST_PAUSE_S = 0.25
@@ -52,7 +52,7 @@ _HELLO_S = 15.0
 _PASSED_OVER = (SignalingError, PeerVanished, PeerProtocolError, WrongCodeError)
 
 Emit = Callable[[SessionEvent], None]
-Shake = Callable[[SignalingClient, PeerLink], Awaitable[HandshakeResult]]
+Shake = Callable[[SignalingClient, GatheredLink], Awaitable[HandshakeResult]]
 
 
 class SenderGone(Exception):
@@ -71,7 +71,7 @@ async def host_again(
         await client.meet_again(rendezvous.nameplate, is_host=True)
         return client
 
-    async def shake(client: SignalingClient, link: PeerLink) -> HandshakeResult:
+    async def shake(client: SignalingClient, link: GatheredLink) -> HandshakeResult:
         handshake = HostHandshake(
             rendezvous, version=__version__, entropy=os.urandom, capabilities=capabilities(settings, waits)
         )
@@ -113,7 +113,7 @@ async def join_again(
         await client.meet_again(rendezvous.nameplate, is_host=False)
         return client
 
-    async def shake(client: SignalingClient, link: PeerLink) -> HandshakeResult:
+    async def shake(client: SignalingClient, link: GatheredLink) -> HandshakeResult:
         handshake = JoinerHandshake(
             rendezvous, version=__version__, entropy=os.urandom, capabilities=capabilities(settings, waits)
         )
@@ -139,10 +139,10 @@ async def join_again(
 async def _meet(
     stack: AsyncExitStack,
     arrive: Callable[[AsyncExitStack], Awaitable[SignalingClient]],
-    prepare: Callable[[AsyncExitStack], Awaitable[PeerLink]],
+    prepare: Callable[[AsyncExitStack], Awaitable[GatheredLink]],
     shake: Shake,
     emit: Emit,
-) -> tuple[SignalingClient, PeerLink, HandshakeResult]:
+) -> tuple[SignalingClient, GatheredLink, HandshakeResult]:
     """Until somebody has come who knows the secret. `stack` closes what is returned."""
     pause_s = _FIRST_PAUSE_S
     while True:

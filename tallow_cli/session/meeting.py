@@ -18,9 +18,9 @@ from tallow_cli.errors import (
     TallowError,
     WrongCodeError,
 )
+from tallow_cli.link.link import GatheredLink, LinkOptions, LinkRole
 from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.settings import MAX_WAIT_S, LinkSettings, Waits
-from tallow_cli.webrtc.peer_link import LinkOptions, LinkRole, PeerLink
 
 ANSWER_S = (
     30.0  # for the next body of a handshake: a program answers in milliseconds; the rest is for slow links
@@ -40,7 +40,7 @@ class Meeting:
     """
 
     server: str
-    link: PeerLink
+    link: GatheredLink
     handshake: HandshakeResult
     leave: Callable[[], Awaitable[None]]
     parting: Callable[[], Awaitable[TallowError]]
@@ -71,9 +71,9 @@ async def parting(client: SignalingClient, server_grace_s: float, *, is_joiner: 
     return ProofNotTaken() if is_joiner else PeerVanished("it gave up before the connection was made")
 
 
-async def prepare_link(role: LinkRole, settings: LinkSettings, stack: AsyncExitStack) -> PeerLink:
+async def prepare_link(role: LinkRole, settings: LinkSettings, stack: AsyncExitStack) -> GatheredLink:
     """A link with its addresses gathered. `stack` closes it."""
-    link = await PeerLink.prepare(
+    link = await settings.prepare(
         role,
         LinkOptions(
             engine=settings.engine,
@@ -102,7 +102,7 @@ async def tell_failure(client: SignalingClient, error: TallowError) -> None:
                 await client.send(abort_body(error))
 
 
-async def receive_confirm(client: SignalingClient, link: PeerLink) -> bytes:
+async def receive_confirm(client: SignalingClient, link: GatheredLink) -> bytes:
     """A receiver looks for a way through the network once it has sent its confirmation: where the first check comes
     and the confirmation does not, it never will. Raises what `client.recv` does, or ConfirmLost.
     """

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from tallow_cli.link.link import PathFigures
 from tallow_cli.transfer.driving import SendFigures
-from tallow_cli.webrtc.engines import PathFigures
 
 _LOSS_TICKS = 10  # the loss shown is that of the last two seconds
 

@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 from tallow_cli.awake import awake_timeout
 from tallow_cli.crypto.keys import Rendezvous, Role
 from tallow_cli.errors import (
+    Loss,
     NoPathError,
     PeerProtocolError,
     PeerVanished,
@@ -32,8 +33,6 @@ from tallow_cli.session.events import Done, Notice, Reconnected, Reconnecting, S
 from tallow_cli.session.meet_again import GONE_S, SenderGone
 from tallow_cli.session.meeting import Meeting
 from tallow_cli.session.settings import LinkSettings, Waits
-from tallow_cli.webrtc.ice_consent import GONE
-from tallow_cli.webrtc.peer_link import CLOSED_BY_PEER
 
 _CONNECT_S: Final = 10.0  # for one try: a path that comes back in the middle of it is found by the next
 # Whoever closes a connection without a word either looks for another one at once, over a path that carried this, or is
@@ -160,11 +159,8 @@ class _Patience:
 
 def _worth_waiting_s(lost: _Lost) -> float:
     """For how long the other side may come, from what is known of it."""
-    if isinstance(lost, PeerVanished) and lost.detail == GONE:
-        return GONE_S
-    if isinstance(lost, PeerVanished) and lost.detail == CLOSED_BY_PEER:
-        return _CLOSED_S
-    return math.inf
+    loss = lost.loss if isinstance(lost, PeerVanished) else Loss.SILENT
+    return {Loss.PEER_GONE: GONE_S, Loss.CLOSED: _CLOSED_S}.get(loss, math.inf)
 
 
 def _reason(lost: _Lost) -> str:
@@ -211,7 +207,7 @@ async def _in_time(
 def _given_up(lost: _Lost, why: str) -> _Lost:
     """`lost`, with what was tried since."""
     if isinstance(lost, PeerVanished):
-        return type(lost)(f"{lost.detail}, and {why}")
+        return type(lost)(f"{lost.detail}, and {why}", lost.loss)
     lost.add_note(f"The other side {why}.")
     return lost
 

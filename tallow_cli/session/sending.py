@@ -230,11 +230,11 @@ class _SendAttempt:
             options=SendOptions(
                 sealed=connection.sealed,
                 reliable=connection.reliable,
-                retransmissions=connection.link.retransmissions,
+                retransmissions=connection.link.traits.retransmissions,
                 max_message_bytes=connection.max_message_bytes,
                 limit_bytes_per_s=self._limit,
                 # A third part is being read ahead; what is in flight is held twice, here and sealed in the engine.
-                memory_bytes=connection.link.window_bytes * 3 // 2,
+                memory_bytes=connection.link.traits.window_bytes * 3 // 2,
                 idle_timeout_s=settings.waits.idle_s,
             ),
         )

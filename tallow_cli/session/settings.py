@@ -19,9 +19,10 @@ from tallow_cli.link.channels import (
     check_channel_count,
     check_max_retransmits,
 )
+from tallow_cli.link.link import DEFAULT_ENGINE, PrepareLink
 from tallow_cli.offer.name_rules import POSIX, NameRules
 from tallow_cli.tracing import Trace
-from tallow_cli.webrtc.engines import DEFAULT_ENGINE
+from tallow_cli.webrtc.prepare import prepare
 
 Mode = Literal["aggressive", "balanced", "conservative"]
 MODES: tuple[Mode, ...] = ("aggressive", "balanced", "conservative")
@@ -53,6 +54,7 @@ class LinkSettings:
     limit_bytes_per_s: float | None = None
     trace: Trace | None = None  # told what the connection does (docs/reference/trace.md)
     via: tuple[str, int] | None = None  # a UDP relay to speak to in place of the peer (`LinkOptions.via`)
+    prepare: PrepareLink = field(default=prepare, repr=False)  # what makes links
 
     def __post_init__(self) -> None:
         check_channel_count(self.channels)

@@ -23,7 +23,7 @@ virtual ones) owns those and runs this loop, from ONE thread or task:
      `piece_refuted(now, index)` for every `PieceDigested`, `file_verified(now, index)` for every `FileReady` and
      `file_dropped(now, index)` for every `FileWithdrawn`; after `Reported`, and if it can tell, `report_delivered(now)`
      once the peer's transport has acknowledged all of the control channel.
-   * `connection_lost(now, reason)`  what carries the channels has ended. The reason is for people.
+   * `connection_lost(now, error)`  what carries the channels has ended, as the PeerVanished says.
    * `handle_timeout(now)`  the time `next_timeout()` named has come. Early or late calls are harmless: where a call
      comes late because the process did not run, the peer gets the time back.
    * `cancel(now)` / `abort(now, kind, sentence)`  this side stops; the machine tells the peer.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 from tallow_cli.errors import (
+    Loss,
     PeerCancelled,
     PeerFailed,
     PeerProtocolError,
@@ -63,7 +64,7 @@ class TransferEndpoint(ABC, Generic[Event]):
         if channel == CONTROL_CHANNEL:
             self._control.channel.become(state)
             if self._control.channel.is_gone:
-                self.connection_lost(now, "the control channel closed")
+                self.connection_lost(now, PeerVanished("the control channel closed", Loss.CLOSED))
             return
         if channel not in self._channels:
             raise ValueError(f"no channel {channel}")
@@ -78,11 +79,11 @@ class TransferEndpoint(ABC, Generic[Event]):
         if any(each.is_gone for each in channels) and self._all_closed and not self._over:
             self._on_channels_lost(now)
 
-    def connection_lost(self, now: float, reason: str) -> None:
-        """The connection under the channels has ended; `reason` is for people. Call it before the channels' own ends
+    def connection_lost(self, now: float, error: PeerVanished) -> None:
+        """The connection under the channels has ended, and `error` says how. Call it before the channels' own ends
         are told: they know no reason."""
         if not self._over:
-            self._peer_ended(now, PeerVanished(reason))
+            self._peer_ended(now, error)
 
     def receive(self, now: float, channel: int, number: int, payload: bytes | bytearray | memoryview) -> None:
         """A packet's plaintext payload. The machine may keep views of it for as long as it needs."""
@@ -193,7 +194,7 @@ class TransferEndpoint(ABC, Generic[Event]):
         self._life.missed(late_s)
 
     def _on_channels_lost(self, now: float) -> None:
-        self._break_off(now, PeerVanished("every data channel closed"))
+        self._break_off(now, PeerVanished("every data channel closed", Loss.CLOSED))
 
     @property
     def _all_closed(self) -> bool:

@@ -367,7 +367,7 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
 
     def _peer_ended(self, now: float, error: TallowError) -> None:
         if self._state is SendState.COMPLETING and isinstance(error, PeerVanished):
-            error = ReportMissing(error.detail)
+            error = ReportMissing(error.detail, error.loss)
         super()._peer_ended(now, error)
 
     def _on_message(self, now: float, message: ControlMessage) -> None:

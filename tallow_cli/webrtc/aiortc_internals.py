@@ -34,8 +34,9 @@ from aiortc.rtcdtlstransport import State
 from aiortc.rtcicetransport import connection_kwargs
 from OpenSSL import SSL
 
+from tallow_cli.errors import PeerVanished
 from tallow_cli.transfer.control import LATE_S
-from tallow_cli.webrtc.ice_consent import Consent
+from tallow_cli.webrtc.ice_consent import Consent, vanished
 from tallow_cli.webrtc.ice_wall import WalledIceConnection, WalledStun
 from tallow_cli.wire.udp_batch import Address, BatchSocket
 from tallow_cli.wire.udp_buffers import grow_buffers
@@ -47,13 +48,13 @@ GATHER_TIMEOUT_S: Final = 2
 
 class IceConnection(WalledIceConnection):
     """An ICE connection that also works where loopback is the only interface, as in many CI containers, and whose
-    consent is ours. `loss_reason`: why it closed itself, for people.
+    consent is ours. `loss`: why it closed itself.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.consent: Consent | None = None  # once connected
-        self.loss_reason: str | None = None
+        self.loss: PeerVanished | None = None
         self.peer_knows_us = asyncio.Event()  # a check came that was made with our password
         self._woken = asyncio.Event()
 
@@ -77,7 +78,7 @@ class IceConnection(WalledIceConnection):
         """Ask the peer now and then whether it is still there (RFC 7675); close when it is not."""
         consent = self.consent = Consent(monotonic(), random.random)
         checks = _ConsentChecks(self, consent)
-        while (reason := consent.lost(monotonic())) is None:
+        while (loss := consent.lost(monotonic())) is None:
             if monotonic() >= consent.next_check_at:
                 checks.send()
             due = consent.next_timeout()
@@ -86,7 +87,7 @@ class IceConnection(WalledIceConnection):
             if late_s > LATE_S:
                 consent.missed(late_s)
         checks.forget()
-        self.loss_reason = reason
+        self.loss = vanished(loss)
         self._query_consent_task = None
         await self.close()
 
@@ -343,9 +344,9 @@ async def checked_by_peer(transport: RTCIceTransport) -> None:
     await _ours(transport).peer_knows_us.wait()
 
 
-def ice_loss_reason(transport: RTCIceTransport) -> str | None:
+def ice_loss(transport: RTCIceTransport) -> PeerVanished | None:
     """Why ICE gave the peer up, if it did; `transport.state` says so only later than DTLS notices."""
-    return _ours(transport).loss_reason
+    return _ours(transport).loss
 
 
 def ice_silence_s(transport: RTCIceTransport) -> float:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from tallow_cli.errors import BadOption, UnfitLibrary
 from tallow_cli.link.channels import Channel
+from tallow_cli.link.link import PathFigures
 from tallow_cli.tracing import Trace
 
 if TYPE_CHECKING:
@@ -25,15 +26,6 @@ class LinkChannel(Channel, Protocol):
     """A `Channel` that its link can also close when the connection under it is gone."""
 
     def lost(self) -> None: ...
-
-
-class PathFigures(NamedTuple):
-    """What an engine that handles packets itself has measured since the connection began."""
-
-    rtt_s: float  # smoothed, without what waits in our own queue; 0.0 before the first sample
-    jitter_s: float  # RFC 3550's, over all samples
-    sent_packets: int
-    lost_packets: int
 
 
 class Engine(Protocol):
@@ -134,7 +126,6 @@ def _turbo(options: EngineOptions) -> Engine:
 
 
 ENGINES: Final[dict[str, Callable[[EngineOptions], Engine]]] = {"aiortc": _aiortc, "turbo": _turbo}
-DEFAULT_ENGINE: Final = "turbo"
 
 
 def make_engine(name: str, options: EngineOptions | None = None) -> Engine:

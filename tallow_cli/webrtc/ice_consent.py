@@ -20,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from tallow_cli.errors import Loss, PeerVanished
+
 CHECK_INTERVAL_S: Final = 0.8  # each is drawn between 0.8 and 1.2 of it (RFC 7675 section 5.1)
 SILENCE_INTERVAL_S: Final = 0.5  # while more than one is unanswered: the end of an outage shall be noticed
 LIFETIME_S: Final = 30.0  # RFC 7675 section 5.1
@@ -33,6 +35,11 @@ SUSPICION_ENDS_S: Final = 2.0  # after so long without another refusal the first
 
 SILENT: Final = "the other side no longer answers"
 GONE: Final = "the program on the other side is gone"
+
+
+def vanished(loss: Loss = Loss.SILENT) -> PeerVanished:
+    """The error that says why the peer is not sent to any more."""
+    return PeerVanished(GONE if loss is Loss.PEER_GONE else SILENT, loss)
 
 
 class Consent:
@@ -101,12 +108,12 @@ class Consent:
         since = self.silent_since
         return self.next_check_at if since is None else min(self.next_check_at, since + LIFETIME_S)
 
-    def lost(self, now: float) -> str | None:
-        """Why the peer must not be sent to any more, for people; None while it may be."""
+    def lost(self, now: float) -> Loss | None:
+        """Why the peer must not be sent to any more; None while it may be."""
         suspicion_s = max(SUSPICION_S, SUSPICION_ROUND_TRIPS * self._round_trip_s)
         if self._refusals >= REFUSALS and self._refused_at - self._refused_since >= suspicion_s:
-            return GONE
+            return Loss.PEER_GONE
         since = self.silent_since
         if since is not None and now >= since + LIFETIME_S:
-            return SILENT
+            return Loss.SILENT
         return None

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from aiortc import RTCCertificate, RTCDataChannel, RTCDtlsTransport, RTCIceTransport, RTCSctpTransport
 
+from tallow_cli.link.link import PathFigures
 from tallow_cli.tracing import Trace
 from tallow_cli.webrtc.dtls_batch import BatchDtlsTransport
-from tallow_cli.webrtc.engines import PathFigures
 from tallow_cli.webrtc.stock_engine import STOCK_PACKET_BYTES, StockChannel
 from tallow_cli.webrtc.turbo_sctp import TURBO_MAX_MESSAGE_SIZE, TurboSctpTransport
 from tallow_cli.wire.udp_buffers import receive_buffer_bytes

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from tallow_cli.errors import TallowError
+from tallow_cli.link.link import LinkOptions
 from tallow_cli.webrtc.engines import ENGINES
-from tallow_cli.webrtc.peer_link import LinkOptions, PeerLink
 from tests.fuzz.harness import Probe, probing
 from tests.fuzz.hostile_input import SctpFuzzer, dtls_records, some_bytes, stun_message
 from tests.security.test_strangers import Stranger, client_hello, connect
 from tests.support.hostile_peer import HostilePeer
+from tests.support.link_end import LinkEnd
 
 pytestmark = pytest.mark.timeout(0)  # the harness has a watchdog of its own
 
@@ -29,10 +30,10 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @asynccontextmanager
-async def links(engine: str) -> AsyncIterator[tuple[PeerLink, PeerLink]]:
+async def links(engine: str) -> AsyncIterator[tuple[LinkEnd, LinkEnd]]:
     """(victim, attacker), gathered. After the round the victim's transports must not have stumbled over anything."""
-    victim = await PeerLink.prepare("host", LinkOptions(engine=engine))
-    attacker = await PeerLink.prepare("joiner", LinkOptions(engine=engine))
+    victim = await LinkEnd.prepare("host", LinkOptions(engine=engine))
+    attacker = await LinkEnd.prepare("joiner", LinkOptions(engine=engine))
     try:
         yield victim, attacker
     finally:
@@ -40,12 +41,12 @@ async def links(engine: str) -> AsyncIterator[tuple[PeerLink, PeerLink]]:
     assert stumbles(victim) == 0
 
 
-def stumbles(link: PeerLink) -> int:
-    sockets: list[Any] = getattr(link._dtls, "sockets", [])
-    return getattr(link._sctp, "stumbles", 0) + sum(each.counters.stumbles for each in sockets)
+def stumbles(link: LinkEnd) -> int:
+    sockets: list[Any] = getattr(link.dtls, "sockets", [])
+    return getattr(link.sctp, "stumbles", 0) + sum(each.counters.stumbles for each in sockets)
 
 
-async def exchange(a: PeerLink, b: PeerLink, count: int = 4) -> None:
+async def exchange(a: LinkEnd, b: LinkEnd, count: int = 4) -> None:
     """A few pieces each way, whole and in order, on the control channel."""
     for out, into in ((a, b), (b, a)):
         heard: list[bytes] = []
@@ -67,8 +68,8 @@ async def exchange(a: PeerLink, b: PeerLink, count: int = 4) -> None:
 @asynccontextmanager
 async def honest_pair(engine: str) -> AsyncIterator[asyncio.Task[None]]:
     """Two links that talk without a pause until the end of the block."""
-    a = await PeerLink.prepare("host", LinkOptions(engine=engine))
-    b = await PeerLink.prepare("joiner", LinkOptions(engine=engine))
+    a = await LinkEnd.prepare("host", LinkOptions(engine=engine))
+    b = await LinkEnd.prepare("joiner", LinkOptions(engine=engine))
     ended = asyncio.Event()
 
     async def talk() -> None:
@@ -116,22 +117,21 @@ async def test_sctp_before_there_is_an_association(engine: str) -> None:
         while probe.goes_on():
             async with links(engine) as (victim, attacker):
                 connecting = asyncio.create_task(victim.connect(attacker.description, TIMEOUT_S))
-                attacker._peer = victim.description
-                await attacker._find_path(victim.description)
-                await attacker._secure(victim.description)
-                while victim._sctp is None and not connecting.done():
+                path = await attacker.gathered._find_path(victim.description)
+                dtls = await attacker.gathered._secure(victim.description)
+                while victim.sctp is None and not connecting.done():
                     await asyncio.sleep(0.002)
-                if victim._sctp is not None:
+                if victim.sctp is not None:
                     hostile = HostilePeer(attacker)
                     fuzzer = SctpFuzzer(probe.rng)
-                    fuzzer.tag = victim._sctp._local_verification_tag
+                    fuzzer.tag = victim.sctp._local_verification_tag
                     for _ in range(100):
                         await hostile.say_packet(fuzzer.packet())
                         await breathe(probe)
-                if probe.rng.random() < 0.5 and attacker._dtls is not None:
+                if probe.rng.random() < 0.5:
                     with suppress(TimeoutError, TallowError):
                         async with asyncio.timeout(0.3):
-                            await attacker._open_channels(victim.description)
+                            await attacker.gathered._open(victim.description, path, dtls)
                 connecting.cancel()
                 with suppress(asyncio.CancelledError, TallowError):
                     await connecting
@@ -180,14 +180,12 @@ async def test_stun_and_dtls_from_the_peers_own_address(engine: str) -> None:
         while probe.goes_on():
             async with links(engine) as (victim, attacker):
                 connecting = asyncio.create_task(victim.connect(attacker.description, TIMEOUT_S))
-                attacker._peer = victim.description
-                await attacker._find_path(victim.description)
-                ice: Any = attacker._ice
-                pair = ice._connection._nominated[1]
+                await attacker.gathered._find_path(victim.description)
+                pair = attacker.ice._connection._nominated[1]
                 user = (victim.description.ufrag, victim.description.pwd)
                 early = rng.random() < 0.5
                 if not early:
-                    await attacker._secure(victim.description)
+                    await attacker.gathered._secure(victim.description)
                 for _ in range(300):
                     if rng.random() < 0.5:
                         datagram = stun_message(rng, *user)

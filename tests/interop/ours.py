@@ -1,4 +1,4 @@
-"""Our side of an interop test: an engine's transports as `PeerLink` builds them, with channels of any kind."""
+"""Our side of an interop test: an engine's transports as a link over WebRTC builds them, with channels of any kind."""
 
 from __future__ import annotations
 

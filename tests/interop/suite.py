@@ -8,10 +8,11 @@ from typing import Any, ClassVar, Final
 
 import pytest
 
-from tallow_cli.webrtc.peer_link import LinkOptions, PeerLink
+from tallow_cli.link.link import LinkOptions
 from tests.interop.ours import Message
 from tests.interop.peer_process import Event, PeerProcess, running
 from tests.interop.session import Session, exchange, session
+from tests.support.link_end import LinkEnd
 from tests.support.lossy_relay import Disturbance
 
 SIZES: Final = (1, 1200, 65_536, 262_144)
@@ -293,10 +294,10 @@ class PeerSuite:
     async def test_a_whole_link_with_its_channels_connects_carries_and_closes(
         self, peer_command: list[str], we_offer: bool
     ) -> None:
-        """`PeerLink` itself, which knows nothing of SDP: a foreign peer with channels 0 to 3 can stand in."""
+        """A whole link, which knows nothing of SDP: a foreign peer with channels 0 to 3 can stand in."""
         labels = ["tallow-control", "data-1", "data-2", "data-3"]
         async with running(peer_command) as peer:
-            link = await PeerLink.prepare("host" if we_offer else "joiner", LinkOptions(engine="turbo"))
+            link = await LinkEnd.prepare("host" if we_offer else "joiner", LinkOptions(engine="turbo"))
             try:
                 for number, label in enumerate(labels):
                     kind = KINDS["unreliable"] if number else KINDS["reliable"]
@@ -315,7 +316,7 @@ class PeerSuite:
                     digests = (await peer.wait("sent", label=label))["digests"]
                     async with asyncio.timeout(5):
                         assert [Message.of(await received.get()).digest] == digests
-                assert link.path.kind == "direct"
+                assert link.link.traits.path.kind == "direct"
             finally:
                 await link.close()
             await peer.wait("closed", label=labels[0], timeout_s=5)

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from tallow_cli.link.link import LinkOptions
 from tallow_cli.webrtc.engines import ENGINES
-from tallow_cli.webrtc.peer_link import LinkOptions, PeerLink
 from tests.support.hostile_peer import HostilePeer, chunk, data_chunk, parameter
+from tests.support.link_end import LinkEnd
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -28,10 +29,10 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @asynccontextmanager
-async def attacked(engine: str) -> AsyncIterator[tuple[PeerLink, PeerLink, HostilePeer]]:
+async def attacked(engine: str) -> AsyncIterator[tuple[LinkEnd, LinkEnd, HostilePeer]]:
     """(victim, the attacker's honest half, its hostile half), connected."""
-    victim = await PeerLink.prepare("host", LinkOptions(engine=engine))
-    attacker = await PeerLink.prepare("joiner", LinkOptions(engine=engine))
+    victim = await LinkEnd.prepare("host", LinkOptions(engine=engine))
+    attacker = await LinkEnd.prepare("joiner", LinkOptions(engine=engine))
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     try:
@@ -42,10 +43,10 @@ async def attacked(engine: str) -> AsyncIterator[tuple[PeerLink, PeerLink, Hosti
     finally:
         await asyncio.gather(victim.close(), attacker.close())
     assert complaints == []
-    assert victim._sctp.stumbles == 0  # type: ignore[union-attr]
+    assert victim.sctp.stumbles == 0
 
 
-async def still_hears(victim: PeerLink, attacker: PeerLink, content: bytes = b"still here") -> None:
+async def still_hears(victim: LinkEnd, attacker: LinkEnd, content: bytes = b"still here") -> None:
     heard = asyncio.get_running_loop().create_future()
     victim.control.on_message = lambda message: None if heard.done() else heard.set_result(message)
     attacker.control.send(content)
@@ -71,7 +72,7 @@ async def test_a_parameter_that_lies_about_its_length_is_dropped_at_once(engine:
 async def test_an_abort_with_causes_that_make_no_sense_is_an_abort(engine: str) -> None:
     async with attacked(engine) as (victim, _, hostile):
         ended = asyncio.get_running_loop().create_future()
-        victim.on_closed = ended.set_result
+        victim.link.on_lost = ended.set_result
         await hostile.say(chunk(6, parameter(12, length=0)))
         async with asyncio.timeout(TIMEOUT_S):
             await ended
@@ -87,9 +88,8 @@ async def test_channels_that_nobody_asked_for_are_not_opened(engine: str) -> Non
             if number % 50 == 0:
                 await asyncio.sleep(0)
         await still_hears(victim, attacker)
-        assert victim._sctp is not None
-        assert len(victim._sctp._data_channels) == 1 + len(victim.data)
-        assert len(victim._sctp._inbound_streams) <= 1 + len(victim.data)
+        assert len(victim.sctp._data_channels) == 1 + len(victim.data)
+        assert len(victim.sctp._inbound_streams) <= 1 + len(victim.data)
 
 
 async def test_text_and_messages_on_unknown_streams_reach_nobody_and_stall_nobody(engine: str) -> None:
@@ -148,8 +148,8 @@ async def test_an_init_of_another_association_changes_nothing(engine: str) -> No
         await still_hears(victim, attacker, b"and again")
 
 
-def _held_bytes(victim: PeerLink) -> int:
-    sctp: Any = victim._sctp
+def _held_bytes(victim: LinkEnd) -> int:
+    sctp: Any = victim.sctp
     if getattr(sctp, "_association", None) is not None:
         return int(sctp._association.held_bytes)
     return sum(

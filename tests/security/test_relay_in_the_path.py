@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from tallow_cli.link.link import IceServer, LinkOptions
 from tallow_cli.webrtc.engines import ENGINES
-from tallow_cli.webrtc.peer_link import IceServer, LinkOptions, PeerLink
 from tests.security.test_strangers import connect, talk
+from tests.support.link_end import LinkEnd
 
 TURNSERVER = shutil.which("turnserver")
 
@@ -63,11 +64,11 @@ async def test_two_peers_talk_over_a_relay(engine: str, transport: str, tmp_path
     async with coturn(tmp_path) as port:
         server = IceServer(f"turn:127.0.0.1:{port}?transport={transport}", "u", "p")
         options = LinkOptions(engine=engine, ice_servers=(server,), relay_only=True)
-        host = await PeerLink.prepare("host", options)
-        joiner = await PeerLink.prepare("joiner", options)
+        host = await LinkEnd.prepare("host", options)
+        joiner = await LinkEnd.prepare("joiner", options)
         try:
             await connect(host, joiner)
-            assert host.path.kind == joiner.path.kind == "relayed"
+            assert host.link.traits.path.kind == joiner.link.traits.path.kind == "relayed"
             await talk(host, joiner)
         finally:
             await asyncio.gather(host.close(), joiner.close())
@@ -133,8 +134,8 @@ async def test_a_relay_server_that_sends_nonsense_costs_its_relay_and_nothing_el
             options = LinkOptions(
                 ice_servers=(IceServer(f"turn:127.0.0.1:{port}?transport={transport}", "u", "p"),)
             )
-            host = await PeerLink.prepare("host", options)
-            joiner = await PeerLink.prepare("joiner", LinkOptions())
+            host = await LinkEnd.prepare("host", options)
+            joiner = await LinkEnd.prepare("joiner", LinkOptions())
             try:
                 await connect(host, joiner)
                 await talk(host, joiner)

@@ -18,10 +18,11 @@ from aiortc import RTCCertificate
 from aiortc.rtcdtlstransport import SRTP_PROFILES
 from OpenSSL import SSL
 
+from tallow_cli.link.link import LinkOptions
 from tallow_cli.webrtc.engines import ENGINES
 from tallow_cli.webrtc.ice_wall import MAX_EARLY_BYTES, MAX_QUEUED_BYTES
-from tallow_cli.webrtc.peer_link import LinkOptions, PeerLink
 from tests.support.hostile_peer import HostilePeer
+from tests.support.link_end import LinkEnd
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -36,7 +37,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 class Stranger:
     """A socket that knows a link's addresses and nothing else."""
 
-    def __init__(self, victim: PeerLink) -> None:
+    def __init__(self, victim: LinkEnd) -> None:
         self.targets = [(each.address, each.port) for each in victim.description.candidates]
         families = {socket.AF_INET6 if ":" in host else socket.AF_INET for host, _ in self.targets}
         self._socks = {family: socket.socket(family, socket.SOCK_DGRAM) for family in families}
@@ -67,12 +68,12 @@ class Stranger:
 
 
 @asynccontextmanager
-async def waiting(engine: str) -> AsyncIterator[tuple[PeerLink, PeerLink, Stranger]]:
+async def waiting(engine: str) -> AsyncIterator[tuple[LinkEnd, LinkEnd, Stranger]]:
     """A host that waits, its joiner that is still to come, and a stranger. Nothing may end up on the loop's handler."""
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    host = await PeerLink.prepare("host", LinkOptions(engine=engine))
-    joiner = await PeerLink.prepare("joiner", LinkOptions(engine=engine))
+    host = await LinkEnd.prepare("host", LinkOptions(engine=engine))
+    joiner = await LinkEnd.prepare("joiner", LinkOptions(engine=engine))
     stranger = Stranger(host)
     try:
         yield host, joiner, stranger
@@ -82,13 +83,13 @@ async def waiting(engine: str) -> AsyncIterator[tuple[PeerLink, PeerLink, Strang
     assert complaints == []
 
 
-async def connect(host: PeerLink, joiner: PeerLink) -> None:
+async def connect(host: LinkEnd, joiner: LinkEnd) -> None:
     await asyncio.gather(
         host.connect(joiner.description, TIMEOUT_S), joiner.connect(host.description, TIMEOUT_S)
     )
 
 
-async def talk(host: PeerLink, joiner: PeerLink) -> None:
+async def talk(host: LinkEnd, joiner: LinkEnd) -> None:
     for out, into in ((host, joiner), (joiner, host)):
         heard = asyncio.get_running_loop().create_future()
         into.control.on_message = lambda message, heard=heard: (
@@ -130,7 +131,7 @@ async def test_strangers_fill_no_memory_while_a_sender_waits(engine: str) -> Non
             stranger.send(flood if number % 2 else hello)
             await asyncio.sleep(0)
         await turns()
-        connection = host._ice._connection  # type: ignore[union-attr]
+        connection = host.ice._connection
         assert connection._queue.qsize() == 0
         assert connection.dropped > 100
         await connect(host, joiner)
@@ -209,7 +210,7 @@ async def test_an_honest_client_hello_that_comes_early_is_not_lost(engine: str) 
 async def test_data_is_taken_from_checked_addresses_only_and_the_queue_is_bounded(engine: str) -> None:
     async with waiting(engine) as (host, joiner, stranger):
         await connect(host, joiner)
-        connection = host._ice._connection  # type: ignore[union-attr]
+        connection = host.ice._connection
         protocol = connection._protocols[0]
         hello = client_hello()
         for address in stranger.targets:
@@ -227,7 +228,7 @@ async def test_data_is_taken_from_checked_addresses_only_and_the_queue_is_bounde
 
 async def test_before_a_pair_is_chosen_only_a_few_small_records_are_kept() -> None:
     async with waiting("turbo") as (host, _, _stranger):
-        connection = host._ice._connection  # type: ignore[union-attr]
+        connection = host.ice._connection
         protocol = connection._protocols[0]
         connection._remember(protocol, ("192.0.2.1", 5))
         hello = client_hello()
@@ -241,7 +242,7 @@ async def test_a_peer_that_answers_from_ever_new_addresses_is_not_followed_to_al
 ) -> None:
     async with waiting(engine) as (host, joiner, _stranger):
         await connect(host, joiner)
-        connection = host._ice._connection  # type: ignore[union-attr]
+        connection = host.ice._connection
         target = connection._protocols[0]
         user = f"{host.description.ufrag}:{joiner.description.ufrag}"
         for port in range(2000):
@@ -257,7 +258,7 @@ async def test_a_peer_that_answers_from_ever_new_addresses_is_not_followed_to_al
 async def test_a_peer_that_disputes_the_roles_is_not_argued_with(engine: str) -> None:
     async with waiting(engine) as (host, joiner, _stranger):
         await connect(host, joiner)
-        connection = host._ice._connection  # type: ignore[union-attr]
+        connection = host.ice._connection
         remote = connection._nominated[1]
         check = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
         check.attributes.update(
@@ -280,11 +281,11 @@ async def test_records_larger_or_more_than_one_reads_at_a_time_do_not_pile_up() 
         for _ in range(50):
             await hostile.say_packet(bytes(1400))
             # A record of more than 1,500 bytes, whole.
-            joiner._dtls._ssl.send(bytes(9000))  # type: ignore[union-attr]
-            await joiner._ice._send(joiner._dtls._ssl.bio_read(20_000))  # type: ignore[union-attr]
+            joiner.dtls._ssl.send(bytes(9000))
+            await joiner.ice._send(joiner.dtls._ssl.bio_read(20_000))
             await asyncio.sleep(0)
         await turns()
-        assert host._dtls._ssl.pending() == 0  # type: ignore[union-attr]
+        assert host.dtls._ssl.pending() == 0
         started = time.monotonic()
         await talk(host, joiner)
         assert time.monotonic() - started < 0.9

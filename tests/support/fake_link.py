@@ -1,8 +1,8 @@
-"""Two peer links joined by queues in memory, in place of ICE, DTLS and SCTP: sessions in milliseconds.
+"""Two links joined by queues in memory, in place of ICE, DTLS and SCTP: sessions in milliseconds.
 
     network = FakeNetwork()
-    monkeypatch.setattr(meeting, "PeerLink", network)     # for everything from the code on
-    host, joiner = await network.pair()                      # or two links by themselves
+    LinkSettings(…, prepare=network.prepare)    # for everything from the code on
+    host, joiner = await network.pair()              # or two links by themselves
 
 Messages arrive in order, on the next turn of the event loop, unless the network is told otherwise.
 """
@@ -15,12 +15,13 @@ import os
 from collections import Counter
 from collections.abc import Callable
 
-from tallow_cli.errors import NoPathError, PeerVanished
+from tallow_cli.errors import Loss, NoPathError, PeerVanished
 from tallow_cli.link.channels import ChannelState
 from tallow_cli.link.description import CandidateInfo, Description
-from tallow_cli.webrtc.peer_link import LinkOptions, LinkRole, PathInfo
+from tallow_cli.link.link import LinkOptions, LinkRole, LinkTraits, PathInfo
 
 ADDRESS = "192.0.2.7"
+MAX_MESSAGE_BYTES = 65_536
 
 # (role of the sender, channel, message) -> what arrives instead
 Tamper = Callable[[LinkRole, int, bytes], list[bytes]]
@@ -74,133 +75,141 @@ class FakeChannel:
                 self.on_close()
 
 
-class FakeLink:
-    """See `webrtc.peer_link.PeerLink`. Made by a FakeNetwork."""
-
-    engine = "fake"
-    notes: tuple[str, ...] = ()
-    max_message_size = 65_536
-    network_packet_bytes = 1160
-    window_bytes = 16 * 1024 * 1024
-    retransmissions = 0
+class FakeGatheredLink:
+    """See `link.link.GatheredLink`. Made by a FakeNetwork."""
 
     def __init__(self, network: FakeNetwork, role: LinkRole, options: LinkOptions, number: int) -> None:
         self.role = role
         self.options = options
         self.closed = False
-        self.lost_reason: str | None = None
-        self.on_closed: Callable[[str], None] | None = None
-        self.hears_last_words = True  # what the peer's transport acknowledges in the end
-        self.peer: FakeLink | None = None
+        self.link: FakeLink | None = None  # once it is open on this side
         self._network = network
-        self._channels: tuple[FakeChannel, ...] = ()
         self.description = Description(
             ufrag=f"fake{number}",
             pwd="fake" * 6,
             fingerprint=":".join(f"{byte:02X}" for byte in os.urandom(32)),
             dtls_role="server" if role == "host" else "client",
             sctp_port=5000,
-            max_message_size=self.max_message_size,
+            max_message_size=MAX_MESSAGE_BYTES,
             candidates=(CandidateInfo(ADDRESS, 1000 + number, "host", 1, "1"),),
             channels=options.channels,
             reliable=options.reliable,
         )
 
-    def path_figures(self) -> None:
-        """It loses nothing and measures nothing."""
-
-    @property
-    def fingerprints(self) -> tuple[str, str]:
-        assert self.peer is not None
-        return self.description.fingerprint, self.peer.description.fingerprint
-
-    @property
-    def control(self) -> FakeChannel:
-        return self._channels[0]
-
-    @property
-    def data(self) -> tuple[FakeChannel, ...]:
-        return self._channels[1:]
-
-    @property
-    def path(self) -> PathInfo:
-        return PathInfo("direct", ADDRESS, 1, ADDRESS, 2)
-
-    @property
-    def reliable(self) -> bool:
-        return self.options.reliable
-
     @property
     def has_path(self) -> bool:
-        return self.peer is not None and self.peer.peer is self
+        return self.link is not None and self.link.far_end.link is not None
 
     async def checked(self) -> None:
         """Once the peer begins to connect."""
-        while not any(link.peer is self for link in self._network.links.values()):
+        while not any(
+            each.link is not None and each.link.far_end is self for each in self._network.gathered.values()
+        ):
             await asyncio.sleep(0.01)
 
-    async def connect(self, peer: Description, timeout_s: float) -> None:
+    async def connect(self, peer: Description, timeout_s: float) -> FakeLink:
         if self._network.unreachable:
             raise NoPathError("the network of this test leads nowhere")
-        count = min(self.options.channels, peer.channels)
-        self._channels = tuple(FakeChannel(self, index) for index in range(count + 1))
-        self.peer = self._network.links[peer.ufrag]
+        self.link = FakeLink(self._network, self, self._network.gathered[peer.ufrag])
         try:
             async with asyncio.timeout(timeout_s):
-                while self.peer.peer is not self:
+                while not self.has_path:
                     await asyncio.sleep(0)
         except TimeoutError:
             raise NoPathError("the other side does not connect") from None
+        return self.link
+
+    async def close(self) -> None:
+        self.closed = True
+        if self.link is not None:
+            await self.link.close()
+
+
+class FakeLink:
+    """See `link.link.Link`. It loses nothing and measures nothing."""
+
+    network_packet_bytes = 1160
+    silence_s = 0.0
+
+    def __init__(self, network: FakeNetwork, near: FakeGatheredLink, far_end: FakeGatheredLink) -> None:
+        self.role = near.role
+        self.closed = False
+        self.lost: PeerVanished | None = None
+        self.on_lost: Callable[[PeerVanished], None] | None = None
+        self.hears_last_words = True  # what the peer's transport acknowledges in the end
+        self.far_end = far_end
+        self.traits = LinkTraits(
+            engine="fake",
+            notes=(),
+            path=PathInfo("direct", ADDRESS, 1, ADDRESS, 2),
+            fingerprints=(near.description.fingerprint, far_end.description.fingerprint),
+            reliable=near.description.reliable or far_end.description.reliable,
+            retransmissions=0,
+            window_bytes=16 * 1024 * 1024,
+            max_message_bytes=MAX_MESSAGE_BYTES,
+        )
+        self._network = network
+        count = min(near.description.channels, far_end.description.channels)
+        self.control, *data = (FakeChannel(self, index) for index in range(count + 1))
+        self.data = tuple(data)
+
+    def path_figures(self) -> None:
+        return None
 
     def carry(self, index: int, message: bytes) -> None:
         """Take a message to the other end, through whatever the network does to it."""
         network = self._network
         network.sent[self.role, index] += 1
         network.sent_bytes[self.role] += len(message)
-        if network.silent or self.peer is None:
+        far = self.far_end.link
+        if network.silent or far is None:
             return
         loop = asyncio.get_running_loop()
         for each in network.tamper(self.role, index, message):
-            loop.call_soon(self.peer.arrived, index, each)
+            loop.call_soon(far.arrived, index, each)
 
     def arrived(self, index: int, message: bytes) -> None:
-        if not self.closed and self._channels[index].state == "open":
-            self._channels[index].deliver(message)
+        channel = (self.control, *self.data)[index]
+        if not self.closed and channel.state == "open":
+            channel.deliver(message)
 
     async def drain(self, timeout_s: float | None) -> bool:
         """Everything arrives on the next turn of the loop."""
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        return self.lost_reason is None and self.hears_last_words
+        return self.lost is None and self.hears_last_words
 
     async def say_last(self, timeout_s: float) -> bool:
         return await self.drain(timeout_s)
 
-    def lose(self, reason: str) -> None:
+    def lose(self, error: PeerVanished) -> None:
         """The connection ends, and this end notices."""
-        if self.lost_reason is not None or self.closed:
+        if self.lost is not None or self.closed:
             return
-        self.lost_reason = reason
-        if self.on_closed is not None:
-            self.on_closed(reason)
-        for channel in self._channels:
-            channel.lost()
+        self.lost = error
+        if self.on_lost is not None:
+            self.on_lost(error)
+        self._end_channels()
 
     async def close(self) -> None:
         if self.closed:
             return
         self.closed = True
-        for channel in self._channels:
+        self._end_channels()
+        far = self.far_end.link
+        if far is not None and not self._network.silent:
+            far.lose(PeerVanished("the other side closed the connection", Loss.CLOSED))
+
+    def _end_channels(self) -> None:
+        for channel in (self.control, *self.data):
             channel.lost()
-        if self.peer is not None and not self._network.silent:
-            self.peer.lose("the other side closed the connection")
 
 
 class FakeNetwork:
-    """Where the links of one test meet, and what the network between them does. Stands in for the class PeerLink."""
+    """Where the links of one test meet, and what happens to what they send. `prepare` is a `PrepareLink`."""
 
     def __init__(self) -> None:
-        self.links: dict[str, FakeLink] = {}
+        self.gathered: dict[str, FakeGatheredLink] = {}
         self.unreachable = False
         self.silent = False  # nothing arrives any more, and nobody is told
         self.tamper: Tamper = lambda _role, _index, message: [message]
@@ -208,16 +217,28 @@ class FakeNetwork:
         self.sent_bytes: Counter[LinkRole] = Counter()
         self._numbers = itertools.count(1)
 
-    async def prepare(self, role: LinkRole, options: LinkOptions | None = None) -> FakeLink:
-        link = FakeLink(self, role, options or LinkOptions(), next(self._numbers))
-        self.links[link.description.ufrag] = link
+    async def prepare(self, role: LinkRole, options: LinkOptions) -> FakeGatheredLink:
+        gathered = FakeGatheredLink(self, role, options, next(self._numbers))
+        self.gathered[gathered.description.ufrag] = gathered
+        return gathered
+
+    async def pair(self, options: LinkOptions | None = None) -> tuple[FakeGatheredLink, FakeGatheredLink]:
+        """A host's and a joiner's end, not connected yet."""
+        options = options or LinkOptions()
+        return await self.prepare("host", options), await self.prepare("joiner", options)
+
+    async def link(self) -> FakeLink:
+        """An open link whose far end is nobody's concern."""
+        near, far = await self.pair()
+        link, _ = await asyncio.gather(near.connect(far.description, 5.0), far.connect(near.description, 5.0))
         return link
 
-    async def pair(self, options: LinkOptions | None = None) -> tuple[FakeLink, FakeLink]:
-        """A host's and a joiner's link, not connected yet."""
-        return await self.prepare("host", options), await self.prepare("joiner", options)
+    @property
+    def links(self) -> list[FakeLink]:
+        """Those that opened."""
+        return [each.link for each in self.gathered.values() if each.link is not None]
 
     def cut(self) -> None:
         """Every connection breaks, and both ends notice."""
-        for link in self.links.values():
-            link.lose("the other side no longer answers")
+        for link in self.links:
+            link.lose(PeerVanished("the other side no longer answers"))

@@ -7,7 +7,7 @@ from typing import Any
 
 from google_crc32c import value as crc32c
 
-from tallow_cli.webrtc.peer_link import PeerLink
+from tests.support.link_end import LinkEnd
 
 PORT = 5000
 
@@ -36,12 +36,12 @@ def packet(tag: int, *chunks: bytes) -> bytes:
 class HostilePeer:
     """Says SCTP of its own making over the connected `link`, which goes on behaving beside it."""
 
-    def __init__(self, link: PeerLink) -> None:
+    def __init__(self, link: LinkEnd) -> None:
         self._link = link
 
     @property
     def sctp(self) -> Any:
-        return self._link._sctp
+        return self._link.sctp
 
     @property
     def victims_tag(self) -> int:
@@ -63,5 +63,4 @@ class HostilePeer:
         await self.say_packet(packet(self.victims_tag if tag is None else tag, *chunks))
 
     async def say_packet(self, raw: bytes) -> None:
-        assert self._link._dtls is not None
-        await self._link._dtls._send_data(raw)
+        await self._link.dtls._send_data(raw)

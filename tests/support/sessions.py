@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import pytest
 
@@ -17,9 +17,9 @@ from tallow_cli.crypto.codes import Code, parse_code
 from tallow_cli.crypto.handshake import CLEAR_PAYLOAD, HandshakeResult, HostHandshake, JoinerHandshake
 from tallow_cli.crypto.keys import Role
 from tallow_cli.link.description import encode
+from tallow_cli.link.link import GatheredLink, LinkOptions
 from tallow_cli.offer.manifest import Manifest
 from tallow_cli.offer.name_rules import POSIX, NameRules
-from tallow_cli.session import meeting
 from tallow_cli.session.connection import Connection, connect
 from tallow_cli.session.events import CodeReady, Done, SessionEvent
 from tallow_cli.session.receive import receive
@@ -28,9 +28,8 @@ from tallow_cli.session.settings import LinkSettings, ReceiveSettings, SendSetti
 from tallow_cli.store.sequential_sink import NullSink
 from tallow_cli.store.sink import Sink
 from tallow_cli.store.source import Source
-from tallow_cli.webrtc.peer_link import LinkOptions, PeerLink
 from tests.support.entropy import SeededEntropy
-from tests.support.fake_link import FakeLink, FakeNetwork
+from tests.support.fake_link import FakeNetwork
 
 E = TypeVar("E")
 PATIENCE_S = 20.0
@@ -113,7 +112,12 @@ class Sessions:
         link: LinkSettings | None = None,
         waits: Waits | None = None,
     ) -> Side:
-        settings = SendSettings(code, server, link=link or LinkSettings(), waits=waits or Waits())
+        settings = SendSettings(
+            code,
+            server,
+            link=replace(link or LinkSettings(), prepare=self.network.prepare),
+            waits=waits or Waits(),
+        )
         side = Side()
         return self._start(side, send(source, settings, side.emit))
 
@@ -129,7 +133,12 @@ class Sessions:
         names: NameRules = POSIX,
     ) -> Side:
         settings = ReceiveSettings(
-            code, server, link or LinkSettings(), waits or Waits(), max_bytes=max_bytes, names=names
+            code,
+            server,
+            replace(link or LinkSettings(), prepare=self.network.prepare),
+            waits or Waits(),
+            max_bytes=max_bytes,
+            names=names,
         )
         side = Side()
         return self._start(side, receive(settings, side.emit, decide))
@@ -157,7 +166,6 @@ async def opened_sessions(directory: Path, monkeypatch: pytest.MonkeyPatch) -> A
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     monkeypatch.setenv("TALLOW_NO_MDNS", "1")
     sessions = Sessions(FakeNetwork())
-    monkeypatch.setattr(meeting, "PeerLink", sessions.network)
     try:
         yield sessions
     finally:
@@ -176,7 +184,7 @@ async def running_server(limits: ServerLimits | None = None, port: int = 0) -> A
 
 
 def agree(
-    host: FakeLink, joiner: FakeLink, *, clear: bool = False
+    host: GatheredLink, joiner: GatheredLink, *, clear: bool = False
 ) -> tuple[HandshakeResult, HandshakeResult]:
     """A handshake in memory: the host's result and the joiner's."""
     capabilities = frozenset({CLEAR_PAYLOAD}) if clear else frozenset()
@@ -187,10 +195,6 @@ def agree(
     return ours.receive_confirm(confirm), joined
 
 
-def as_peer_link(link: FakeLink) -> PeerLink:
-    return cast("PeerLink", link)
-
-
 async def connections(
     network: FakeNetwork, *, waits: Waits | None = None, reliable: bool = False, clear: bool = False
 ) -> tuple[Connection, Connection]:
@@ -199,6 +203,6 @@ async def connections(
     ours, theirs = agree(host, joiner, clear=clear)
     settings, waits = LinkSettings(), waits or Waits()
     return await asyncio.gather(
-        connect(as_peer_link(host), Role.HOST, ours, settings, waits, lambda _event: None),
-        connect(as_peer_link(joiner), Role.JOINER, theirs, settings, waits, lambda _event: None),
+        connect(host, Role.HOST, ours, settings, waits, lambda _event: None),
+        connect(joiner, Role.JOINER, theirs, settings, waits, lambda _event: None),
     )

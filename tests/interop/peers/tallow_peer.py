@@ -1,4 +1,4 @@
-"""One side of a `PeerLink`, for compare.py: peer_protocol.py's commands, as far as a throughput run needs them.
+"""One side of a link, for compare.py: peer_protocol.py's commands, as far as a throughput run needs them.
 
     tallow_peer.py ENGINE [--ethernet] [--no-offload]
 
@@ -24,8 +24,9 @@ from peer_protocol import (
 )
 
 from tallow_cli.link.description import decode_untrusted, encode
+from tallow_cli.link.link import LinkOptions
 from tallow_cli.webrtc import turbo_sctp
-from tallow_cli.webrtc.peer_link import LinkOptions, PeerLink
+from tests.support.link_end import LinkEnd
 
 CONNECT_TIMEOUT_S = 15.0
 
@@ -35,7 +36,7 @@ class TallowPeer:
         self.options = LinkOptions(engine=engine, offload="--no-offload" not in flags)
         if "--ethernet" in flags:
             turbo_sctp.TALLOW_MAX_PACKET = turbo_sctp.FOREIGN_MAX_PACKET_V6  # type: ignore[misc]
-        self.link: PeerLink | None = None
+        self.link: LinkEnd | None = None
         self.receiving = Receiving("")
 
     async def handle(self, command: Command) -> None:
@@ -45,12 +46,12 @@ class TallowPeer:
         self.receiving = Receiving(command["label"])
 
     async def do_offer(self, command: Command) -> None:
-        self.link = await PeerLink.prepare("host", self.options)
+        self.link = await LinkEnd.prepare("host", self.options)
         emit("description", type="offer", sdp=encode(self.link.description).decode())
 
     async def do_remote(self, command: Command) -> None:
         if self.link is None:
-            self.link = await PeerLink.prepare("joiner", self.options)
+            self.link = await LinkEnd.prepare("joiner", self.options)
             emit("description", type="answer", sdp=encode(self.link.description).decode())
         await self.link.connect(decode_untrusted(command["sdp"].encode()), CONNECT_TIMEOUT_S)
         self.link.control.on_message = self.receiving.add
@@ -74,7 +75,7 @@ class TallowPeer:
             while channel.buffered_amount < HIGH_WATER_BYTES:
                 channel.send(message)
             await low.wait()
-        await self.link.drain(10)
+        await self.link.link.drain(10)
         emit("flooded", label=command["label"], cpu=time.process_time() - cpu)
 
     async def do_report(self, command: Command) -> None:

@@ -7,8 +7,8 @@ import pytest
 from tallow_cli.cli.environment import Environment
 from tallow_cli.cli.settings import link_settings, show
 from tallow_cli.errors import BadOption
+from tallow_cli.link.link import DEFAULT_ENGINE
 from tallow_cli.session.settings import LinkSettings
-from tallow_cli.webrtc.engines import DEFAULT_ENGINE
 from tests.support.streams import Stream
 
 DEFAULTS = {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tallow_cli.errors import DiskFull, PeerProtocolError
+from tallow_cli.errors import DiskFull, Loss, PeerProtocolError, PeerVanished
 from tallow_cli.session.attempt import Attempt
 from tallow_cli.session.connection import Connection
 from tallow_cli.transfer.driving import CONTROL_CHANNEL, ChannelState, OutgoingPacket
@@ -32,8 +32,8 @@ class Machine:
         self.calls.append(("receive", channel, number, bytes(payload)))
         self.on_receive()
 
-    def connection_lost(self, now: float, reason: str) -> None:
-        self.calls.append(("lost", reason))
+    def connection_lost(self, now: float, error: PeerVanished) -> None:
+        self.calls.append(("lost", error.detail, error.loss))
 
     def protocol_broken(self, now: float, error: PeerProtocolError) -> None:
         self.calls.append(("broken", error.kind))
@@ -197,8 +197,8 @@ async def test_why_a_connection_ended_is_told_before_its_channels_report_their_e
     ends: tuple[End, End],
 ) -> None:
     ours, _ = ends
-    link_of(ours).lose("the program on the other side is gone")
-    assert ours.machine.calls[0] == ("lost", "the program on the other side is gone")
+    link_of(ours).lose(PeerVanished("the program on the other side is gone", Loss.PEER_GONE))
+    assert ours.machine.calls[0] == ("lost", "the program on the other side is gone", Loss.PEER_GONE)
     assert {call[0] for call in ours.machine.calls[1:]} == {"state"}
 
 
@@ -209,7 +209,7 @@ async def test_a_connection_that_ended_before_anybody_listened_is_noticed_at_the
     await host.link.close()
     theirs = End(joiner)
     theirs.attempt.start()
-    assert theirs.machine.calls[-1] == ("lost", "the other side closed the connection")
+    assert theirs.machine.calls[-1] == ("lost", "the other side closed the connection", Loss.CLOSED)
 
 
 @pytest.mark.parametrize("method", ["receive", "channel_state", "connection_lost", "handle_timeout"])
@@ -227,7 +227,7 @@ async def test_a_machine_that_fails_at_an_input_ends_the_session(
     if method == "receive":
         ours.say(ours.packet(1, 0))
     elif method != "handle_timeout":
-        link_of(theirs).lose("gone")
+        link_of(theirs).lose(PeerVanished("gone"))
     with pytest.raises(ZeroDivisionError):
         await asyncio.wait_for(theirs.attempt.outcome, 1)
 

@@ -17,12 +17,12 @@ from tallow_cli.errors import (
     TallowError,
     TransferStalled,
 )
+from tallow_cli.link.link import LinkRole
 from tallow_cli.session.connection import connect
 from tallow_cli.session.events import Connected, SessionEvent
 from tallow_cli.session.settings import LinkSettings, Waits
-from tallow_cli.webrtc.peer_link import LinkRole
 from tests.support.fake_link import FakeNetwork
-from tests.support.sessions import agree, as_peer_link, connections
+from tests.support.sessions import agree, connections
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ async def test_both_ends_are_told_how_they_are_connected(network: FakeNetwork) -
     ours, theirs = agree(host, joiner)
     events: list[SessionEvent] = []
     first, second = await asyncio.gather(
-        connect(as_peer_link(host), Role.HOST, ours, LinkSettings(), Waits(), events.append),
-        connect(as_peer_link(joiner), Role.JOINER, theirs, LinkSettings(), Waits(), events.append),
+        connect(host, Role.HOST, ours, LinkSettings(), Waits(), events.append),
+        connect(joiner, Role.JOINER, theirs, LinkSettings(), Waits(), events.append),
     )
     assert events == []
     assert first.how == second.how
@@ -108,9 +108,7 @@ async def alone(network: FakeNetwork, room: ARoom, connect_s: float = 5.0) -> No
     """Connect to a peer that does not."""
     host, joiner = await network.pair()
     ours, _ = agree(host, joiner)
-    await connect(
-        as_peer_link(host), Role.HOST, ours, LinkSettings(), Waits(connect_s=connect_s), lambda _e: None, room
-    )
+    await connect(host, Role.HOST, ours, LinkSettings(), Waits(connect_s=connect_s), lambda _e: None, room)
 
 
 async def test_a_peer_that_gives_up_in_the_room_is_not_waited_for(network: FakeNetwork) -> None:
@@ -150,8 +148,8 @@ async def test_with_a_path_the_other_side_may_leave_the_room(network: FakeNetwor
     room.parting = leaves  # type: ignore[method-assign]
     settings, waits = LinkSettings(), Waits()
     await asyncio.gather(
-        connect(as_peer_link(host), Role.HOST, ours, settings, waits, lambda _e: None, room),
-        connect(as_peer_link(joiner), Role.JOINER, theirs, settings, waits, lambda _e: None, room),
+        connect(host, Role.HOST, ours, settings, waits, lambda _e: None, room),
+        connect(joiner, Role.JOINER, theirs, settings, waits, lambda _e: None, room),
     )
 
 
@@ -164,7 +162,7 @@ async def test_a_peer_that_closes_meanwhile_has_vanished(network: FakeNetwork) -
         await joiner.close()
 
     results = await asyncio.gather(
-        connect(as_peer_link(host), Role.HOST, ours, LinkSettings(), Waits(), lambda _: None),
+        connect(host, Role.HOST, ours, LinkSettings(), Waits(), lambda _: None),
         close(),
         return_exceptions=True,
     )

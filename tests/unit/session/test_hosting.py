@@ -284,7 +284,7 @@ async def test_nothing_stays_behind_when_the_sender_is_cancelled_while_it_waits(
     assert isinstance(await sender.failure(), asyncio.CancelledError)
     await asyncio.sleep(0.05)
     assert asyncio.all_tasks() == before
-    assert all(link.closed for link in sessions.network.links.values())
+    assert all(each.closed for each in sessions.network.gathered.values())
 
 
 # Servers

@@ -16,7 +16,7 @@ from tests.support.fake_link import FakeChannel, FakeLink, FakeNetwork
 
 @pytest.fixture
 async def link() -> FakeLink:
-    return await FakeNetwork().prepare("host")
+    return await FakeNetwork().link()
 
 
 @pytest.fixture

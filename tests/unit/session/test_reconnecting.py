@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tallow_cli.errors import Declined, PeerCancelled, PeerVanished, TallowError, TransferStalled
+from tallow_cli.errors import Declined, Loss, PeerCancelled, PeerVanished, TallowError, TransferStalled
 from tallow_cli.offer.manifest import Manifest
 from tallow_cli.session import meet_again, reconnecting
 from tallow_cli.session.events import (
@@ -320,14 +320,14 @@ async def test_a_sender_whose_own_server_is_gone_is_not_waited_for(
     assert "its signaling server is gone, too" in failure.detail
 
 
-@pytest.mark.parametrize(("reason", "for_s"), [("GONE", 10), ("CLOSED_BY_PEER", 30)])
+@pytest.mark.parametrize(("loss", "for_s"), [(Loss.PEER_GONE, 10), (Loss.CLOSED, 30)])
 async def test_what_is_known_of_the_other_side_decides_how_long_it_is_waited_for(
-    sessions: Sessions, reason: str, for_s: float
+    sessions: Sessions, loss: Loss, for_s: float
 ) -> None:
     sender, receiver = sessions.send(RandomSource(2_000_000), link=SLOWLY), sessions.receive()
     await moving(receiver)
-    for link in sessions.network.links.values():
-        link.lose(getattr(reconnecting, reason))
+    for link in sessions.network.links:
+        link.lose(PeerVanished("it is lost", loss))
     assert (await receiver.event(Reconnecting)).for_s == for_s
     await receiver.done()
     await sender.done()
@@ -377,7 +377,7 @@ async def test_cancelling_while_there_is_no_connection_ends_at_once_and_leaves_n
         assert isinstance(await side.failure(), asyncio.CancelledError)
     await asyncio.sleep(0.05)
     assert asyncio.all_tasks() == before
-    assert all(link.closed for link in sessions.network.links.values())
+    assert all(link.closed for link in sessions.network.links)
 
 
 async def test_a_receiver_that_was_done_when_the_path_was_lost_comes_back_to_say_so(
@@ -390,7 +390,7 @@ async def test_a_receiver_that_was_done_when_the_path_was_lost_comes_back_to_say
     sessions.network.tamper = mute
     await receiver.event(Done)
     sessions.network.tamper = lambda _role, _index, message: [message]
-    for link in sessions.network.links.values():
+    for link in sessions.network.links:
         link.hears_last_words = False
     sessions.network.cut()
     assert (await sender.done()).bytes == 1_000_000

@@ -301,7 +301,7 @@ async def test_a_receivers_slip_is_told_to_the_sender_without_paths_and_the_code
     await sender.done()
     assert len(sender.of(CodeReady)) == 1
     assert len(sender.of(Waiting)) == 2
-    assert all(link.closed for link in sessions.network.links.values())
+    assert all(each.closed for each in sessions.network.gathered.values())
 
 
 async def test_a_receiver_that_is_gone_before_it_accepts_leaves_the_code_to_the_next(
@@ -659,7 +659,7 @@ async def test_one_lost_data_channel_is_no_loss(sessions: Sessions) -> None:
     sender = sessions.send(RandomSource(3_000_000), link=LinkSettings(limit_bytes_per_s=6_000_000))
     receiver = sessions.receive()
     await receiver.event(Progress)
-    for link in sessions.network.links.values():
+    for link in sessions.network.links:
         link.data[0].lost()
     assert (await sender.done()).bytes == (await receiver.done()).bytes == 3_000_000
 

@@ -8,6 +8,7 @@ from tallow_cli.bench.scenarios import Scenario
 from tallow_cli.cli import options
 from tallow_cli.errors import BadOption
 from tallow_cli.link.channels import MAX_CHANNELS
+from tallow_cli.link.link import DEFAULT_ENGINE
 from tallow_cli.quantities import parse_seconds
 from tallow_cli.session.settings import (
     DEFAULT_FIND_S,
@@ -18,7 +19,6 @@ from tallow_cli.session.settings import (
     LinkSettings,
     Waits,
 )
-from tallow_cli.webrtc.engines import DEFAULT_ENGINE
 
 
 @pytest.mark.parametrize(

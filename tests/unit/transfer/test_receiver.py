@@ -140,7 +140,7 @@ ENDS = {
     "cancel": lambda peer: peer.say(Cancel()),
     "failure": lambda peer: peer.say(FailedMessage("local-file", "gone")),
     "broken protocol": lambda peer: peer.say(Accept(1)),
-    "lost connection": lambda peer: peer.machine.connection_lost(peer.now, "gone"),
+    "lost connection": lambda peer: peer.machine.connection_lost(peer.now, PeerVanished("gone")),
     "closed channels": lambda peer: [
         peer.machine.channel_state(peer.now, channel, ChannelState.CLOSED) for channel in (1, 2, 0)
     ],
@@ -196,7 +196,7 @@ def test_a_disk_that_fails_after_the_sender_went_is_the_shells_to_report():
     machine, peer = start((10_000,))
     peer.send(1, Floor(0), data(0, 10_000, end_of_chunk=True))
     peer.say(Digests(0, (DIGEST,)))
-    machine.connection_lost(0.0, "gone")
+    machine.connection_lost(0.0, PeerVanished("gone"))
     machine.abort(1.0, "local-file", "its disk is full")
     assert machine.state is ReceiveState.FAILED
 
@@ -226,7 +226,7 @@ def test_a_timer_that_was_not_kept_is_late_once_only():
 
 def test_why_the_connection_was_lost_reaches_the_user():
     machine, _ = start()
-    machine.connection_lost(1.0, "the program on the other side is gone")
+    machine.connection_lost(1.0, PeerVanished("the program on the other side is gone"))
     machine.channel_state(1.0, 0, ChannelState.CLOSED)
     assert "the program on the other side is gone" in error_of(machine).sentence
 
@@ -799,13 +799,13 @@ def test_a_sender_is_needed_until_the_last_piece_is_decided():
     peer.say(Digests(0, (DIGEST,)))
     peer.say(PieceDigests(0, (DIGEST,)))
     machine.events()
-    machine.connection_lost(0.0, "gone")
+    machine.connection_lost(0.0, PeerVanished("gone"))
     assert isinstance(error_of(machine), PeerVanished)
     machine, peer = resumed((10_000,), claims=[(0, 10_000)])
     peer.say(Digests(0, (DIGEST,)))
     peer.say(PieceDigests(0, (DIGEST,)))
     machine.piece_proved(0.0, 0)
-    machine.connection_lost(0.0, "gone")
+    machine.connection_lost(0.0, PeerVanished("gone"))
     machine.file_verified(0.0, 0)
     assert [type(event) for event in machine.events()][-2:] == [Reported, Finished]
 
@@ -819,14 +819,14 @@ def test_who_wanted_a_piece_before_its_digest_goes_on_alone_without_it():
     write_all(machine)
     machine.file_verified(0.0, 0)
     assert machine.state is ReceiveState.VERIFYING, "the sender would not believe a report yet"
-    machine.connection_lost(0.0, "gone")
+    machine.connection_lost(0.0, PeerVanished("gone"))
     assert machine.state is ReceiveState.DONE
 
 
 def test_after_the_end_what_had_come_can_still_be_had():
     machine, peer = start((20_000,))
     peer.send(1, Floor(0), data(0, 10_000))
-    machine.connection_lost(0.0, "gone")
+    machine.connection_lost(0.0, PeerVanished("gone"))
     assert machine.writes() == []
     assert machine.waiting_bytes == 0
     assert [(offset, len(view)) for offset, view in machine.remains()] == [(0, 10_000)]

@@ -396,7 +396,7 @@ def test_a_connection_lost_when_all_has_arrived_is_said_to_have_been_lost_then()
     ack_all(peer, peer.collect())
     machine.digests(0.0, 0, [bytes(32)])
     assert machine.state is SendState.COMPLETING
-    machine.connection_lost(1.0, "the other side no longer answers")
+    machine.connection_lost(1.0, PeerVanished("the other side no longer answers"))
     error = error_of(machine)
     assert isinstance(error, ReportMissing)
     assert "no longer answers" in error.sentence

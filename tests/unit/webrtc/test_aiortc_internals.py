@@ -16,8 +16,9 @@ from aiortc import (
 from aiortc.rtcdtlstransport import State
 from OpenSSL import SSL
 
+from tallow_cli.errors import Loss
 from tallow_cli.webrtc.aiortc_internals import DtlsTransport, IceConnection
-from tallow_cli.webrtc.ice_consent import GONE, Consent
+from tallow_cli.webrtc.ice_consent import Consent
 from tallow_cli.webrtc.ice_wall import WalledIceConnection
 
 
@@ -55,7 +56,7 @@ async def test_what_is_still_being_read_from_the_peer_comes_before_its_port_is_c
             connection.enqueue_untrusted(b"\x17" + bytes(40))
     assert consent.lost(1.0) is None
     consent.refused(1.1)
-    assert consent.lost(1.1) == GONE
+    assert consent.lost(1.1) == Loss.PEER_GONE
     await connection.close()
 
 

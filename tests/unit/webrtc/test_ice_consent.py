@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tallow_cli.webrtc.ice_consent import GONE, LIFETIME_S, SILENT, Consent
+from tallow_cli.errors import Loss
+from tallow_cli.webrtc.ice_consent import LIFETIME_S, Consent
 
 LATE_S = 1.0
 
@@ -80,7 +81,7 @@ def test_an_outage_of_up_to_30_s_is_survived(outage_s: float, begin: float, draw
 @pytest.mark.parametrize("draw", [0.0, 0.999])
 def test_a_longer_one_ends_it_within_a_check_of_30_s(draw: float) -> None:
     path = Path(outage(10.0, 1e9), draw)
-    assert path.run(100.0) == SILENT
+    assert path.run(100.0) == Loss.SILENT
     assert path.now >= 10.0 + LIFETIME_S - 0.05
     assert path.now <= 10.0 + LIFETIME_S + 1.3
 
@@ -91,7 +92,7 @@ def test_answers_that_come_after_later_checks_were_sent_count() -> None:
 
 
 def test_a_round_trip_longer_than_consent_is_none() -> None:
-    assert Path(lambda at: at + LIFETIME_S + 1).run(200.0) == SILENT
+    assert Path(lambda at: at + LIFETIME_S + 1).run(200.0) == Loss.SILENT
 
 
 def test_half_of_all_answers_are_enough() -> None:
@@ -113,21 +114,21 @@ def test_a_pause_of_this_process_is_no_silence(pause_s: float) -> None:
 
 def test_a_pause_in_the_middle_of_an_outage_does_not_hide_the_outage() -> None:
     path = Path(outage(10.0, 1e9))
-    assert path.run(200.0, ((20.0, 60.0),)) == SILENT
+    assert path.run(200.0, ((20.0, 60.0),)) == Loss.SILENT
     assert 75.0 < path.now < 90.0
 
 
 def test_a_closed_port_is_believed_within_two_seconds() -> None:
     path = Path(outage(10.0, 1e9))
     path.icmp = lambda at: at >= 10.0
-    assert path.run(100.0) == GONE
+    assert path.run(100.0) == Loss.PEER_GONE
     assert path.now < 12.0
 
 
 def test_a_closed_port_at_the_end_of_a_long_path_takes_its_round_trips() -> None:
     path = Path(outage(10.0, 1e9, rtt_s=0.6))
     path.icmp = lambda at: at >= 10.0
-    assert path.run(100.0) == GONE
+    assert path.run(100.0) == Loss.PEER_GONE
     assert path.now < 13.0
 
 

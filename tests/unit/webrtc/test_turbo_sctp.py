@@ -11,10 +11,10 @@ import pytest
 from aiortc import RTCDataChannel
 
 from tallow_cli.dataplane.chunk_checks import ABORT
+from tallow_cli.errors import Loss
 from tallow_cli.webrtc import dtls_batch
-from tallow_cli.webrtc.aiortc_internals import ice_loss_reason
+from tallow_cli.webrtc.aiortc_internals import ice_loss
 from tallow_cli.webrtc.dtls_batch import BatchDtlsTransport
-from tallow_cli.webrtc.ice_consent import GONE
 from tallow_cli.webrtc.turbo_sctp import TurboSctpTransport, run_now
 from tests.support.ortc import TIMEOUT_S, Inbox, LossyDtls, Peer, connected
 
@@ -411,7 +411,9 @@ async def test_a_peer_whose_process_died_is_noticed_within_seconds() -> None:
         async with asyncio.timeout(8):
             while a.dtls.state == "connected":
                 await asyncio.sleep(0.01)
-        assert ice_loss_reason(a.ice) == GONE
+        lost = ice_loss(a.ice)
+        assert lost is not None
+        assert lost.loss is Loss.PEER_GONE
         assert time.perf_counter() - started < 8
 
 

@@ -1,0 +1,201 @@
+"""The seam between a session and whatever connects it with its peer: WebRTC, or a fake in a test.
+
+    gathered = await prepare("host", LinkOptions(channels=3))
+    … exchange gathered.description for the peer's through the handshake …
+    link = await gathered.connect(peer_description, timeout_s=30)
+    link.control.send(b"…"); link.data[0].send(b"…"); print(link.traits.path)
+    await gathered.close()
+
+A link has two phases, and a type for each: what can be known only of an open one is not there before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, Protocol
+
+from tallow_cli.errors import BadOption, PeerVanished
+from tallow_cli.link.channels import (
+    DEFAULT_CHANNELS,
+    Channel,
+    check_channel_count,
+    check_max_retransmits,
+)
+from tallow_cli.link.description import Description
+from tallow_cli.tracing import Trace
+
+LinkRole = Literal["host", "joiner"]
+
+DEFAULT_ENGINE: Final = "turbo"
+
+
+@dataclass(frozen=True, slots=True)
+class IceServer:
+    """A STUN or TURN server: `stun:host:port`, `turn:host:port?transport=udp`."""
+
+    url: str
+    username: str | None = None
+    credential: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("stun:", "stuns:", "turn:", "turns:")):
+            raise BadOption("--ice-server", f"{self.url!r} does not begin with stun: or turn:")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """How to connect. Where the two sides differ, the smaller number of channels and the reliable kind win.
+
+    `ice_servers` is empty by default: on one network STUN finds nothing that the interfaces do not say.
+    """
+
+    engine: str = DEFAULT_ENGINE
+    channels: int = DEFAULT_CHANNELS
+    reliable: bool = False
+    max_retransmits: int | None = None  # of what this side sends, unless reliable; None: the engine's own
+    ice_servers: tuple[IceServer, ...] = ()
+    relay_only: bool = False
+    offload: bool = True  # GSO and GRO, where the system has them
+    # Speak to this UDP relay (an IP literal, a port) in place of the peer's own addresses.
+    via: tuple[str, int] | None = None
+    trace: Trace | None = None  # told what the engine sees of the path
+
+    def __post_init__(self) -> None:
+        check_channel_count(self.channels)
+        check_max_retransmits(self.max_retransmits, reliable=self.reliable)
+
+
+@dataclass(frozen=True, slots=True)
+class PathInfo:
+    """The way ICE chose. Addresses are IP literals."""
+
+    kind: Literal["direct", "relayed"]
+    local_address: str
+    local_port: int
+    remote_address: str
+    remote_port: int
+
+
+class PathFigures(NamedTuple):
+    """What an engine that handles packets itself has measured since the connection began."""
+
+    rtt_s: float  # smoothed, without what waits in our own queue; 0.0 before the first sample
+    jitter_s: float  # RFC 3550's, over all samples
+    sent_packets: int
+    lost_packets: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkTraits:
+    """What was settled when the link opened, and stays so."""
+
+    engine: str  # the one in use, which after a fall-back is not the one asked for
+    notes: tuple[str, ...]  # fall-backs taken, one sentence each
+    path: PathInfo
+    fingerprints: tuple[str, str]  # (ours, the peer's), which its certificate was checked against
+    reliable: bool
+    retransmissions: (
+        int  # how often unreliable channels send a packet of ours again before giving its message up
+    )
+    window_bytes: int  # how much data, sent and not acknowledged, the engine is best at
+    max_message_bytes: int  # the largest message both ends take
+
+
+class GatheredLink(Protocol):
+    """This machine's end, before there is another. Call `close` whatever happens."""
+
+    @property
+    def description(self) -> Description:
+        """What the peer needs to connect to this end."""
+        ...
+
+    @property
+    def has_path(self) -> bool:
+        """Whether a way to the peer was found: then that, too, has our description."""
+        ...
+
+    async def checked(self) -> None:
+        """Return once the peer has tried one of our addresses: it has our description, and knows the code."""
+        ...
+
+    async def connect(self, peer: Description, timeout_s: float) -> Link:
+        """Connect to the peer; returns when every channel is open. Call once.
+
+        Raises NoPathError when no address of the peer answers or the connection cannot be set up in time, PeerVanished
+        when the peer goes away meanwhile, PeerProtocolError when its description cannot be used or its certificate is
+        not the one described. Call `close` after any of these, and after cancelling.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End what there is, the open link too; quick, and harmless when repeated."""
+        ...
+
+
+class Link(Protocol):
+    """An open connection to one peer.
+
+    `on_lost(error)` is called once if the connection ends in any way but by `close`, before every channel's
+    `on_close`. `lost` keeps the error for whoever listens only later.
+    """
+
+    on_lost: Callable[[PeerVanished], None] | None
+
+    @property
+    def traits(self) -> LinkTraits: ...
+
+    @property
+    def control(self) -> Channel:
+        """Ordered and reliable."""
+        ...
+
+    @property
+    def data(self) -> tuple[Channel, ...]: ...
+
+    @property
+    def lost(self) -> PeerVanished | None:
+        """How the connection ended, if it did in any way but by `close`."""
+        ...
+
+    @property
+    def silence_s(self) -> float:
+        """For how long the peer has not answered; 0.0 while it does."""
+        ...
+
+    @property
+    def network_packet_bytes(self) -> int:
+        """How much of a message one network packet carries now: what is lost, or not, as a whole."""
+        ...
+
+    def path_figures(self) -> PathFigures | None:
+        """What the engine measures of the path; None if it does not see packets."""
+        ...
+
+    async def drain(self, timeout_s: float | None) -> bool:
+        """Wait until the peer's transport has acknowledged all that was sent. Only then is it known to have it.
+
+        False if that takes too long (None: it never does), or the connection is lost. What was lost on unreliable
+        channels, or given up, counts as settled.
+        """
+        ...
+
+    async def say_last(self, timeout_s: float) -> bool:
+        """Let what is queued on the control channel leave ahead of everything, and give up what the data channels
+        still hold. Returns whether the peer's transport has acknowledged it in time."""
+        ...
+
+    async def close(self) -> None:
+        """End the connection and free its sockets and tasks; quick, and harmless when repeated.
+
+        Data still queued is dropped. The peer is told. Channels report their `on_close`.
+        """
+        ...
+
+
+class PrepareLink(Protocol):
+    """Makes this machine's end of a link."""
+
+    def __call__(self, role: LinkRole, options: LinkOptions) -> Awaitable[GatheredLink]:
+        """Gather this machine's addresses. Raises BadOption for an unknown engine. Cancelling leaves nothing behind."""
+        ...
