@@ -605,6 +605,7 @@ class Stopped(TallowError):
         self.connected = connected
         self.all_arrived = False
         self.can_go_on = False
+        self.is_stream = False
 
     @property
     def sentence(self) -> str:
@@ -614,7 +615,11 @@ class Stopped(TallowError):
             return (
                 f"{self.how}, but everything had arrived there already. See what the other side says of it."
             )
-        go_on = " Send the same again to go on: what it has kept is not sent twice." if self.can_go_on else ""
+        go_on = ""
+        if self.can_go_on:
+            go_on = " Send the same again to go on: what it has kept is not sent twice."
+        elif self.is_stream:
+            go_on = " Standard input cannot be resumed: what is sent next begins anew."
         return f"{self.how}. The other side {_heard(self.peer_told)}.{go_on}"
 
 

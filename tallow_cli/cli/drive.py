@@ -133,7 +133,7 @@ class _Drive:
         if isinstance(event, LastWords):
             for stopped in self._causes:
                 stopped.peer_told, stopped.all_arrived = event.heard, event.all_arrived
-                stopped.can_go_on = event.can_go_on
+                stopped.can_go_on, stopped.is_stream = event.can_go_on, event.is_stream
             return
         self._is_connected = self._is_connected or event.event == "connected"
         self._keyboard.keep_hidden()

@@ -204,6 +204,7 @@ class LastWords:
     heard: bool
     all_arrived: bool = False
     can_go_on: bool = False  # another transfer of the same goes on with what the receiver has kept
+    is_stream: bool = False  # nobody can read again what was sent: another transfer begins anew
 
 
 @dataclass(frozen=True, slots=True)

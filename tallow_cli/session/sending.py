@@ -254,6 +254,7 @@ class _SendAttempt:
                     heard=heard,
                     all_arrived=heard and self._machine.all_handed_over,
                     can_go_on=self._meter is not None and self._source.manifest.kind == "files",
+                    is_stream=self._meter is not None and self._source.manifest.kind == "stream",
                 )
             )
             raise

@@ -94,3 +94,27 @@ def test_update_sends_only_what_differs(sh: Shell) -> None:
     assert os.listdir(target) == ["big.bin"]
     sender, receiver = start(sh, big, target, "--on-conflict", "skip")
     assert (receiver.wait(), sender.wait()) == (0, 0), receiver.report()
+
+
+def test_a_sender_that_was_killed_sends_a_changed_file_afresh_and_not_the_others(sh: Shell) -> None:
+    tree, target = sh.directory / "tree", sh.directory / "in"
+    tree.mkdir()
+    target.mkdir()
+    rng = random.Random(8)
+    for name in "abcd":
+        (tree / name).write_bytes(rng.randbytes(6 * MiB))
+    before = set(os.listdir(sh.directory))
+    sender, receiver = start(sh, tree, target, "--reconnect-for", "0")
+    wait_for_bytes(receiver, 15 * MiB)
+    sender.process.kill()
+    sender.wait()
+    receiver.process.send_signal(signal.SIGINT)
+    receiver.wait()
+    assert set(os.listdir(tree)) == set("abcd"), "a sender leaves nothing behind"
+    assert set(os.listdir(sh.directory)) == before
+    (tree / "b").write_bytes(rng.randbytes(6 * MiB))
+    sender, receiver = start(sh, tree, target, "--on-conflict", "overwrite", limit="200Mbit")
+    assert (receiver.wait(), sender.wait()) == (0, 0), receiver.report()
+    for name in "abcd":
+        assert (target / "tree" / name).read_bytes() == (tree / name).read_bytes()
+    assert sent_bytes(receiver) < (24 - 15 + 6 + 5) * MiB, "a, what there was of c, and nothing of the old b"

@@ -138,20 +138,31 @@ def test_a_signal_after_it_says_that_the_other_side_was_told_only_if_it_is_known
     assert f"The other side {said}" in failed.error.sentence
 
 
-def test_a_sender_that_is_stopped_is_told_how_to_go_on() -> None:
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            LastWords(heard=True, can_go_on=True),
+            "Send the same again to go on: what it has kept is not sent twice.",
+        ),
+        (
+            LastWords(heard=True, is_stream=True),
+            "Standard input cannot be resumed: what is sent next begins anew.",
+        ),
+    ],
+)
+def test_a_sender_that_is_stopped_is_told_how_to_go_on(words: LastWords, said: str) -> None:
     async def session(emit: Emit) -> None:
         emit(CONNECTED)
         os.kill(os.getpid(), signal.SIGINT)
         try:
             await asyncio.sleep(30)
         finally:
-            emit(LastWords(heard=True, can_go_on=True))
+            emit(words)
 
     failed = run(session)[1].events[-1]
     assert isinstance(failed, Failed)
-    assert failed.error.sentence == (
-        "Interrupted. The other side was told. Send the same again to go on: what it has kept is not sent twice."
-    )
+    assert failed.error.sentence == f"Interrupted. The other side was told. {said}"
 
 
 def test_an_output_that_cannot_be_written_ends_the_session_and_is_told_where_it_can_be() -> None:
