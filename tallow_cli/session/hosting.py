@@ -110,7 +110,7 @@ class Host:
             try:
                 # The code is on the screen; loading WebRTC and gathering addresses goes on while people talk.
                 async with asyncio.TaskGroup() as group:
-                    preparing = group.create_task(prepare_link("host", self._settings.link, stack))
+                    preparing = group.create_task(prepare_link("host", self._settings, stack))
                     agreeing = group.create_task(self._agree(preparing))
             except ExceptionGroup as failures:
                 raise first_error(failures) from failures

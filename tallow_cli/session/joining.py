@@ -41,7 +41,7 @@ async def join(settings: ReceiveSettings, emit: Emit) -> AsyncIterator[Meeting]:
     async with AsyncExitStack() as stack:
         try:
             async with asyncio.TaskGroup() as group:
-                preparing = group.create_task(prepare_link("joiner", settings.link, stack))
+                preparing = group.create_task(prepare_link("joiner", settings, stack))
                 joining = group.create_task(_join_room(settings, emit, stack))
         except ExceptionGroup as failures:
             raise first_error(failures) from failures

@@ -42,7 +42,7 @@ from tallow_cli.session.meeting import (
     tell_failure,
 )
 from tallow_cli.session.meeting_place import MeetingPlace
-from tallow_cli.session.settings import LinkSettings, Waits
+from tallow_cli.session.settings import ReceiveSettings, SendSettings
 
 GONE_S = 10.0  # a sender's own server that refuses connections for so long has gone, and the sender with it
 _FIRST_PAUSE_S = 0.25
@@ -61,7 +61,7 @@ class SenderGone(Exception):
 
 @asynccontextmanager
 async def host_again(
-    place: MeetingPlace, rendezvous: Rendezvous, settings: LinkSettings, waits: Waits, emit: Emit
+    place: MeetingPlace, rendezvous: Rendezvous, settings: SendSettings, emit: Emit
 ) -> AsyncIterator[Meeting]:
     """Wait for the receiver that was lost, as long as it takes. Leaving closes the link and the room."""
 
@@ -73,7 +73,10 @@ async def host_again(
 
     async def shake(client: SignalingClient, link: GatheredLink) -> HandshakeResult:
         handshake = HostHandshake(
-            rendezvous, version=__version__, entropy=os.urandom, capabilities=capabilities(settings, waits)
+            rendezvous,
+            version=__version__,
+            entropy=os.urandom,
+            capabilities=capabilities(settings.link, settings.waits),
         )
         hello = await client.recv(_HELLO_S)
         await client.send(handshake.receive_hello(hello, encode(link.description)))
@@ -100,7 +103,7 @@ async def host_again(
 
 @asynccontextmanager
 async def join_again(
-    server: str, is_named: bool, rendezvous: Rendezvous, settings: LinkSettings, waits: Waits, emit: Emit
+    server: str, is_named: bool, rendezvous: Rendezvous, settings: ReceiveSettings, emit: Emit
 ) -> AsyncIterator[Meeting]:
     """Come to the sender that was lost, as long as it takes. Leaving closes the link and the room.
 
@@ -115,7 +118,10 @@ async def join_again(
 
     async def shake(client: SignalingClient, link: GatheredLink) -> HandshakeResult:
         handshake = JoinerHandshake(
-            rendezvous, version=__version__, entropy=os.urandom, capabilities=capabilities(settings, waits)
+            rendezvous,
+            version=__version__,
+            entropy=os.urandom,
+            capabilities=capabilities(settings.link, settings.waits),
         )
         await client.send(handshake.hello())
         confirm, result = handshake.receive_reply(await client.recv(ANSWER_S), encode(link.description))

@@ -20,7 +20,7 @@ from tallow_cli.errors import (
 )
 from tallow_cli.link.link import GatheredLink, LinkOptions, LinkRole
 from tallow_cli.meeting.signaling_client import SignalingClient
-from tallow_cli.session.settings import MAX_WAIT_S, LinkSettings, Waits
+from tallow_cli.session.settings import MAX_WAIT_S, LinkSettings, ReceiveSettings, SendSettings, Waits
 
 ANSWER_S = (
     30.0  # for the next body of a handshake: a program answers in milliseconds; the rest is for slow links
@@ -71,17 +71,20 @@ async def parting(client: SignalingClient, server_grace_s: float, *, is_joiner: 
     return ProofNotTaken() if is_joiner else PeerVanished("it gave up before the connection was made")
 
 
-async def prepare_link(role: LinkRole, settings: LinkSettings, stack: AsyncExitStack) -> GatheredLink:
+async def prepare_link(
+    role: LinkRole, settings: SendSettings | ReceiveSettings, stack: AsyncExitStack
+) -> GatheredLink:
     """A link with its addresses gathered. `stack` closes it."""
-    link = await settings.prepare(
+    chosen = settings.link
+    link = await settings.prepare_link(
         role,
         LinkOptions(
-            engine=settings.engine,
-            channels=settings.channels,
-            reliable=settings.reliable,
-            max_retransmits=settings.max_retransmits,
-            via=settings.via,
-            trace=settings.trace,
+            engine=chosen.engine,
+            channels=chosen.channels,
+            reliable=chosen.reliable,
+            max_retransmits=chosen.max_retransmits,
+            via=chosen.via,
+            trace=chosen.trace,
         ),
     )
     stack.push_async_callback(link.close)

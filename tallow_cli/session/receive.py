@@ -39,7 +39,7 @@ async def receive(settings: ReceiveSettings, emit: Callable[[SessionEvent], None
 async def _receive(settings: ReceiveSettings, emit: Emit, decide: Decide) -> Done:
     def again(server: str, rendezvous: Rendezvous, emit: Emit) -> AbstractAsyncContextManager[Meeting]:
         is_named = settings.server is not None
-        return join_again(server, is_named, rendezvous, settings.link, settings.waits, emit)
+        return join_again(server, is_named, rendezvous, settings, emit)
 
     return await carry_through(
         ReceiveTransfer(settings, emit, decide),

@@ -47,7 +47,7 @@ async def _send(source: Source, settings: SendSettings, emit: Emit) -> Done:
     async with hosting(settings, emit) as host:
 
         def again(_server: str, rendezvous: Rendezvous, emit: Emit) -> AbstractAsyncContextManager[Meeting]:
-            return host_again(host.place, rendezvous, settings.link, settings.waits, emit)
+            return host_again(host.place, rendezvous, settings, emit)
 
         while True:
             transfer = SendTransfer(source, settings, emit)

@@ -54,7 +54,6 @@ class LinkSettings:
     limit_bytes_per_s: float | None = None
     trace: Trace | None = None  # told what the connection does (docs/reference/trace.md)
     via: tuple[str, int] | None = None  # a UDP relay to speak to in place of the peer (`LinkOptions.via`)
-    prepare: PrepareLink = field(default=prepare, repr=False)  # what makes links
 
     def __post_init__(self) -> None:
         check_channel_count(self.channels)
@@ -102,6 +101,7 @@ class SendSettings:
     listen: str | None = None
     link: LinkSettings = field(default_factory=LinkSettings)
     waits: Waits = field(default_factory=Waits)
+    prepare_link: PrepareLink = prepare  # what makes links
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,5 +112,6 @@ class ReceiveSettings:
     server: str | None = None
     link: LinkSettings = field(default_factory=LinkSettings)
     waits: Waits = field(default_factory=Waits)
+    prepare_link: PrepareLink = prepare  # what makes links
     max_bytes: int | None = None  # refuse an offer that is larger, and stop a stream there
     names: NameRules = POSIX  # what names have to keep where it goes; store.name_probe finds out

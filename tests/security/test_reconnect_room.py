@@ -19,8 +19,9 @@ from tallow_cli.session.events import Notice, PeerAuthenticated, SessionEvent
 from tallow_cli.session.meet_again import host_again, join_again
 from tallow_cli.session.meeting import Meeting
 from tallow_cli.session.meeting_place import MeetingPlace
-from tallow_cli.session.settings import LinkSettings, Waits
-from tests.support.sessions import opened_sessions, running_server
+from tallow_cli.session.settings import ReceiveSettings, SendSettings
+from tests.support.fake_link import FakeNetwork
+from tests.support.sessions import CODE, opened_sessions, running_server
 
 KEYS = KeySchedule(bytes(32), bytes(32), bytes(64)).session_keys(Role.HOST, bytes(64))
 RENDEZVOUS = KEYS.rendezvous()
@@ -50,6 +51,7 @@ class Ends:
     def __init__(self, url: str) -> None:
         self.events: list[SessionEvent] = []
         self.stack = AsyncExitStack()
+        self._network = FakeNetwork()
         self._url = url
 
     async def host(self) -> Meeting:
@@ -58,12 +60,20 @@ class Ends:
 
         place = MeetingPlace(self._url, self._url, None, nothing, nothing)
         return await self.stack.enter_async_context(
-            host_again(place, RENDEZVOUS, LinkSettings(), Waits(), self.events.append)
+            host_again(
+                place, RENDEZVOUS, SendSettings(prepare_link=self._network.prepare), self.events.append
+            )
         )
 
     async def join(self) -> Meeting:
         return await self.stack.enter_async_context(
-            join_again(self._url, True, RENDEZVOUS, LinkSettings(), Waits(), self.events.append)
+            join_again(
+                self._url,
+                True,
+                RENDEZVOUS,
+                ReceiveSettings(CODE, prepare_link=self._network.prepare),
+                self.events.append,
+            )
         )
 
     async def meet(self) -> tuple[Meeting, Meeting]:

@@ -1,7 +1,7 @@
 """Two links joined by queues in memory, in place of ICE, DTLS and SCTP: sessions in milliseconds.
 
     network = FakeNetwork()
-    LinkSettings(…, prepare=network.prepare)    # for everything from the code on
+    SendSettings(…, prepare_link=network.prepare)    # for everything from the code on
     host, joiner = await network.pair()              # or two links by themselves
 
 Messages arrive in order, on the next turn of the event loop, unless the network is told otherwise.

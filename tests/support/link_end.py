@@ -32,7 +32,7 @@ class LinkEnd:
     @classmethod
     async def prepare(cls, role: LinkRole, options: LinkOptions | None = None) -> LinkEnd:
         options = options or LinkOptions()
-        engine = make_engine(options.engine, EngineOptions(offload=options.offload))
+        engine = make_engine(options.engine, EngineOptions(offload=options.offload, trace=options.trace))
         return cls(await gather(role, options, engine))
 
     async def connect(self, peer: Description, timeout_s: float) -> OpenLink:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -115,8 +115,9 @@ class Sessions:
         settings = SendSettings(
             code,
             server,
-            link=replace(link or LinkSettings(), prepare=self.network.prepare),
+            link=link or LinkSettings(),
             waits=waits or Waits(),
+            prepare_link=self.network.prepare,
         )
         side = Side()
         return self._start(side, send(source, settings, side.emit))
@@ -135,8 +136,9 @@ class Sessions:
         settings = ReceiveSettings(
             code,
             server,
-            replace(link or LinkSettings(), prepare=self.network.prepare),
+            link or LinkSettings(),
             waits or Waits(),
+            self.network.prepare,
             max_bytes=max_bytes,
             names=names,
         )

@@ -20,8 +20,9 @@ from tallow_cli.session.events import Notice, SessionEvent
 from tallow_cli.session.meet_again import SenderGone, host_again, join_again
 from tallow_cli.session.meeting import Meeting
 from tallow_cli.session.meeting_place import MeetingPlace, open_meeting_place
-from tallow_cli.session.settings import LinkSettings, Waits
-from tests.support.sessions import opened_sessions, running_server
+from tallow_cli.session.settings import ReceiveSettings, SendSettings
+from tests.support.fake_link import FakeNetwork
+from tests.support.sessions import CODE, opened_sessions, running_server
 
 KEYS = KeySchedule(bytes(32), bytes(32), bytes(64)).session_keys(Role.HOST, bytes(64))
 RENDEZVOUS = KEYS.rendezvous()
@@ -49,18 +50,27 @@ class Two:
     def __init__(self, place: MeetingPlace, *, named: bool = True, server: str | None = None) -> None:
         self.events: list[SessionEvent] = []
         self.stack = AsyncExitStack()
+        self._network = FakeNetwork()
         self._place = place
         self._named = named
         self._server = server or place.connect_url
 
     async def host(self, rendezvous: Rendezvous = RENDEZVOUS) -> Meeting:
         return await self.stack.enter_async_context(
-            host_again(self._place, rendezvous, LinkSettings(), Waits(), self.events.append)
+            host_again(
+                self._place, rendezvous, SendSettings(prepare_link=self._network.prepare), self.events.append
+            )
         )
 
     async def join(self, rendezvous: Rendezvous = RENDEZVOUS) -> Meeting:
         return await self.stack.enter_async_context(
-            join_again(self._server, self._named, rendezvous, LinkSettings(), Waits(), self.events.append)
+            join_again(
+                self._server,
+                self._named,
+                rendezvous,
+                ReceiveSettings(CODE, prepare_link=self._network.prepare),
+                self.events.append,
+            )
         )
 
     @property
