@@ -1,8 +1,8 @@
-"""The data channels of one session: round robin, back-pressure and statistics.
+"""The data channels of one connection, as the stack below gives them: their seam, their limits, and what comes in.
 
-`Channel` is the seam between the transfer and whatever moves messages (aiortc, the turbo engine, a fake in
-a test). `ParallelChannelManager` keeps 2-4 of them: it says which one takes the next chunk, pauses a channel
-whose send buffer is full, resumes it once it has drained, and outlives the death of single channels.
+`Channel` is the seam between the transfer and whatever moves messages (aiortc, the turbo engine, a fake in a test).
+`DataChannels` makes one thing of the 2-4 of a connection. Which of them takes what is decided above, by the transfer's
+`ParallelChannelManager`.
 
 Nothing here imports aiortc.
 """
@@ -26,8 +26,8 @@ DEFAULT_CHANNELS: Final = 3
 MAX_RETRANSMITS: Final = 8
 
 MIB: Final = 1024 * 1024
-# Per channel. The high mark is a ceiling against running out of memory, not a target: `set_queue_target`
-# keeps what is queued near 100-200 ms of the present rate, so that RTT, progress and Ctrl-C stay honest.
+# Per channel. The high mark is a ceiling against running out of memory: the transfer's own bounds keep far less queued,
+# so that RTT, progress and Ctrl-C stay honest.
 DEFAULT_BUFFER_HIGH: Final = 16 * MIB
 DEFAULT_BUFFER_LOW: Final = 4 * MIB
 MAX_BUFFER_HIGH: Final = 4096 * MIB  # the mark below it is W3C WebRTC's `bufferedAmountLowThreshold`, 32 bits
@@ -39,10 +39,6 @@ def buffer_marks(high: int | None, low: int | None) -> tuple[int, int]:
     if high is None:
         high = max(DEFAULT_BUFFER_HIGH, min(ratio * (low or 0), MAX_BUFFER_HIGH))
     return high, max(1, high // ratio) if low is None else low
-
-
-# Below this a channel would run dry between two wake-ups of the event loop on a fast LAN.
-MIN_QUEUE_TARGET: Final = 256 * 1024
 
 
 class Channel(Protocol):
@@ -94,22 +90,8 @@ class ChannelStats:
     buffered_amount: int
     bytes_sent: int
     bytes_received: int
-    chunks_sent: int
-    chunks_received: int
-
-
-@dataclass(frozen=True, slots=True)
-class TotalStats:
-    """All data channels together."""
-
-    channels: int
-    open_channels: int
-    paused_channels: int
-    buffered_amount: int
-    bytes_sent: int
-    bytes_received: int
-    chunks_sent: int
-    chunks_received: int
+    chunks_sent: int = 0  # these two are counted by the transfer, which knows where chunks end
+    chunks_received: int = 0
 
 
 class _Lane:
@@ -119,8 +101,6 @@ class _Lane:
         "bytes_received",
         "bytes_sent",
         "channel",
-        "chunks_received",
-        "chunks_sent",
         "closed",
         "index",
         "paused",
@@ -133,8 +113,6 @@ class _Lane:
         self.closed = False
         self.bytes_sent = 0
         self.bytes_received = 0
-        self.chunks_sent = 0
-        self.chunks_received = 0
 
     def stats(self) -> ChannelStats:
         return ChannelStats(
@@ -145,8 +123,6 @@ class _Lane:
             buffered_amount=0 if self.closed else self.channel.buffered_amount,
             bytes_sent=self.bytes_sent,
             bytes_received=self.bytes_received,
-            chunks_sent=self.chunks_sent,
-            chunks_received=self.chunks_received,
         )
 
 
@@ -180,14 +156,12 @@ def check_buffer_marks(high: int, low: int) -> None:
         raise BadOption("--buffer-high", f"{high} bytes is not above --buffer-low ({low} bytes)")
 
 
-class ParallelChannelManager:
-    """Spreads chunks over the data channels.
+class DataChannels:
+    """Messages out by the number of a channel, and in with it; who is paused, and who has ended.
 
-    The caller asks `next_index()` for each chunk, sends all of that chunk's messages with `send()`, and stops
-    when it gets None; `on_drain(index)` says when to go on. Data that was outstanding on a channel reported
-    by `on_close(index)` is the caller's to send again on another.
-
-    The manager takes over the channels' callbacks. Callbacks of the manager may call back into it.
+    A channel whose buffer stands at `buffer_high` is paused until it has drained to `buffer_low`: `on_drain(index)`
+    says when. What was outstanding on a channel reported by `on_close(index)` is the caller's to send again on another.
+    Takes over the channels' callbacks; its own may call back into it.
     """
 
     def __init__(
@@ -206,11 +180,8 @@ class ParallelChannelManager:
         self.on_message = on_message
         self.on_drain = on_drain
         self.on_close = on_close
-        self._ceiling_high = buffer_high
-        self._ceiling_low = buffer_low
         self._high = buffer_high
         self._low = buffer_low
-        self._turn = 0
         self._lanes = [_Lane(index, channel) for index, channel in enumerate(channels, start=1)]
         for lane in self._lanes:
             self._take_over(lane)
@@ -224,43 +195,9 @@ class ParallelChannelManager:
 
     # Sending
 
-    @property
-    def buffer_high(self) -> int:
-        """The mark in force: the ceiling, or less while a queue target is set."""
-        return self._high
-
-    @property
-    def buffer_low(self) -> int:
-        return self._low
-
-    def set_queue_target(self, size_bytes: int | None) -> None:
-        """Queue about `size_bytes` on each channel, never above the ceiling; None lifts the target."""
-        if size_bytes is None:
-            self._high, self._low = self._ceiling_high, self._ceiling_low
-        else:
-            self._high = min(self._ceiling_high, max(size_bytes, MIN_QUEUE_TARGET))
-            self._low = min(self._ceiling_low, self._high // 2)
-        for lane in self._lanes:
-            if lane.closed:
-                continue
-            lane.channel.low_threshold = self._low
-            if lane.paused and lane.channel.buffered_amount <= self._low:
-                self._drained(lane)
-
-    def next_index(self) -> int | None:
-        """The channel whose turn it is: open and not paused. None if there is none just now."""
-        lanes = self._lanes
-        for step in range(len(lanes)):
-            lane = lanes[(self._turn + step) % len(lanes)]
-            if not lane.closed and not lane.paused and lane.channel.state == "open":
-                self._turn = (lane.index) % len(lanes)
-                return lane.index
-        return None
-
-    def send(self, index: int, message: bytes, *, ends_chunk: bool = False) -> bool:
+    def send(self, index: int, message: bytes) -> bool:
         """Queue a message on a channel. Returns False once it is at its high mark (it took the message).
 
-        A paused channel still takes messages, so that a chunk may be finished where it was begun.
         Raises PeerVanished if that channel is not open.
         """
         lane = self._lane(index)
@@ -268,13 +205,9 @@ class ParallelChannelManager:
             raise PeerVanished(f"data channel {index} is closed")
         lane.channel.send(message)
         lane.bytes_sent += len(message)
-        lane.chunks_sent += ends_chunk
         if not lane.paused and lane.channel.buffered_amount >= self._high:
             lane.paused = True
         return not lane.paused
-
-    def is_paused(self, index: int) -> bool:
-        return self._lane(index).paused
 
     def buffered_amount(self, index: int) -> int:
         """Bytes given to that channel and not yet to the network; 0 once it is closed."""
@@ -282,49 +215,13 @@ class ParallelChannelManager:
         return 0 if lane.closed else lane.channel.buffered_amount
 
     @property
-    def has_room(self) -> bool:
-        """Whether `next_index` would give a channel."""
-        return any(
-            not lane.closed and not lane.paused and lane.channel.state == "open" for lane in self._lanes
-        )
-
-    @property
-    def open_count(self) -> int:
-        return sum(not lane.closed and lane.channel.state == "open" for lane in self._lanes)
-
-    @property
     def indexes(self) -> tuple[int, ...]:
         return tuple(lane.index for lane in self._lanes)
-
-    # Receiving
-
-    def count_chunk_received(self, index: int) -> None:
-        """Tell the statistics that a chunk's last byte came in on `index`."""
-        self._lane(index).chunks_received += 1
 
     # Statistics
 
     def stats(self) -> tuple[ChannelStats, ...]:
         return tuple(lane.stats() for lane in self._lanes)
-
-    def total(self) -> TotalStats:
-        stats = self.stats()
-        return TotalStats(
-            channels=len(stats),
-            open_channels=sum(s.state == "open" for s in stats),
-            paused_channels=sum(s.paused for s in stats),
-            buffered_amount=sum(s.buffered_amount for s in stats),
-            bytes_sent=sum(s.bytes_sent for s in stats),
-            bytes_received=sum(s.bytes_received for s in stats),
-            chunks_sent=sum(s.chunks_sent for s in stats),
-            chunks_received=sum(s.chunks_received for s in stats),
-        )
-
-    def close(self) -> None:
-        """Close every channel. `on_close` is called for each that was not closed before."""
-        for lane in self._lanes:
-            if not lane.closed:
-                lane.channel.close()
 
     # What the channels report
 

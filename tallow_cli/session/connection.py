@@ -12,7 +12,7 @@ from tallow_cli.crypto.handshake import RECONNECT, HandshakeResult
 from tallow_cli.crypto.keys import Role
 from tallow_cli.crypto.seal import PacketOpen, PacketSeal
 from tallow_cli.errors import Loss, NoPathError, PeerCancelled, PeerVanished, TallowError, TransferStalled
-from tallow_cli.link.channels import Channel, ParallelChannelManager
+from tallow_cli.link.channels import Channel, DataChannels
 from tallow_cli.link.description import decode_untrusted
 from tallow_cli.link.link import GatheredLink, Link
 from tallow_cli.measure.lan import detect_lan
@@ -35,7 +35,7 @@ class Room(Protocol):
 class Connection:
     link: Link
     control: Channel
-    data: ParallelChannelManager
+    data: DataChannels
     sealer: PacketSeal
     opener: PacketOpen
     sealed: bool
@@ -74,7 +74,7 @@ async def connect(
         early = await _confirm(link, role, handshake, waits.connect_s)
     traits = link.traits
     path = traits.path
-    data = ParallelChannelManager(link.data, buffer_high=settings.buffer_high, buffer_low=settings.buffer_low)
+    data = DataChannels(link.data, buffer_high=settings.buffer_high, buffer_low=settings.buffer_low)
     is_lan = detect_lan(path.local_address, path.remote_address)
     sealed = not handshake.clear_payload
     return Connection(

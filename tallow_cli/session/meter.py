@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from tallow_cli.link.channels import ChannelStats, ParallelChannelManager
+from tallow_cli.link.channels import ChannelStats, DataChannels
 from tallow_cli.measure.benchmark import TransferBenchmark
 from tallow_cli.measure.path_summary import PathSummary
 from tallow_cli.measure.quality import LimitedBy
@@ -44,7 +44,7 @@ class Meter:
     def __init__(
         self,
         emit: Callable[[SessionEvent], None],
-        channels: ParallelChannelManager,
+        channels: DataChannels,
         *,
         total_bytes: int | None,
         held_bytes: int = 0,
@@ -99,7 +99,7 @@ class Meter:
         if self._paused_at is None:
             self._paused_at = now
 
-    def go_on(self, channels: ParallelChannelManager, now: float) -> None:
+    def go_on(self, channels: DataChannels, now: float) -> None:
         """There is another connection, with `channels` of its own."""
         self._channels = channels
         if self._paused_at is not None:
@@ -155,7 +155,7 @@ class Meter:
 
 
 def channel_stats(
-    channels: ParallelChannelManager, counters: Mapping[int, ChannelCounters]
+    channels: DataChannels, counters: Mapping[int, ChannelCounters]
 ) -> tuple[ChannelStats, ...]:
     """The manager's view of each channel, with the chunks the transfer counted on it."""
     return tuple(

@@ -64,9 +64,9 @@ from tallow_cli.transfer.messages import (
     unpack_kept_untrusted,
 )
 from tallow_cli.transfer.owed import FilesOwed
+from tallow_cli.transfer.parallel_channels import ParallelChannelManager
 from tallow_cli.transfer.pieces import Pieces
 from tallow_cli.transfer.sendbuffer import SendBuffer
-from tallow_cli.transfer.transmission import Transmission
 
 READ_AHEAD_S = 0.1  # of data at the present rate: the disk's hiccups do not reach the network
 MIN_READ_AHEAD_CHUNKS = 2  # one to send, one being read
@@ -138,7 +138,7 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         self._pieces_told = 0
         self._chunk_sizer = chunk_sizer
         self._buffer = SendBuffer(None, options.memory_bytes)
-        self._way = Transmission(
+        self._data = ParallelChannelManager(
             self._buffer,
             channels=self._channels.values(),
             now=now,
@@ -160,25 +160,25 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
     @property
     def figures(self) -> SendFigures:
         """Numbers for people and for `AdaptiveBitrateController.report_metrics`; cheap, ask at any time."""
-        way, buffer = self._way, self._buffer
+        data, buffer = self._data, self._buffer
         return SendFigures(
             bytes_acked=buffer.acked_bytes,
             bytes_written=self._written_bytes,
-            bytes_in_flight=way.in_flight_bytes,
-            bytes_sent=way.sent_bytes,
+            bytes_in_flight=data.in_flight_bytes,
+            bytes_sent=data.sent_bytes,
             retained_bytes=buffer.retained_bytes,
             total_bytes=buffer.total_bytes,
-            rate_bytes_per_s=way.rate.bytes_per_s,
-            smoothed_rtt_s=way.rtt.smoothed_s,
-            latest_rtt_s=way.rtt.latest_s,
-            min_rtt_s=way.rtt.min_s,
-            jitter_s=way.rtt.jitter.value_s,
-            message_loss=way.loss.message_loss,
-            packet_loss=way.loss.packet_loss,
-            message_bytes=way.sizer.message_bytes,
-            credit_bytes=way.credit.left,
+            rate_bytes_per_s=data.rate.bytes_per_s,
+            smoothed_rtt_s=data.rtt.smoothed_s,
+            latest_rtt_s=data.rtt.latest_s,
+            min_rtt_s=data.rtt.min_s,
+            jitter_s=data.rtt.jitter.value_s,
+            message_loss=data.loss.message_loss,
+            packet_loss=data.loss.packet_loss,
+            message_bytes=data.sizer.message_bytes,
+            credit_bytes=data.credit.left,
             read_bytes=buffer.read_bytes,
-            first_data_at=way.first_data_at,
+            first_data_at=data.first_data_at,
         )
 
     @property
@@ -186,7 +186,7 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         acked_bytes = self._buffer.acked_bytes
         if self._state is SendState.DONE:  # `complete` may overtake the last ACKs
             return self._buffer.total_bytes or 0
-        return min(acked_bytes, self._held_bytes + self._way.credit.regained)
+        return min(acked_bytes, self._held_bytes + self._data.credit.regained)
 
     # The offer ------------------------------------------------------------------------------------------------
 
@@ -229,7 +229,9 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         if self._state is not SendState.SENDING:
             return None
         chunk_bytes = self._chunk_sizer.chunk_size
-        ahead_bytes = max(MIN_READ_AHEAD_CHUNKS * chunk_bytes, int(self._way.rate.bytes_per_s * READ_AHEAD_S))
+        ahead_bytes = max(
+            MIN_READ_AHEAD_CHUNKS * chunk_bytes, int(self._data.rate.bytes_per_s * READ_AHEAD_S)
+        )
         return self._buffer.next_read(chunk_bytes, min(ahead_bytes, self._options.memory_bytes // 2))
 
     def chunk_read(self, now: float, offset: int, data: bytes) -> None:
@@ -305,7 +307,7 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
 
     @property
     def _all_told(self) -> bool:
-        """Every file is settled, and a digest of every piece is on its way."""
+        """Every file is settled, and a digest of every piece is on its data."""
         return not self._owed.left and self._pieces_told == len(self._pieces)
 
     # The network ----------------------------------------------------------------------------------------------
@@ -314,11 +316,11 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         """Of what was handed to `channel` (header, payload and tag) the last `size_bytes` have not left yet."""
         if channel not in self._channels:
             raise ValueError(f"no channel {channel}")
-        self._way.lanes[channel - 1].recovery.buffered(now, size_bytes)
+        self._data.lanes[channel - 1].recovery.buffered(now, size_bytes)
 
     def network_packet(self, payload_bytes: int) -> None:
         """The path takes network packets that carry this much of a message; a hint, at any time."""
-        self._way.set_packet_bytes(payload_bytes)
+        self._data.set_packet_bytes(payload_bytes)
 
     def report_path(self, now: float, path: PathSummary) -> None:
         """Tell the receiver's user what this side measured of the path; call it about once a second."""
@@ -330,7 +332,7 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         self._awake_at = now
         packets = self._control.packets(PACKETS_BUDGET_BYTES)
         if self._state in (SendState.SENDING, SendState.COMPLETING):
-            packets += self._way.packets(now, PACKETS_BUDGET_BYTES)
+            packets += self._data.packets(now, PACKETS_BUDGET_BYTES)
         if packets:
             self._life.spoke(now)
         return packets
@@ -338,23 +340,23 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
     def next_timeout(self) -> float | None:
         if self._over:
             return None
-        deadlines = [self._life_deadline, *self._way.deadlines()]
-        if self._way.in_flight_bytes:
-            deadlines.append(self._way.progress_at + self._options.idle_timeout_s)
+        deadlines = [self._life_deadline, *self._data.deadlines()]
+        if self._data.in_flight_bytes:
+            deadlines.append(self._data.progress_at + self._options.idle_timeout_s)
         return min(deadlines)
 
     def _on_pause(self, late_s: float) -> None:
         super()._on_pause(late_s)
-        self._way.progress_at += late_s
+        self._data.progress_at += late_s
 
     def _on_timeout(self, now: float) -> None:
         if not self._tend_life(now):
             return
         idle_timeout_s = self._options.idle_timeout_s
-        if self._way.in_flight_bytes and now >= self._way.progress_at + idle_timeout_s:
+        if self._data.in_flight_bytes and now >= self._data.progress_at + idle_timeout_s:
             self._break_off(now, TransferStalled("data was on its way", idle_timeout_s))
             return
-        self._way.handle_timeout(now)
+        self._data.handle_timeout(now)
 
     # Inputs ---------------------------------------------------------------------------------------------------
 
@@ -401,7 +403,7 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         self._buffer.claim_untrusted(message.claims)
         self._pieces = Pieces(ends, message.claims)
         self._held_bytes = self._buffer.acked_bytes
-        self._way.credit.granted(message.credit)
+        self._data.credit.granted(message.credit)
         self._control.assembler.expect_at_most(MAX_LATER_BYTES)
         self._state = SendState.SENDING
         self._events.append(Accepted(self._held_bytes, self._pieces, kept))
@@ -412,7 +414,7 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
             raise PeerProtocolError("a report of completion before everything was sent")
         if message.total != self._buffer.total_bytes or message.files != self._owed.count - self._withdrawn:
             raise PeerProtocolError("a report of completion with other totals")
-        self._way.settle()
+        self._data.settle()
         self._state = SendState.DONE
         self._control.send(Bye())
         self._events.append(Finished())
@@ -427,13 +429,13 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
 
     def _on_data_frame(self, now: float, channel: int, number: int, frame: Frame) -> None:
         if isinstance(frame, Ack):
-            if self._way.on_ack(now, frame):
+            if self._data.on_ack(now, frame):
                 self._consider_completing()
         elif isinstance(frame, Credit):
-            self._way.credit.granted(frame.limit)
+            self._data.credit.granted(frame.limit)
         else:
             raise PeerProtocolError(f"a {type(frame).__name__} frame from the receiver")
 
     def _on_channel(self, now: float, channel: int, state: ChannelState) -> None:
         if state is ChannelState.CLOSED:
-            self._way.abandon(channel)
+            self._data.abandon(channel)

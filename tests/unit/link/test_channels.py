@@ -6,11 +6,10 @@ import pytest
 
 from tallow_cli.errors import BadOption, PeerVanished
 from tallow_cli.link.channels import (
-    MIN_QUEUE_TARGET,
     Channel,
     ChannelState,
     ChannelStats,
-    ParallelChannelManager,
+    DataChannels,
 )
 
 
@@ -45,16 +44,10 @@ class FakeChannel:
                 self.on_close()
 
 
-def manager(
-    count: int = 3, *, high: int = 1000, low: int = 200
-) -> tuple[ParallelChannelManager, list[FakeChannel]]:
+def manager(count: int = 3, *, high: int = 1000, low: int = 200) -> tuple[DataChannels, list[FakeChannel]]:
     fakes = [FakeChannel() for _ in range(count)]
     channels: list[Channel] = list(fakes)
-    return ParallelChannelManager(channels, buffer_high=high, buffer_low=low), fakes
-
-
-def turns(channels: ParallelChannelManager, count: int) -> list[int | None]:
-    return [channels.next_index() for _ in range(count)]
+    return DataChannels(channels, buffer_high=high, buffer_low=low), fakes
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
@@ -69,42 +62,25 @@ def test_marks_out_of_order_are_refused(high: int, low: int) -> None:
         manager(high=high, low=low)
 
 
-def test_chunks_go_round_robin_counting_from_one() -> None:
-    channels, _ = manager(3)
-    assert turns(channels, 7) == [1, 2, 3, 1, 2, 3, 1]
-
-
-def test_a_channel_at_its_high_mark_is_passed_over_until_it_drains_to_the_low_mark() -> None:
+def test_a_channel_at_its_high_mark_is_paused_until_it_drains_to_the_low_mark() -> None:
     channels, fakes = manager(3, high=1000, low=200)
     drained: list[int] = []
     channels.on_drain = drained.append
     assert channels.send(2, b"x" * 999)
     assert not channels.send(2, b"x")
-    assert channels.is_paused(2)
-    assert turns(channels, 4) == [1, 3, 1, 3]
+    assert [each.paused for each in channels.stats()] == [False, True, False]
+    assert channels.send(1, b"x"), "each is paused alone"
     fakes[1].drain_to(201)
-    assert channels.is_paused(2)
     assert drained == []
     fakes[1].drain_to(200)
     assert drained == [2]
-    assert turns(channels, 3) == [1, 2, 3]
-
-
-def test_pausing_is_per_channel_and_all_paused_means_nobody_is_next() -> None:
-    channels, fakes = manager(2)
-    for index in (1, 2):
-        channels.send(index, b"x" * 1000)
-    assert channels.next_index() is None
-    assert not channels.has_room
-    fakes[0].drain_to(0)
-    assert channels.has_room
-    assert turns(channels, 2) == [1, 1]
+    assert channels.send(2, b"x")
 
 
 def test_a_paused_channel_still_takes_the_rest_of_its_chunk() -> None:
     channels, fakes = manager(2)
     channels.send(1, b"x" * 1000)
-    assert not channels.send(1, b"tail", ends_chunk=True)
+    assert not channels.send(1, b"tail")
     assert fakes[0].sent[-1] == b"tail"
 
 
@@ -121,9 +97,10 @@ def test_a_dead_channel_is_reported_once_and_the_others_carry_on() -> None:
     fakes[1].close()
     fakes[1].close()
     assert dead == [2]
-    assert channels.open_count == 2
-    assert turns(channels, 4) == [1, 3, 1, 3]
-    assert not channels.is_paused(2)
+    assert [each.state for each in channels.stats()] == ["open", "closed", "open"]
+    assert not channels.stats()[1].paused
+    assert channels.send(1, b"x")
+    assert channels.send(3, b"x")
     with pytest.raises(PeerVanished):
         channels.send(2, b"x")
 
@@ -138,21 +115,6 @@ def test_a_channel_that_drains_after_its_death_is_not_reported_drained() -> None
     assert drained == []
 
 
-def test_a_channel_that_is_not_open_yet_gets_no_chunk() -> None:
-    channels, fakes = manager(2)
-    fakes[0].state = "connecting"
-    assert turns(channels, 2) == [2, 2]
-    assert channels.open_count == 1
-
-
-def test_when_all_are_dead_nobody_is_next() -> None:
-    channels, fakes = manager(2)
-    for fake in fakes:
-        fake.close()
-    assert channels.next_index() is None
-    assert channels.open_count == 0
-
-
 def test_messages_come_in_with_the_number_of_their_channel() -> None:
     channels, fakes = manager(3)
     got: list[tuple[int, bytes]] = []
@@ -163,58 +125,19 @@ def test_messages_come_in_with_the_number_of_their_channel() -> None:
     assert got == [(1, b"a"), (2, b"b"), (3, b"c")]
 
 
-def test_statistics_per_channel_and_in_total_count_bytes_and_chunks_both_ways() -> None:
+def test_statistics_count_bytes_both_ways_per_channel() -> None:
     channels, fakes = manager(3, high=100, low=10)
     channels.send(1, b"x" * 60)
-    channels.send(1, b"x" * 60, ends_chunk=True)
-    channels.send(3, b"x" * 5, ends_chunk=True)
+    channels.send(1, b"x" * 60)
+    channels.send(3, b"x" * 5)
     assert fakes[2].on_message is not None
     fakes[2].on_message(b"y" * 7)
-    channels.count_chunk_received(3)
     fakes[1].close()
     assert channels.stats() == (
-        ChannelStats("tallow-group-transfer", 1, "open", True, 120, 120, 0, 1, 0),
-        ChannelStats("tallow-group-transfer", 2, "closed", False, 0, 0, 0, 0, 0),
-        ChannelStats("tallow-group-transfer", 3, "open", False, 5, 5, 7, 1, 1),
+        ChannelStats("tallow-group-transfer", 1, "open", True, 120, 120, 0),
+        ChannelStats("tallow-group-transfer", 2, "closed", False, 0, 0, 0),
+        ChannelStats("tallow-group-transfer", 3, "open", False, 5, 5, 7),
     )
-    total = channels.total()
-    assert (total.channels, total.open_channels, total.paused_channels) == (3, 2, 1)
-    assert (total.buffered_amount, total.bytes_sent, total.bytes_received) == (125, 125, 7)
-    assert (total.chunks_sent, total.chunks_received) == (2, 1)
-
-
-def test_a_queue_target_lowers_both_marks_and_never_raises_the_ceiling() -> None:
-    channels, fakes = manager(2, high=16 << 20, low=4 << 20)
-    channels.set_queue_target(1 << 20)
-    assert (channels.buffer_high, channels.buffer_low) == (1 << 20, 1 << 19)
-    assert fakes[0].low_threshold == 1 << 19
-    channels.set_queue_target(1)
-    assert channels.buffer_high == MIN_QUEUE_TARGET
-    channels.set_queue_target(1 << 30)
-    assert (channels.buffer_high, channels.buffer_low) == (16 << 20, 4 << 20)
-    channels.set_queue_target(None)
-    assert (channels.buffer_high, channels.buffer_low) == (16 << 20, 4 << 20)
-
-
-def test_raising_the_target_releases_a_channel_that_is_now_below_its_low_mark() -> None:
-    channels, _ = manager(2, high=16 << 20, low=4 << 20)
-    drained: list[int] = []
-    channels.on_drain = drained.append
-    channels.set_queue_target(1 << 20)
-    channels.send(1, b"x" * (1 << 20))
-    assert channels.is_paused(1)
-    channels.set_queue_target(None)
-    assert drained == [1]
-
-
-def test_closing_closes_every_channel_and_says_so() -> None:
-    channels, fakes = manager(3)
-    dead: list[int] = []
-    channels.on_close = dead.append
-    channels.close()
-    assert dead == [1, 2, 3]
-    assert all(fake.state == "closed" for fake in fakes)
-    channels.close()
 
 
 def test_an_index_that_does_not_exist_is_an_error_not_another_channel() -> None:

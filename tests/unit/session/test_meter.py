@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tallow_cli.link.channels import ParallelChannelManager
+from tallow_cli.link.channels import DataChannels
 from tallow_cli.session import meter as meter_module
 from tallow_cli.session.events import Done, Progress, SessionEvent, Stats
 from tallow_cli.session.meter import Meter, Sample
@@ -24,8 +24,8 @@ def events() -> list[SessionEvent]:
     return []
 
 
-def channels(link: FakeLink) -> ParallelChannelManager:
-    return ParallelChannelManager([FakeChannel(link, index) for index in (1, 2)])
+def channels(link: FakeLink) -> DataChannels:
+    return DataChannels([FakeChannel(link, index) for index in (1, 2)])
 
 
 def counters() -> dict[int, ChannelCounters]:

@@ -1,12 +1,14 @@
-"""Data on its way: which bytes go out now, over which channel, and what became of those that went.
+"""The data channels as the sender uses them: which bytes go out now, over which channel, and what became of those that
+went.
 
-The sender's states and messages are in sending.py; this is everything below them: round robin over the
-channels, the bound of the local queue, credit, the user's limit, acknowledgements, loss, probes.
+The sender's states and messages are in sender.py; this is everything below them: round robin over the channels, what is
+paused or gone, the bound of the local queue, credit, the user's limit, acknowledgements, loss, probes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 
 from tallow_cli.errors import PeerProtocolError
 from tallow_cli.transfer.channel import Channel
@@ -34,23 +36,29 @@ from tallow_cli.transfer.sendbuffer import Cursor, Part, SendBuffer
 # Of three parts of the memory for data two may be in flight: each byte in flight is held twice, here and sealed in
 # the stack below, and a third part is being read ahead.
 IN_FLIGHT_SHARE = 2
+# So many probes in vain (RFC 9002 section 6.2), while another channel is answered, and the load of a channel is moved.
+STALLED_PTOS = 3
 
 
 class Lane:
     """The data on its way over one data channel: what is outstanding on it and the chunk it is sending."""
 
-    __slots__ = ("channel", "cursor", "pings", "recovery")
+    __slots__ = ("acked_at", "channel", "cursor", "is_stalled", "pings", "recovery")
 
     def __init__(self, channel: Channel, retransmissions: int) -> None:
         self.channel = channel
         self.recovery = ChannelRecovery(channel, retransmissions)
         self.cursor: Cursor | None = None
         self.pings = 0  # probes to send
+        self.acked_at = -inf
+        self.is_stalled = False  # it alone answers no probe: it gets nothing new until it does
 
 
-class Transmission:
-    """Sends what `buffer` holds over the data channels `channels`, numbered from 1. With `reliable` nothing is
-    sent again here; `retransmissions` as in `ChannelRecovery`."""
+class ParallelChannelManager:
+    """Spreads what `buffer` holds over the data channels `channels`, numbered from 1: a chunk goes whole over one, the
+    next over the next that is open and not paused. What a channel that closes had on its way goes over the others, down
+    to the last one. With `reliable` nothing is sent again here; `retransmissions` as in `ChannelRecovery`.
+    """
 
     def __init__(
         self,
@@ -100,12 +108,39 @@ class Transmission:
 
     def abandon(self, index: int) -> None:
         """The channel has closed: what was on its way over it goes over the others."""
-        lane = self.lanes[index - 1]
+        self._move_load(self.lanes[index - 1])
+
+    def _move_load(self, lane: Lane) -> None:
         for packet in lane.recovery.abandon():
             self._send_again(packet)
         if lane.cursor is not None:
             self._buffer.put_back(lane.cursor)
             lane.cursor = None
+
+    def _doubt(self, lane: Lane) -> None:
+        """A probe of this channel is due. Once more of them were in vain than a lossy path explains, the others, which
+        may have nothing on their way, are probed as well; if they are answered, its load is moved.
+        """
+        if lane.recovery.pto_count < STALLED_PTOS:
+            return
+        if self._stalls_alone(lane):
+            lane.is_stalled = True
+            self._move_load(lane)
+            return
+        for other in self.lanes:
+            other.pings = 1
+
+    def _stalls_alone(self, lane: Lane) -> bool:
+        """Whether this channel answers no probe although another one has been answered since: it is not the path."""
+        oldest = lane.recovery.oldest
+        if oldest is None:
+            return False
+        return any(
+            other is not lane
+            and other.channel.state is not ChannelState.CLOSED
+            and other.acked_at > oldest.sent_at + self.rtt.pto_s
+            for other in self.lanes
+        )
 
     def on_ack(self, now: float, ack: Ack) -> int:
         """Returns how many bytes it is the first news of. Raises PeerProtocolError."""
@@ -126,7 +161,8 @@ class Transmission:
                 self.loss.undo_loss()
                 news += self._buffer.acked(packet.part)
         if acked or late:
-            self.progress_at = now
+            self.progress_at = lane.acked_at = now
+            lane.is_stalled = False
         if news:
             self.rate.delivered(now, news, self.rtt.smoothed_s or 0.0)
         if not self._reliable:
@@ -141,6 +177,7 @@ class Transmission:
             self._detect_lost(now, lane)
             if lane.recovery.probe_due(now, self.rtt):
                 lane.pings = 1
+                self._doubt(lane)
 
     def deadlines(self) -> Iterable[float]:
         """When `handle_timeout` or `packets` has something to do."""
@@ -268,7 +305,7 @@ class Transmission:
     def _round(self) -> list[Lane]:
         """The channels that take data now, beginning with the one whose turn it is."""
         order = self.lanes[self._turn :] + self.lanes[: self._turn]
-        return [lane for lane in order if lane.channel.state is ChannelState.OPEN]
+        return [lane for lane in order if lane.channel.state is ChannelState.OPEN and not lane.is_stalled]
 
     def _data(self, now: float, lane: Lane, part: Part) -> OutgoingPacket:
         recovery = lane.recovery

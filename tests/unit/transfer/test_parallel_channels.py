@@ -6,8 +6,8 @@ from tallow_cli.errors import PeerProtocolError
 from tallow_cli.transfer.channel import Channel
 from tallow_cli.transfer.driving import ChannelState
 from tallow_cli.transfer.frames import Ack, Data, Ping, parse_frames_untrusted
+from tallow_cli.transfer.parallel_channels import ParallelChannelManager
 from tallow_cli.transfer.sendbuffer import SendBuffer
-from tallow_cli.transfer.transmission import Transmission
 
 BUDGET = 1 << 20
 
@@ -31,7 +31,7 @@ def start(total=200_000, *, channels=2, chunk=40_000, credit=1 << 30, **changes)
         "memory_bytes": 1 << 25,
         "limit_bytes_per_s": None,
     }
-    way = Transmission(buffer, **{**settings, **changes})
+    way = ParallelChannelManager(buffer, **{**settings, **changes})
     way.credit.granted(credit)
     return way, buffer
 
@@ -142,3 +142,57 @@ def test_a_limit_keeps_messages_small_enough_to_hold_it(limit: float, largest: i
         now += 0.001
     assert max(sizes) <= largest
     assert sum(sizes) <= max(1.05 * limit, limit + 512)
+
+
+def through(way, now, *, swallowed=()):
+    """Let packets go and be acknowledged a moment later, but on `swallowed` channels; what was sent on each."""
+    used = {lane.channel.index: 0 for lane in way.lanes}
+    for packet in way.packets(now, BUDGET):
+        used[packet.channel] += any(
+            isinstance(frame, Data) for frame in parse_frames_untrusted(packet.payload)
+        )
+        if packet.channel not in swallowed:
+            way.on_ack(now + 0.01, ack(packet.channel, (packet.number, packet.number)))
+    return used
+
+
+def test_a_channel_that_swallows_everything_hands_its_load_to_the_others():
+    way, buffer = start(2_000_000, channels=3)
+    now = 0.0
+    assert through(way, now, swallowed=(2,))[2] > 0
+    for _ in range(2_000):
+        now += 0.01
+        way.handle_timeout(now)
+        through(way, now, swallowed=(2,))
+        if buffer.acked_bytes == 2_000_000:
+            break
+    assert buffer.acked_bytes == 2_000_000
+    assert now < 10.0
+    assert way.lanes[1].is_stalled
+
+
+def test_a_channel_that_answers_again_is_used_again():
+    way, _buffer = start(20_000_000, channels=2, memory_bytes=300_000)
+    now, used = 0.0, {}
+    while not way.lanes[1].is_stalled:
+        now += 0.01
+        way.handle_timeout(now)
+        through(way, now, swallowed=(2,))
+        assert now < 10.0
+    for _ in range(500):
+        now += 0.01
+        way.handle_timeout(now)
+        used = through(way, now)
+        if used[2]:
+            break
+    assert used[2] > 0
+
+
+def test_where_nothing_is_answered_at_all_no_channel_is_blamed():
+    way, _buffer = start(2_000_000, channels=3)
+    now = 0.0
+    for _ in range(2_000):
+        now += 0.01
+        way.handle_timeout(now)
+        through(way, now, swallowed=(1, 2, 3))
+    assert not any(lane.is_stalled for lane in way.lanes)
