@@ -18,13 +18,13 @@ _LOOPBACK = ("127.0.0.1", "::1")
 
 def primary_address() -> str | None:
     """The IPv4 address of the default route's interface; None without one (a machine of its own)."""
-    address = _source_address(_ELSEWHERE)
+    address = source_address(_ELSEWHERE)
     return None if address is None or ipaddress.ip_address(address).is_loopback else address
 
 
 def loopback_addresses() -> tuple[str, ...]:
     """Those of 127.0.0.1 and ::1 that lead to this machine: there may be no IPv4 on it, or no IPv6, or neither."""
-    return tuple(address for address in _LOOPBACK if _source_address((address, 9)) is not None)
+    return tuple(address for address in _LOOPBACK if source_address((address, 9)) is not None)
 
 
 def require_network() -> None:
@@ -33,7 +33,7 @@ def require_network() -> None:
         raise NoNetwork
 
 
-def _source_address(destination: tuple[str, int]) -> str | None:
+def source_address(destination: tuple[str, int]) -> str | None:
     """The address datagrams to `destination` would come from; None where no route leads there."""
     family = socket.AF_INET6 if ":" in destination[0] else socket.AF_INET
     try:
