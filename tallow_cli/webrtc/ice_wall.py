@@ -9,13 +9,11 @@ was answered. All of it for both engines, and for relayed paths as well.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import aioice
 from aioice import ice, stun, turn
-from aioice.candidate import candidate_foundation, candidate_priority
 
 from tallow_cli.wire.datagram_checks import STUN_LAST_FIRST_BYTE, dtls_is_sound, stun_is_sound
 
@@ -37,7 +35,6 @@ MAX_QUEUED_BYTES: Final = 4 * 1024 * 1024
 _BINDING_ERROR: Final = b"\x01\x11"
 # A message of a TURN server carries a datagram of up to 65,535 bytes.
 _MAX_TURN_BYTES: Final = 65_535 + 256
-_NO_ADDRESS: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104  # nothing is bound to it
 # aioice copies its whole buffer for each message in it.
 _TURN_GULP_BYTES: Final = 4096
 
@@ -78,14 +75,23 @@ class WalledStun(ice.StunProtocol):
         return self.receiver.is_checked(self, addr)
 
 
-class _TurnOverUdp(turn.TurnClientUdpProtocol):
+class TurnOverUdp(turn.TurnClientUdpProtocol):
+    """aioice's client of a relay, behind the checks. `on_answer` is called with everything that comes from it."""
+
+    def __init__(self, server: tuple[str, int], on_answer: Callable[[], None], **options: Any) -> None:
+        super().__init__(server, **options)
+        self._on_answer = on_answer
+
     def datagram_received(self, data: bytes | str, addr: tuple[str, int]) -> None:
         datagram = cast(bytes, data)
         if datagram and (turn.is_channel_data(datagram) or stun_is_sound(datagram, _MAX_TURN_BYTES)):
+            self._on_answer()
             super().datagram_received(datagram, addr)
 
 
-class _TurnOverTcp(turn.TurnClientTcpProtocol):
+class TurnOverTcp(turn.TurnClientTcpProtocol):
+    """The same over TCP."""
+
     def data_received(self, data: bytes) -> None:
         for start in range(0, len(data), _TURN_GULP_BYTES):
             super().data_received(data[start : start + _TURN_GULP_BYTES])
@@ -173,107 +179,3 @@ class WalledIceConnection(aioice.Connection):
     def _pair_remote_candidate(self, remote_candidate: aioice.Candidate) -> None:
         if len(self._check_list) < MAX_PAIRS:
             super()._pair_remote_candidate(remote_candidate)
-
-    # Gathering: aioice's, with the protocols above in place of its own
-
-    async def get_component_candidates(
-        self, component: int, addresses: list[str], timeout: int = 5
-    ) -> list[aioice.Candidate]:
-        gathered = [await self._bind(address, component) for address in addresses]
-        hosts = [protocol for protocol in gathered if protocol is not None]
-        self._protocols += hosts
-        candidates = [protocol.local_candidate for protocol in hosts]
-        tasks: list[asyncio.Task[tuple[aioice.Candidate, ice.StunProtocol | None]]] = []
-        if self.stun_server is not None:
-            tasks += [
-                asyncio.create_task(ice.server_reflexive_candidate(protocol, self.stun_server))
-                for protocol in hosts
-                if ipaddress.ip_address(protocol.local_candidate.host).version == 4
-            ]
-        if self.turn_server is not None:
-            tasks.append(asyncio.create_task(self._relayed(component)))
-        if tasks:
-            done, pending = await asyncio.wait(tasks, timeout=timeout)
-            for task in pending:
-                task.cancel()
-            for task in done:
-                if task.exception() is None:
-                    candidate, relay = task.result()
-                    candidates.append(candidate)
-                    if relay is not None:
-                        self._protocols.append(relay)
-        return candidates
-
-    async def _bind(self, address: str, component: int) -> WalledStun | None:
-        """A socket on this address of ours, or None if it cannot be had."""
-        loop = asyncio.get_running_loop()
-        try:
-            _, protocol = await loop.create_datagram_endpoint(
-                lambda: WalledStun(self), local_addr=(address, 0)
-            )
-        except OSError:
-            return None
-        host, port = protocol.transport.get_extra_info("sockname")[:2]
-        protocol.local_candidate = aioice.Candidate(
-            foundation=candidate_foundation("host", "udp", host),
-            component=component,
-            transport="udp",
-            priority=candidate_priority(component, "host"),
-            host=host,
-            port=port,
-            type="host",
-        )
-        return protocol
-
-    async def _relayed(self, component: int) -> tuple[aioice.Candidate, ice.StunProtocol]:
-        """aioice's `relayed_candidate`, over a client whose input is checked."""
-        protocol = WalledStun(self)
-        transport = await self._allocate(protocol)
-        host, port = transport.get_extra_info("sockname")
-        related_host, related_port = transport.get_extra_info("related_address")
-        if self._transport_policy == aioice.TransportPolicy.RELAY:
-            # RFC 9429 section 3.5.3: an address that may not be used is not shown either.
-            related_host, related_port = _NO_ADDRESS[ipaddress.ip_address(host).version], 9
-        protocol.local_candidate = aioice.Candidate(
-            foundation=candidate_foundation("relay", "udp", host),
-            component=component,
-            transport="udp",
-            priority=candidate_priority(component, "relay"),
-            host=host,
-            port=port,
-            type="relay",
-            related_address=related_host,
-            related_port=related_port,
-        )
-        return protocol.local_candidate, protocol
-
-    async def _allocate(self, protocol: WalledStun) -> turn.TurnTransport:
-        """aioice's `create_turn_endpoint`."""
-        server = cast(tuple[str, int], self.turn_server)
-        loop = asyncio.get_running_loop()
-        options: dict[str, Any] = {
-            "username": self.turn_username,
-            "password": self.turn_password,
-            "lifetime": turn.DEFAULT_ALLOCATION_LIFETIME,
-            "channel_refresh_time": turn.DEFAULT_CHANNEL_REFRESH_TIME,
-        }
-        connection: asyncio.BaseTransport
-        inner: turn.TurnClientProtocol
-        if self.turn_transport == "tcp":
-            connection, inner = await loop.create_connection(
-                lambda: _TurnOverTcp(server, **options), server[0], server[1], ssl=self.turn_ssl or None
-            )
-        else:
-            connection, inner = await loop.create_datagram_endpoint(
-                lambda: _TurnOverUdp(server, **options), remote_addr=server
-            )
-            sock = connection.get_extra_info("socket")
-            if sock is not None:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, turn.UDP_SOCKET_BUFFER_SIZE)
-        try:
-            transport = turn.TurnTransport(inner)
-            await transport._connect(protocol)
-        except BaseException:
-            connection.close()  # also when gathering was given up in the middle
-            raise
-        return transport

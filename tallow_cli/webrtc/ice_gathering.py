@@ -1,0 +1,336 @@
+"""Finding the addresses that a peer may reach this machine by: its own, what NATs make of them, and a relay's.
+
+aioice asks one STUN and one TURN server, over IPv4 alone, waits five seconds for them, and is done with gathering
+before it knows the peer. Here the addresses of this machine are bound in the order that the caller knows to be likely,
+STUN servers are asked from each of them (RFC 8445 section 5.1.1.2), and a relay is added once it is known which, which
+is after the peer came. A server that does not answer costs `NO_ANSWER_S`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, cast
+
+import aioice
+from aioice import ice, stun, turn
+from aioice.candidate import candidate_foundation, candidate_priority
+
+from tallow_cli.webrtc.ice_wall import TurnOverTcp, TurnOverUdp, WalledIceConnection, WalledStun
+
+NO_ANSWER_S: Final = 1.0
+# Once it has answered anything, a relay may take its time: TCP, TLS and two requests are six round trips.
+RELAY_S: Final = 5.0
+# Of a Binding request, sent until it is answered: at 30 % loss each way seven of these leave 0.9 % unanswered.
+_ASK_AGAIN_S: Final = (0.0, 0.1, 0.1, 0.15, 0.15, 0.2, 0.2)
+# Makes the request large enough that a server which never answers more than twice its size can answer over IPv6.
+_SOFTWARE: Final = "tallow"
+# How long a better kind of relay gets before the next kind is tried beside it (RFC 8305 has 0.25 between addresses).
+_HEAD_START_S: Final = 0.25
+_NO_ADDRESS: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104  # nothing is bound to it
+_MOST_LOCAL_PREFERENCE: Final = 65_535  # RFC 8445 section 5.1.2.1
+
+
+@dataclass(frozen=True, slots=True)
+class StunServer:
+    host: str  # a name or an address
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class RelayServer:
+    """A TURN server and credentials for it. `transport` is what leads to it, by TLS if it is `secure`."""
+
+    host: str
+    port: int
+    transport: Literal["udp", "tcp"] = "udp"
+    secure: bool = False
+    username: str = ""
+    credential: str = field(default="", repr=False)
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What came of it, for whoever has to say why there is no way."""
+
+    stun_asked: int = 0  # servers
+    stun_answered: int = 0
+    relays_asked: int = 0
+    relay_refusals: list[str] = field(default_factory=list)  # one reason for each that gave no address
+    relay: RelayServer | None = None  # the one in use
+
+
+class GatheringIceConnection(WalledIceConnection):
+    """`own_addresses` are bound in this order, the likeliest first; None: whatever this machine has.
+
+    `ports` are those that may be bound, both ends included; None: any.
+    """
+
+    def __init__(
+        self,
+        *,
+        ice_controlling: bool,
+        transport_policy: aioice.TransportPolicy,
+        own_addresses: Sequence[str] | None = None,
+        ports: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(ice_controlling, transport_policy=transport_policy)
+        self.gathered = Gathered()
+        self._own_addresses = own_addresses
+        self._ports = ports
+
+    async def gather_candidates(self) -> None:
+        """Bind this machine's addresses, unless only a relay may be used."""
+        if self._local_candidates_start:
+            return
+        self._local_candidates_start = True
+        if self._transport_policy == aioice.TransportPolicy.ALL:
+            addresses = self._own_addresses
+            if addresses is None:
+                addresses = ice.get_host_addresses(self._use_ipv4, self._use_ipv6)
+            for order, address in enumerate(addresses or ("127.0.0.1", "::1")):
+                protocol = await self.bind(address, _MOST_LOCAL_PREFERENCE - order)
+                if protocol is not None:
+                    self._add(protocol.local_candidate, protocol)
+        self._local_candidates_end = True
+
+    async def bind(self, address: str, local_preference: int) -> WalledStun | None:
+        """A socket on this address of ours, or None if it cannot be had."""
+        loop = asyncio.get_running_loop()
+        first, last = self._ports or (0, 0)
+        for port in range(first, last + 1):
+            try:
+                _, protocol = await loop.create_datagram_endpoint(
+                    lambda: WalledStun(self), local_addr=(address, port)
+                )
+            except OSError:
+                continue
+            host, bound = protocol.transport.get_extra_info("sockname")[:2]
+            protocol.local_candidate = _candidate("host", host, bound, host, local_preference)
+            return protocol
+        return None
+
+    # What NATs make of our addresses
+
+    async def ask_stun(self, servers: Sequence[StunServer]) -> None:
+        """Add a server reflexive candidate for each of our addresses that a NAT translates. Never raises."""
+        self.gathered.stun_asked += len(servers)
+        hosts = [p for p in self._protocols if p.local_candidate.type == "host"]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(NO_ANSWER_S):
+                await _all(self._ask_one(server, hosts) for server in servers)
+
+    async def _ask_one(self, server: StunServer, hosts: Sequence[ice.StunProtocol]) -> None:
+        answered = False
+        addresses = await _resolved(server.host, server.port)
+
+        async def ask(protocol: ice.StunProtocol, address: tuple[str, int]) -> None:
+            nonlocal answered
+            mapped = await _Binding(protocol, address).ask()
+            if not answered:
+                answered = True
+                self.gathered.stun_answered += 1
+            self._add_reflexive(protocol, mapped)
+
+        await _all(
+            ask(protocol, address)
+            for address in addresses
+            for protocol in hosts
+            if _may_reach(protocol.local_candidate.host, address[0])
+        )
+
+    def _add_reflexive(self, protocol: ice.StunProtocol, mapped: tuple[str, int]) -> None:
+        base = protocol.local_candidate
+        known = {(each.host, each.port) for each in self._local_candidates}
+        if mapped not in known:  # RFC 8445 section 5.1.3: where no NAT is, it is the host candidate again
+            preference = base.priority >> 8 & _MOST_LOCAL_PREFERENCE
+            self._local_candidates.append(
+                _candidate("srflx", *mapped, base.host, preference, related=(base.host, base.port))
+            )
+
+    # A relay
+
+    async def add_relay(self, relays: Sequence[RelayServer]) -> None:
+        """Add a relayed candidate from the first of `relays` that gives one; they are the preferred first, and each
+        gets a head start before the next is tried beside it. Never raises.
+        """
+        self.gathered.relays_asked += len(relays)
+        tasks = [
+            asyncio.create_task(self._relayed(relay, order * _HEAD_START_S))
+            for order, relay in enumerate(relays)
+        ]
+        try:
+            pending = set(tasks)
+            while pending and self.gathered.relay is None:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    self._take(task)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _take(self, task: asyncio.Task[tuple[RelayServer, WalledStun]]) -> None:
+        error = task.exception()
+        if error is not None:
+            self.gathered.relay_refusals.append(_reason(error))
+            return
+        relay, protocol = task.result()
+        if self.gathered.relay is not None:
+            protocol.transport.close()  # two at once: one is enough
+            return
+        self.gathered.relay = relay
+        self._add(protocol.local_candidate, protocol)
+
+    async def _relayed(self, relay: RelayServer, delay_s: float) -> tuple[RelayServer, WalledStun]:
+        """Raises OSError, stun.TransactionError, TimeoutError."""
+        await asyncio.sleep(delay_s)
+        protocol = WalledStun(self)
+        transport = await self._allocate(relay, protocol)
+        host, port = transport.get_extra_info("sockname")
+        related = transport.get_extra_info("related_address")
+        if self._transport_policy == aioice.TransportPolicy.RELAY:
+            # RFC 9429 section 3.5.3: an address that may not be used is not shown either.
+            related = (_NO_ADDRESS[ipaddress.ip_address(host).version], 9)
+        protocol.local_candidate = _candidate(
+            "relay", host, port, host, _MOST_LOCAL_PREFERENCE, related=related
+        )
+        return relay, protocol
+
+    async def _allocate(self, relay: RelayServer, protocol: WalledStun) -> turn.TurnTransport:
+        """aioice's `create_turn_endpoint`, over a client whose input is checked."""
+        loop = asyncio.get_running_loop()
+        give_up = asyncio.timeout(NO_ANSWER_S)
+        async with give_up:
+            address = (await _resolved(relay.host, relay.port))[0]
+            options: dict[str, Any] = {
+                "username": relay.username,
+                "password": relay.credential,
+                "lifetime": turn.DEFAULT_ALLOCATION_LIFETIME,
+                "channel_refresh_time": turn.DEFAULT_CHANNEL_REFRESH_TIME,
+            }
+            connection: asyncio.BaseTransport
+            inner: turn.TurnClientProtocol
+            if relay.transport == "tcp":
+                connection, inner = await loop.create_connection(
+                    lambda: TurnOverTcp(address, **options),
+                    *address,
+                    ssl=ssl.create_default_context() if relay.secure else None,
+                    server_hostname=relay.host if relay.secure else None,
+                )
+                _say_it_answered(give_up)
+            else:
+                connection, inner = await loop.create_datagram_endpoint(
+                    lambda: TurnOverUdp(address, lambda: _say_it_answered(give_up), **options),
+                    remote_addr=address,
+                )
+                sock = connection.get_extra_info("socket")
+                if sock is not None:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, turn.UDP_SOCKET_BUFFER_SIZE)
+            try:
+                transport = turn.TurnTransport(inner)
+                await transport._connect(protocol)
+            except BaseException:
+                connection.close()  # also when gathering was given up in the middle
+                raise
+        return transport
+
+    def _add(self, candidate: aioice.Candidate, protocol: ice.StunProtocol) -> None:
+        self._protocols.append(protocol)
+        self._local_candidates.append(candidate)
+
+
+class _Binding:
+    """One Binding request, which stands where aioice's protocol looks for the transaction of a response."""
+
+    def __init__(self, protocol: ice.StunProtocol, server: tuple[str, int]) -> None:
+        self._protocol = protocol
+        self._server = server
+        self._answer: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
+        self._request = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
+        self._request.attributes["SOFTWARE"] = _SOFTWARE
+
+    async def ask(self) -> tuple[str, int]:
+        """Where the server sees us. Raises TimeoutError."""
+        transaction = self._request.transaction_id
+        self._protocol.transactions[transaction] = cast(stun.Transaction, self)
+        try:
+            for pause_s in _ASK_AGAIN_S:
+                await asyncio.wait([self._answer], timeout=pause_s)
+                if self._answer.done():
+                    return self._answer.result()
+                self._protocol.send_stun(self._request, self._server)
+            async with asyncio.timeout(NO_ANSWER_S):
+                return await self._answer
+        finally:
+            self._protocol.transactions.pop(transaction, None)
+
+    def response_received(self, message: stun.Message, address: tuple[str, int]) -> None:
+        mapped = message.attributes.get("XOR-MAPPED-ADDRESS")
+        is_answer = message.message_class == stun.Class.RESPONSE and address[:2] == self._server
+        if is_answer and mapped is not None and not self._answer.done():
+            self._answer.set_result(mapped)
+
+
+def _candidate(
+    kind: Literal["host", "srflx", "relay"],
+    host: str,
+    port: int,
+    base: str,
+    local_preference: int,
+    *,
+    related: tuple[str, int] | None = None,
+) -> aioice.Candidate:
+    return aioice.Candidate(
+        foundation=candidate_foundation(kind, "udp", base),
+        component=1,
+        transport="udp",
+        priority=candidate_priority(1, kind, local_preference),
+        host=host,
+        port=port,
+        type=kind,
+        related_address=None if related is None else related[0],
+        related_port=None if related is None else related[1],
+    )
+
+
+def _may_reach(ours: str, theirs: str) -> bool:
+    """Whether a datagram from our address could come to theirs."""
+    own, server = ipaddress.ip_address(ours.partition("%")[0]), ipaddress.ip_address(theirs)
+    return own.version == server.version and own.is_loopback <= server.is_loopback
+
+
+async def _resolved(host: str, port: int) -> list[tuple[str, int]]:
+    """Each once. Raises OSError."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    addresses = [(str(address[0]), int(address[1])) for *_, address in found]
+    return list(dict.fromkeys(addresses))
+
+
+async def _all(steps: Sequence[Awaitable[None]] | Any) -> None:
+    """All of them, whatever becomes of one: a server that cannot be reached is one that does not answer."""
+    tasks = [asyncio.ensure_future(each) for each in steps]
+    try:
+        await asyncio.gather(*tasks, return_exceptions=True)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _say_it_answered(give_up: asyncio.Timeout) -> None:
+    if not give_up.expired():
+        give_up.reschedule(asyncio.get_running_loop().time() + RELAY_S)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, stun.TransactionFailed):
+        code, words = error.response.attributes.get("ERROR-CODE", (0, ""))
+        return f"it said no ({code} {words})".replace(" )", ")")
+    if isinstance(error, TimeoutError | stun.TransactionTimeout):
+        return "it does not answer"
+    return str(getattr(error, "strerror", None) or error)
