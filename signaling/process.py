@@ -36,7 +36,7 @@ from signaling import kernel_fuse
 PATIENCE_S: Final = 3.5  # for an event loop to say goodbye and clean up
 PLAIN_PATIENCE_S: Final = 1.5  # for code without a loop, which has nobody to say goodbye to
 LAST_ACTS_S: Final = 0.7  # for what is done when the process is left at once
-FUSE_S: Final = 4.8
+FUSE_S: Final = 4.5
 # `timeout` and a terminal that closes send these twice in a row and mean it once. Ctrl-C twice is meant twice.
 ECHO_S: Final = 0.5
 

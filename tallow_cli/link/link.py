@@ -11,8 +11,8 @@ A link has two phases, and a type for each: what can be known only of an open on
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, Protocol
 
 from tallow_cli.errors import BadOption, PeerVanished
@@ -36,7 +36,7 @@ class IceServer:
 
     url: str
     username: str | None = None
-    credential: str | None = None
+    credential: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("stun:", "stuns:", "turn:", "turns:")):
@@ -113,6 +113,12 @@ class GatheredLink(Protocol):
     @property
     def has_path(self) -> bool:
         """Whether a way to the peer was found: then that, too, has our description."""
+        ...
+
+    async def add_servers(self, servers: Sequence[IceServer]) -> None:
+        """Ask these for more addresses, which `description` has then: STUN servers for what NATs make of ours, relays
+        for one of theirs. Costs a second at most where they do not answer. Never raises.
+        """
         ...
 
     async def checked(self) -> None:

@@ -37,6 +37,7 @@ from tallow_cli.session.events import CodeReady, Notice, PeerAuthenticated, Sess
 from tallow_cli.session.meeting import (
     ConfirmLost,
     Meeting,
+    ask_servers,
     capabilities,
     parting,
     prepare_link,
@@ -281,7 +282,9 @@ class Host:
         )
         try:
             hello = await client.recv(_HELLO_S)
-            await client.send(handshake.receive_hello(hello, encode((await link).description)))
+            gathered = await link
+            await ask_servers(gathered, client)
+            await client.send(handshake.receive_hello(hello, encode(gathered.description)))
             self._has_replied = True
             return handshake.receive_confirm(await receive_confirm(client, link.result()))
         except (WrongCodeError, PeerProtocolError, PeerVanished) as error:

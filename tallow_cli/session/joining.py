@@ -16,7 +16,15 @@ from tallow_cli.link.link import GatheredLink
 from tallow_cli.meeting.discovery import find
 from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.events import Notice, PeerAuthenticated, SessionEvent
-from tallow_cli.session.meeting import ANSWER_S, Meeting, capabilities, parting, prepare_link, tell_failure
+from tallow_cli.session.meeting import (
+    ANSWER_S,
+    Meeting,
+    ask_servers,
+    capabilities,
+    parting,
+    prepare_link,
+    tell_failure,
+)
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.settings import ReceiveSettings
 from tallow_cli.session.task_groups import first_error
@@ -68,6 +76,7 @@ async def _agree(client: SignalingClient, settings: ReceiveSettings, link: Gathe
     )
     try:
         await client.send(handshake.hello())
+        await ask_servers(link, client)  # while the answer is on its way
         confirm, result = handshake.receive_reply(await client.recv(ANSWER_S), encode(link.description))
         await client.send(confirm)
     except TallowError as error:

@@ -35,6 +35,7 @@ from tallow_cli.session.events import Notice, SessionEvent
 from tallow_cli.session.meeting import (
     ANSWER_S,
     Meeting,
+    ask_servers,
     capabilities,
     parting,
     prepare_link,
@@ -79,6 +80,7 @@ async def host_again(
             capabilities=capabilities(settings.link, settings.waits),
         )
         hello = await client.recv(_HELLO_S)
+        await ask_servers(link, client)
         await client.send(handshake.receive_hello(hello, encode(link.description)))
         return handshake.receive_confirm(await receive_confirm(client, link))
 
@@ -124,6 +126,7 @@ async def join_again(
             capabilities=capabilities(settings.link, settings.waits),
         )
         await client.send(handshake.hello())
+        await ask_servers(link, client)
         confirm, result = handshake.receive_reply(await client.recv(ANSWER_S), encode(link.description))
         await client.send(confirm)
         return result

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from tallow_cli.crypto.bodies import AbortReason, abort_reason_untrusted
 from tallow_cli.crypto.handshake import CLEAR_PAYLOAD, RECONNECT, HandshakeResult, abort_body
@@ -18,7 +19,7 @@ from tallow_cli.errors import (
     TallowError,
     WrongCodeError,
 )
-from tallow_cli.link.link import GatheredLink, LinkOptions, LinkRole
+from tallow_cli.link.link import GatheredLink, IceServer, LinkOptions, LinkRole
 from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.settings import MAX_WAIT_S, LinkSettings, ReceiveSettings, SendSettings, Waits
 
@@ -89,6 +90,18 @@ async def prepare_link(
     )
     stack.push_async_callback(link.close)
     return link
+
+
+async def ask_servers(link: GatheredLink, client: SignalingClient) -> None:
+    """Have `link` find out what the world sees of it, and a relay: from what the server of `client`, in whose room the
+    other side is by now, says that there is.
+    """
+    relays = [each for each in client.ice_servers if each.url.startswith(("turn:", "turns:"))]
+    servers = [IceServer(each.url, each.username, each.credential) for each in relays]
+    if client.stun_port is not None:
+        host = urlsplit(client.url).hostname or ""
+        servers.append(IceServer(f"stun:{f'[{host}]' if ':' in host else host}:{client.stun_port}"))
+    await link.add_servers(servers)
 
 
 def capabilities(settings: LinkSettings, waits: Waits) -> frozenset[str]:

@@ -20,11 +20,12 @@ SHARED: Final[Hooks] = (
     ("aioice.candidate:Candidate", "_network_host"),
     (
         "aioice.ice:Connection",
-        "build_request check_state close data_received get_component_candidates query_consent request_received"
-        " _check_list _closing _early_checks _nominated _pair_remote_candidate _protocols _query_consent_task _queue"
-        " _remote_candidates _transport_policy _valid_username",
+        "build_request check_state close data_received gather_candidates query_consent request_received"
+        " _check_list _closing _early_checks _local_candidates _local_candidates_end _local_candidates_start _nominated"
+        " _pair_remote_candidate _protocols _query_consent_task _queue"
+        " _remote_candidates _transport_policy _use_ipv4 _use_ipv6 _valid_username",
     ),
-    ("aioice.ice", "CandidatePair StunProtocol server_reflexive_candidate"),
+    ("aioice.ice", "CandidatePair StunProtocol get_host_addresses"),
     ("aioice.ice:CandidatePair", "State local_candidate protocol remote_addr remote_candidate"),
     ("aioice.ice:StunProtocol", "close connection_lost datagram_received id request send_stun transactions"),
     ("aioice.stun", "Class Message Method"),
@@ -37,7 +38,6 @@ SHARED: Final[Hooks] = (
     ("aioice.turn:TurnTransport", "_connect"),
     ("aiortc.rtcicetransport:RTCIceGatherer", "_connection"),
     ("aiortc.rtcicetransport:RTCIceTransport", "_connection _recv _send"),
-    ("aiortc.rtcicetransport", "connection_kwargs"),
     ("aiortc.rtcdtlstransport", "State"),
     (
         "aiortc.rtcdtlstransport:RTCDtlsTransport",

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import aioice
 from aioice import ice, stun
@@ -25,28 +25,22 @@ from aiortc import (
     RTCDtlsParameters,
     RTCDtlsTransport,
     RTCIceGatherer,
-    RTCIceServer,
     RTCIceTransport,
     RTCSctpTransport,
 )
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
 from aiortc.rtcdtlstransport import State
-from aiortc.rtcicetransport import connection_kwargs
 from OpenSSL import SSL
 
 from tallow_cli.errors import PeerVanished
 from tallow_cli.transfer.control import LATE_S
 from tallow_cli.webrtc.ice_consent import Consent, vanished
-from tallow_cli.webrtc.ice_wall import WalledIceConnection, WalledStun
+from tallow_cli.webrtc.ice_gathering import GatheringIceConnection
+from tallow_cli.webrtc.ice_wall import WalledStun
 from tallow_cli.wire.udp_batch import Address, BatchSocket
-from tallow_cli.wire.udp_buffers import grow_buffers
-
-# aioice waits 5 s for STUN and TURN answers. A server that has not answered in this time is not worth the
-# wait.
-GATHER_TIMEOUT_S: Final = 2
 
 
-class IceConnection(WalledIceConnection):
+class IceConnection(GatheringIceConnection):
     """An ICE connection that also works where loopback is the only interface, as in many CI containers, and whose
     consent is ours. `loss`: why it closed itself.
     """
@@ -57,22 +51,6 @@ class IceConnection(WalledIceConnection):
         self.loss: PeerVanished | None = None
         self.peer_knows_us = asyncio.Event()  # a check came that was made with our password
         self._woken = asyncio.Event()
-
-    async def get_component_candidates(
-        self, component: int, addresses: list[str], timeout: int = GATHER_TIMEOUT_S
-    ) -> list[aioice.Candidate]:
-        if not addresses and self._transport_policy == aioice.TransportPolicy.ALL:
-            addresses = ["127.0.0.1", "::1"]
-        candidates = await super().get_component_candidates(
-            component, addresses, min(timeout, GATHER_TIMEOUT_S)
-        )
-        # aioice asks for 256 KiB, less than one window of aiortc's: its own bursts overflow that on a fast
-        # path.
-        for protocol in self._protocols:
-            sock = protocol.transport.get_extra_info("socket")
-            if sock is not None:
-                grow_buffers(sock)
-        return candidates
 
     async def query_consent(self) -> None:
         """Ask the peer now and then whether it is still there (RFC 7675); close when it is not."""
@@ -192,13 +170,11 @@ def _nobody_listens_here(address: tuple[str, int]) -> bool:
 class IceGatherer(RTCIceGatherer):
     """A gatherer whose ICE role is chosen at birth and whose connection is ours."""
 
-    def __init__(self, *, controlling: bool, ice_servers: Sequence[RTCIceServer], relay_only: bool) -> None:
-        policy = RTCIceTransportPolicy.RELAY if relay_only else RTCIceTransportPolicy.ALL
-        super().__init__(list(ice_servers), policy)
+    def __init__(self, *, controlling: bool, relay_only: bool = False) -> None:
+        super().__init__([], RTCIceTransportPolicy.RELAY if relay_only else RTCIceTransportPolicy.ALL)
         self._connection = IceConnection(
             ice_controlling=controlling,
             transport_policy=aioice.TransportPolicy.RELAY if relay_only else aioice.TransportPolicy.ALL,
-            **connection_kwargs(list(ice_servers)),
         )
 
 
@@ -244,6 +220,11 @@ class DtlsTransport(RTCDtlsTransport):
         await super().stop()
         if task is not None:
             await asyncio.gather(task, return_exceptions=True)
+
+
+def gathering(transport: RTCIceTransport) -> GatheringIceConnection:
+    """What can still be asked for addresses, until the link connects."""
+    return _ours(transport)
 
 
 def nominated_pair(transport: RTCIceTransport) -> tuple[aioice.Candidate, aioice.Candidate] | None:

@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
-from aiortc import RTCIceCandidate, RTCIceServer
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Final
+from urllib.parse import urlsplit
 
+from aiortc import RTCIceCandidate
+
+from signaling.turn import NotARelay, parsed_relay
 from tallow_cli.link.description import CandidateInfo
 from tallow_cli.link.link import IceServer
+from tallow_cli.webrtc.ice_gathering import RelayServer, StunServer
+
+_STUN_PORT: Final = 3_478  # RFC 8489 section 9
 
 
-def rtc_ice_server(server: IceServer) -> RTCIceServer:
-    return RTCIceServer(server.url, server.username, server.credential)
+def stun_servers(servers: Iterable[IceServer]) -> list[StunServer]:
+    """Those of them that answer Binding requests. A URL that cannot be read is nobody to ask."""
+    found = []
+    for server in servers:
+        scheme, _, rest = server.url.partition(":")
+        with suppress(ValueError):
+            parts = urlsplit(f"//{rest}")
+            if scheme == "stun" and parts.hostname:
+                found.append(StunServer(parts.hostname, parts.port or _STUN_PORT))
+    return found
+
+
+def relay_servers(servers: Iterable[IceServer]) -> list[RelayServer]:
+    """Those of them that are relays, in their order. A URL that cannot be read is nobody to ask."""
+    found = []
+    for server in servers:
+        with suppress(NotARelay):
+            relay = parsed_relay(server.url)
+            found.append(
+                RelayServer(
+                    relay.host,
+                    relay.port,
+                    "tcp" if relay.transport == "tcp" else "udp",
+                    relay.secure,
+                    server.username or "",
+                    server.credential or "",
+                )
+            )
+    return found
 
 
 def candidate_info(candidate: RTCIceCandidate) -> CandidateInfo:

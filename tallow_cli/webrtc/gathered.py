@@ -6,6 +6,7 @@ Built from aiortc's ORTC objects, so that no SDP is needed and an engine can put
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from aiortc import (
@@ -23,15 +24,22 @@ from aiortc import (
 from tallow_cli.awake import awake_timeout
 from tallow_cli.errors import NoPathError, PeerProtocolError, PeerVanished
 from tallow_cli.link.description import MAX_CANDIDATES, Description, worth_trying
-from tallow_cli.link.link import LinkOptions, LinkRole, LinkTraits, PathInfo
+from tallow_cli.link.link import IceServer, LinkOptions, LinkRole, LinkTraits, PathInfo
 from tallow_cli.webrtc.aiortc_internals import (
     IceGatherer,
     checked_by_peer,
+    gathering,
     ice_loss,
     ice_silence_s,
     nominated_pair,
 )
-from tallow_cli.webrtc.candidates import candidate_info, relay_candidate, rtc_candidate, rtc_ice_server
+from tallow_cli.webrtc.candidates import (
+    candidate_info,
+    relay_candidate,
+    relay_servers,
+    rtc_candidate,
+    stun_servers,
+)
 from tallow_cli.webrtc.engines import Engine
 from tallow_cli.webrtc.ice_consent import vanished
 from tallow_cli.webrtc.open_link import CLOSE_TIMEOUT_S, CONTROL_STREAM, OpenLink, Transports
@@ -53,9 +61,9 @@ class RtcGatheredLink:
         engine: Engine,
         transports: Transports,
         certificate: RTCCertificate,
-        description: Description,
+        describe: Callable[[], Description],
     ) -> None:
-        self.description: Final = description
+        self._describe = describe
         self.has_path = False
         self._options = options
         self._engine = engine
@@ -63,6 +71,16 @@ class RtcGatheredLink:
         self._certificate = certificate
         self._phase = ""
         self._link: OpenLink | None = None
+
+    @property
+    def description(self) -> Description:
+        return self._describe()
+
+    async def add_servers(self, servers: Sequence[IceServer]) -> None:
+        connection = gathering(self.transports.ice)
+        await asyncio.gather(
+            connection.ask_stun(stun_servers(servers)), connection.add_relay(relay_servers(servers))
+        )
 
     async def checked(self) -> None:
         await checked_by_peer(self.transports.ice)
@@ -175,31 +193,32 @@ async def gather(role: LinkRole, options: LinkOptions, engine: Engine) -> RtcGat
 
     The host is the ICE controlling side and the DTLS server. Cancelling leaves nothing behind.
     """
-    gatherer = IceGatherer(
-        controlling=role == "host",
-        ice_servers=[rtc_ice_server(server) for server in options.ice_servers],
-        relay_only=options.relay_only,
-    )
+    gatherer = IceGatherer(controlling=role == "host", relay_only=options.relay_only)
     transports = Transports(RTCIceTransport(gatherer))
+
+    def describe() -> Description:
+        parameters = gatherer.getLocalParameters()
+        candidates = sorted(gatherer.getLocalCandidates(), key=lambda c: -c.priority)
+        return Description(
+            ufrag=parameters.usernameFragment or "",
+            pwd=parameters.password or "",
+            fingerprint=next(f.value for f in certificate.getFingerprints() if f.algorithm == "sha-256"),
+            dtls_role="server" if role == "host" else "client",
+            sctp_port=SCTP_PORT,
+            max_message_size=engine.max_message_size,
+            candidates=tuple(candidate_info(candidate) for candidate in candidates[:MAX_CANDIDATES]),
+            engine=engine.name,
+            capabilities=engine.capabilities,
+            channels=options.channels,
+            reliable=options.reliable,
+        )
+
     try:
         await gatherer.gather()
         certificate = RTCCertificate.generateCertificate()
+        link = RtcGatheredLink(options, engine, transports, certificate, describe)
+        await link.add_servers(options.ice_servers)
     except BaseException:
         await transports.stop()
         raise
-    parameters = gatherer.getLocalParameters()
-    candidates = sorted(gatherer.getLocalCandidates(), key=lambda c: -c.priority)
-    description = Description(
-        ufrag=parameters.usernameFragment or "",
-        pwd=parameters.password or "",
-        fingerprint=next(f.value for f in certificate.getFingerprints() if f.algorithm == "sha-256"),
-        dtls_role="server" if role == "host" else "client",
-        sctp_port=SCTP_PORT,
-        max_message_size=engine.max_message_size,
-        candidates=tuple(candidate_info(candidate) for candidate in candidates[:MAX_CANDIDATES]),
-        engine=engine.name,
-        capabilities=engine.capabilities,
-        channels=options.channels,
-        reliable=options.reliable,
-    )
-    return RtcGatheredLink(options, engine, transports, certificate, description)
+    return link

@@ -22,6 +22,7 @@ from aioice import ice, stun, turn
 from aioice.candidate import candidate_foundation, candidate_priority
 
 from tallow_cli.webrtc.ice_wall import TurnOverTcp, TurnOverUdp, WalledIceConnection, WalledStun
+from tallow_cli.wire.udp_buffers import grow_buffers
 
 NO_ANSWER_S: Final = 1.0
 # Once it has answered anything, a relay may take its time: TCP, TLS and two requests are six round trips.
@@ -73,9 +74,9 @@ class GatheringIceConnection(WalledIceConnection):
 
     def __init__(
         self,
-        *,
         ice_controlling: bool,
-        transport_policy: aioice.TransportPolicy,
+        *,
+        transport_policy: aioice.TransportPolicy = aioice.TransportPolicy.ALL,
         own_addresses: Sequence[str] | None = None,
         ports: tuple[int, int] | None = None,
     ) -> None:
@@ -110,6 +111,10 @@ class GatheringIceConnection(WalledIceConnection):
                 )
             except OSError:
                 continue
+            sock = protocol.transport.get_extra_info("socket")
+            if sock is not None:
+                # The system's default is less than one window of aiortc's: its own bursts overflow that.
+                grow_buffers(sock)
             host, bound = protocol.transport.get_extra_info("sockname")[:2]
             protocol.local_candidate = _candidate("host", host, bound, host, local_preference)
             return protocol

@@ -76,16 +76,18 @@ class WalledStun(ice.StunProtocol):
 
 
 class TurnOverUdp(turn.TurnClientUdpProtocol):
-    """aioice's client of a relay, behind the checks. `on_answer` is called with everything that comes from it."""
+    """aioice's client of a relay, behind the checks. `on_answer` is called when it answers for the first time."""
 
     def __init__(self, server: tuple[str, int], on_answer: Callable[[], None], **options: Any) -> None:
         super().__init__(server, **options)
-        self._on_answer = on_answer
+        self._on_answer: Callable[[], None] | None = on_answer
 
     def datagram_received(self, data: bytes | str, addr: tuple[str, int]) -> None:
         datagram = cast(bytes, data)
         if datagram and (turn.is_channel_data(datagram) or stun_is_sound(datagram, _MAX_TURN_BYTES)):
-            self._on_answer()
+            if self._on_answer is not None:
+                on_answer, self._on_answer = self._on_answer, None
+                on_answer()
             super().datagram_received(datagram, addr)
 
 

@@ -53,7 +53,7 @@ class OurSide:
         self.messages: defaultdict[str, list[Message]] = defaultdict(list)
         self._engine = make_engine(engine)
         self._role: DtlsRole = "server" if offers else "client"
-        self._gatherer = IceGatherer(controlling=offers, ice_servers=(), relay_only=False)
+        self._gatherer = IceGatherer(controlling=offers)
         self._ice = RTCIceTransport(self._gatherer)
         self._certificate = RTCCertificate.generateCertificate()
         self._dtls: RTCDtlsTransport | None = None

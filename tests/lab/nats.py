@@ -63,8 +63,8 @@ class NatLab:
 
 
 @contextmanager
-def nat_lab(a: Nat, b: Nat) -> Iterator[NatLab]:
-    """The three hosts, gone again on leaving."""
+def nat_lab(a: Nat, b: Nat, *, ipv6: bool = False) -> Iterator[NatLab]:
+    """The three hosts, gone again on leaving. Only with `ipv6` A and B have both kinds of address."""
     prefix = f"tn{os.getpid() % 100_000}"
     names = [f"{prefix}{each}" for each in ("p", "a", "b", "ra", "rb")]
     try:
@@ -74,6 +74,9 @@ def nat_lab(a: Nat, b: Nat) -> Iterator[NatLab]:
         _public_host(f"{prefix}p")
         _side(prefix, "a", 1, a)
         _side(prefix, "b", 2, b)
+        if not ipv6:
+            for name in names[1:3]:
+                _run("ip", "netns", "exec", name, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
         yield NatLab(prefix)
     finally:
         for name in names:

@@ -31,13 +31,13 @@ async def meddling_server(tamper: Tamper, monkeypatch: pytest.MonkeyPatch) -> As
     """A server that passes `tamper(body)` on in place of a body, or nothing for None."""
     honest = Rooms.receive
 
-    def receive_message(self: Rooms, number: int, message: object, now: float) -> object:
+    def receive_message(self: Rooms, now: float, number: int, message: object) -> None:
         if isinstance(message, Relay):
             body = tamper(message.body)
             if body is None:
-                return []
+                return
             message = Relay(body)
-        return honest(self, number, message, now)  # type: ignore[arg-type]
+        honest(self, now, number, message)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Rooms, "receive", receive_message)
     async with running_server() as url:

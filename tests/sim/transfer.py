@@ -18,7 +18,7 @@ from random import Random
 
 from blake3 import blake3
 
-from tallow_cli.errors import TallowError
+from tallow_cli.errors import PeerVanished, TallowError
 from tallow_cli.ranges import RangeSet
 from tallow_cli.transfer.driving import (
     Accepted,
@@ -391,7 +391,7 @@ class Simulation:
 
     def _cut(self) -> None:
         for machine in (self.sender, self.receiver):
-            machine.connection_lost(self.now, "cut")
+            machine.connection_lost(self.now, PeerVanished("cut"))
 
     def _kill(self, channel: int) -> None:
         self._dead.add(channel)

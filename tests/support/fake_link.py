@@ -13,12 +13,12 @@ import asyncio
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tallow_cli.errors import Loss, NoPathError, PeerVanished
 from tallow_cli.link.channels import ChannelState
 from tallow_cli.link.description import CandidateInfo, Description
-from tallow_cli.link.link import LinkOptions, LinkRole, LinkTraits, PathInfo
+from tallow_cli.link.link import IceServer, LinkOptions, LinkRole, LinkTraits, PathInfo
 
 ADDRESS = "192.0.2.7"
 MAX_MESSAGE_BYTES = 65_536
@@ -99,6 +99,9 @@ class FakeGatheredLink:
     @property
     def has_path(self) -> bool:
         return self.link is not None and self.link.far_end.link is not None
+
+    async def add_servers(self, servers: Sequence[IceServer]) -> None:
+        """There is no world outside this test to be seen from."""
 
     async def checked(self) -> None:
         """Once the peer begins to connect."""

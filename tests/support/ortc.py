@@ -68,7 +68,7 @@ class Peer:
 
 
 async def _peer(kind: str, *, is_host: bool, loss: float, both_turbo: bool) -> Peer:
-    gatherer = IceGatherer(controlling=is_host, ice_servers=(), relay_only=False)
+    gatherer = IceGatherer(controlling=is_host)
     ice = RTCIceTransport(gatherer)
     await gatherer.gather()
     certificate = RTCCertificate.generateCertificate()

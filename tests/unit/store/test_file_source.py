@@ -161,7 +161,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceMissing):
         FileSource([tmp_path / "x\0y"])
     (tmp_path / "dangling").symlink_to("nothing")
-    with pytest.raises(SourceMissing):
+    with pytest.raises(SourceUnreadable, match="it is a link to nothing, which is not there"):
         FileSource([tmp_path / "dangling"])
 
 

@@ -2,7 +2,14 @@ from __future__ import annotations
 
 from tallow_cli.link.description import CandidateInfo
 from tallow_cli.link.link import IceServer
-from tallow_cli.webrtc.candidates import candidate_info, relay_candidate, rtc_candidate, rtc_ice_server
+from tallow_cli.webrtc.candidates import (
+    candidate_info,
+    relay_candidate,
+    relay_servers,
+    rtc_candidate,
+    stun_servers,
+)
+from tallow_cli.webrtc.ice_gathering import RelayServer, StunServer
 
 
 def test_a_candidate_is_the_same_after_both_ways() -> None:
@@ -16,6 +23,23 @@ def test_a_relay_stands_for_all_of_the_peers_addresses() -> None:
     assert rtc_candidate(relay_candidate("127.0.0.1", 9)).ip == "127.0.0.1"
 
 
-def test_an_ice_server_keeps_its_credentials() -> None:
-    server = rtc_ice_server(IceServer("turn:192.0.2.1:3478", "user", "secret"))
-    assert (server.urls, server.username, server.credential) == ("turn:192.0.2.1:3478", "user", "secret")
+def test_servers_are_told_apart_by_their_urls_and_keep_their_credentials() -> None:
+    servers = [
+        IceServer("stun:192.0.2.1:8765"),
+        IceServer("stun:[2001:db8::1]"),
+        IceServer("turn:192.0.2.1:3478", "user", "secret"),
+        IceServer("turns:relay.example?transport=tcp", "user", "secret"),
+    ]
+    assert stun_servers(servers) == [StunServer("192.0.2.1", 8765), StunServer("2001:db8::1", 3478)]
+    assert relay_servers(servers) == [
+        RelayServer("192.0.2.1", 3478, "udp", False, "user", "secret"),
+        RelayServer("relay.example", 5349, "tcp", True, "user", "secret"),
+    ]
+
+
+def test_what_a_server_says_and_cannot_be_read_is_nobody_to_ask() -> None:
+    odd = [
+        IceServer(url) for url in ("stun:", "stun:[", "stun:a:b", "turn:", "turn:a:0", "turn:a b", "turns:?")
+    ]
+    assert stun_servers(odd) == []
+    assert relay_servers(odd) == []
