@@ -165,14 +165,14 @@ class SignalingClient:
         pause_s = JOIN_RETRY_FIRST_S
         while True:
             try:
-                self.ice_servers = (await self._request(Join(nameplate), Joined)).ice_servers
+                self._peer_came(await self._request(Join(nameplate), Joined))
             except UnknownNameplate:
                 if loop.time() + pause_s > deadline:
                     raise
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, JOIN_RETRY_MOST_S)
             else:
-                self._was_in_room = self._peer_present = True
+                self._was_in_room = True
                 return
 
     async def wait_for_peer(self, timeout_s: float) -> None:
@@ -190,8 +190,7 @@ class SignalingClient:
             raise PeerNeverCame(loop.time() - begun)
         if not isinstance(message, PeerJoined):
             raise self._error_for(message)
-        self._peer_present = True
-        self.ice_servers = message.ice_servers
+        self._peer_came(message)
 
     async def meet_again(self, token: str, *, is_host: bool) -> None:
         """Come to the room under `token`, and wait there for the other side, as long as it takes. The server is asked
@@ -207,8 +206,7 @@ class SignalingClient:
         while True:
             message = await self._next_of_living()
             if isinstance(message, PeerJoined if is_host else Joined):
-                self._peer_present = True
-                return
+                return self._peer_came(message)
             if not _is_last_word(message):
                 raise self._error_for(message)
             if isinstance(message, Error):  # the room is over; the caller comes again
@@ -265,6 +263,11 @@ class SignalingClient:
         if message.version != PROTOCOL_VERSION:
             raise ServerRefused(self.url, f"it speaks version {message.version}, this is {PROTOCOL_VERSION}")
         self.stun_port = message.stun_port
+
+    def _peer_came(self, message: Joined | PeerJoined) -> None:
+        """Both are in the room: only now the server says which relays there are."""
+        self._peer_present = True
+        self.ice_servers = message.ice_servers
 
     async def _request(self, request: Allocate | Join, answer: type[_Answer]) -> _Answer:
         """Send, and wait for the answer. Before it, only the last words of the room before may come."""

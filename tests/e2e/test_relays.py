@@ -138,6 +138,18 @@ async def test_a_relay_of_our_own_relays_within_its_ports_and_ends_with_the_serv
     assert not is_running(relay)
 
 
+async def test_two_that_meet_again_are_offered_relays_as_well(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    token = "a" * 26
+    with serving("--turn", "turn:127.0.0.1:1", "--turn-secret-file", str(tmp_path / "secret")) as (url, _, _):
+        async with await SignalingClient.connect(url) as host, await SignalingClient.connect(url) as joiner:
+            await asyncio.gather(
+                host.meet_again(token, is_host=True), joiner.meet_again(token, is_host=False)
+            )
+            for each in (host, joiner):
+                assert [server.url for server in each.ice_servers] == ["turn:127.0.0.1:1"]
+
+
 async def test_a_relay_that_dies_is_started_again_and_one_that_is_orphaned_ends() -> None:
     with free_relay_port(), serving("--relay", "--relay-ports", "50200-50299") as (server, process, _):
         (first,) = relays_of(process)
