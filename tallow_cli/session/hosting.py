@@ -16,9 +16,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from tallow_cli import __version__
 from tallow_cli.crypto.codes import Code, generate_code
-from tallow_cli.crypto.handshake import HandshakeResult, HostHandshake
+from tallow_cli.crypto.handshake import HandshakeResult
 from tallow_cli.errors import (
     IncompatiblePeer,
     NameplateTaken,
@@ -30,18 +29,16 @@ from tallow_cli.errors import (
     TallowError,
     WrongCodeError,
 )
-from tallow_cli.link.description import encode
 from tallow_cli.link.link import GatheredLink
 from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.events import CodeReady, Notice, PeerAuthenticated, SessionEvent, Waiting
 from tallow_cli.session.meeting import (
+    HELLO_S,
     ConfirmLost,
     Meeting,
-    ask_servers,
-    capabilities,
     parting,
     prepare_link,
-    receive_confirm,
+    shake_hands_as_host,
     tell_failure,
 )
 from tallow_cli.session.meeting_place import MeetingPlace, open_meeting_place
@@ -49,7 +46,6 @@ from tallow_cli.session.settings import SendSettings
 from tallow_cli.session.task_groups import first_error
 
 _MAX_CODES = 5  # wrong guesses after which the sender stops offering fresh codes
-_HELLO_S = 15.0  # a receiver that is slow to gather its addresses joins before it has them
 _FIRST_PAUSE_S = 0.25  # before the room is opened again after a visit in vain; then twice as long each time
 _LONGEST_PAUSE_S = 5.0  # a receiver asks again for longer than that
 _TIMER_SLACK_S = 0.05  # a wait that ended this little before its time was ended by our own timer
@@ -274,19 +270,11 @@ class Host:
     ) -> HandshakeResult:
         if self._code is None:
             raise RuntimeError("a visitor before there was a code")
-        handshake = HostHandshake(
-            self._code,
-            version=__version__,
-            entropy=os.urandom,
-            capabilities=capabilities(self._settings.link, self._settings.waits),
-        )
         try:
-            hello = await client.recv(_HELLO_S)
-            gathered = await link
-            await ask_servers(gathered, client)
-            await client.send(handshake.receive_hello(hello, encode(gathered.description)))
-            self._has_replied = True
-            return handshake.receive_confirm(await receive_confirm(client, link.result()))
+            hello = await client.recv(HELLO_S)
+            return await shake_hands_as_host(
+                client, hello, self._code, await link, self._settings, self._note_reply
+            )
         except (WrongCodeError, PeerProtocolError, PeerVanished) as error:
             await tell_failure(client, error)
             if not self._has_replied:
@@ -295,6 +283,9 @@ class Host:
         except TallowError as error:
             await tell_failure(client, error)
             raise
+
+    def _note_reply(self) -> None:
+        self._has_replied = True
 
     async def _pass_over(self, visit: _NothingGuessed) -> None:
         self._visits += 1

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
-from tallow_cli import __version__
-from tallow_cli.crypto.handshake import HandshakeResult, JoinerHandshake
-from tallow_cli.errors import ServerRefused, ServerUnreachable, TallowError
-from tallow_cli.link.description import encode
-from tallow_cli.link.link import GatheredLink
+from tallow_cli.errors import ServerRefused, ServerUnreachable
 from tallow_cli.meeting.discovery import find
 from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.events import Notice, PeerAuthenticated, SessionEvent
 from tallow_cli.session.meeting import (
-    ANSWER_S,
     Meeting,
-    ask_servers,
-    capabilities,
     parting,
     prepare_link,
+    shake_hands_as_joiner,
     tell_failure,
+    told_of_failure,
 )
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.settings import ReceiveSettings
@@ -54,7 +48,9 @@ async def join(settings: ReceiveSettings, emit: Emit) -> AsyncIterator[Meeting]:
         except ExceptionGroup as failures:
             raise first_error(failures) from failures
         link, client = preparing.result(), joining.result()
-        handshake = await _agree(client, settings, link)
+        handshake = await told_of_failure(
+            client, shake_hands_as_joiner(client, settings.code, link, settings)
+        )
         emit(PeerAuthenticated(version=handshake.peer_version))
         grace_s = _OWN_SERVER_GRACE_S if settings.server is None else _SERVER_GRACE_S
         yield Meeting(
@@ -65,24 +61,6 @@ async def join(settings: ReceiveSettings, emit: Emit) -> AsyncIterator[Meeting]:
             partial(parting, client, grace_s, is_joiner=True),
             partial(tell_failure, client),
         )
-
-
-async def _agree(client: SignalingClient, settings: ReceiveSettings, link: GatheredLink) -> HandshakeResult:
-    handshake = JoinerHandshake(
-        settings.code,
-        version=__version__,
-        entropy=os.urandom,
-        capabilities=capabilities(settings.link, settings.waits),
-    )
-    try:
-        await client.send(handshake.hello())
-        await ask_servers(link, client)  # while the answer is on its way
-        confirm, result = handshake.receive_reply(await client.recv(ANSWER_S), encode(link.description))
-        await client.send(confirm)
-    except TallowError as error:
-        await tell_failure(client, error)
-        raise
-    return result
 
 
 async def _join_room(settings: ReceiveSettings, emit: Emit, stack: AsyncExitStack) -> SignalingClient:

@@ -11,36 +11,32 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from tallow_cli import __version__
-from tallow_cli.crypto.handshake import HandshakeResult, HostHandshake, JoinerHandshake
+from tallow_cli.crypto.handshake import HandshakeResult
 from tallow_cli.crypto.keys import Rendezvous
 from tallow_cli.errors import (
     NothingListens,
     PeerProtocolError,
     PeerVanished,
     SignalingError,
-    TallowError,
     WrongCodeError,
 )
-from tallow_cli.link.description import encode
 from tallow_cli.link.link import GatheredLink
 from tallow_cli.meeting.discovery import find
 from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.events import Notice, SessionEvent
 from tallow_cli.session.meeting import (
-    ANSWER_S,
+    HELLO_S,
     Meeting,
-    ask_servers,
-    capabilities,
     parting,
     prepare_link,
-    receive_confirm,
+    shake_hands_as_host,
+    shake_hands_as_joiner,
     tell_failure,
+    told_of_failure,
 )
 from tallow_cli.session.meeting_place import MeetingPlace
 from tallow_cli.session.settings import ReceiveSettings, SendSettings
@@ -49,7 +45,6 @@ GONE_S = 10.0  # a sender's own server that refuses connections for so long has 
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 1.0  # a path that is back shall be used within two seconds
 _CONNECT_S = 10.0  # for one try, while others begin
-_HELLO_S = 15.0
 _PASSED_OVER = (SignalingError, PeerVanished, PeerProtocolError, WrongCodeError)
 
 Emit = Callable[[SessionEvent], None]
@@ -73,16 +68,8 @@ async def host_again(
         return client
 
     async def shake(client: SignalingClient, link: GatheredLink) -> HandshakeResult:
-        handshake = HostHandshake(
-            rendezvous,
-            version=__version__,
-            entropy=os.urandom,
-            capabilities=capabilities(settings.link, settings.waits),
-        )
-        hello = await client.recv(_HELLO_S)
-        await ask_servers(link, client)
-        await client.send(handshake.receive_hello(hello, encode(link.description)))
-        return handshake.receive_confirm(await receive_confirm(client, link))
+        hello = await client.recv(HELLO_S)
+        return await shake_hands_as_host(client, hello, rendezvous, link, settings)
 
     async with AsyncExitStack() as stack:
         client, link, handshake = await _meet(
@@ -119,17 +106,7 @@ async def join_again(
         return client
 
     async def shake(client: SignalingClient, link: GatheredLink) -> HandshakeResult:
-        handshake = JoinerHandshake(
-            rendezvous,
-            version=__version__,
-            entropy=os.urandom,
-            capabilities=capabilities(settings.link, settings.waits),
-        )
-        await client.send(handshake.hello())
-        await ask_servers(link, client)
-        confirm, result = handshake.receive_reply(await client.recv(ANSWER_S), encode(link.description))
-        await client.send(confirm)
-        return result
+        return await shake_hands_as_joiner(client, rendezvous, link, settings)
 
     async with AsyncExitStack() as stack:
         client, link, handshake = await _meet(
@@ -159,7 +136,7 @@ async def _meet(
             try:
                 client = await arrive(visit)
                 link = await prepare(visit)
-                handshake = await _told_of_failure(client, shake(client, link))
+                handshake = await told_of_failure(client, shake(client, link))
             except _PASSED_OVER as error:
                 emit(Notice(f"Not connected again yet: {error.sentence}", detail=True))
             else:
@@ -167,14 +144,6 @@ async def _meet(
                 return client, link, handshake
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-
-async def _told_of_failure(client: SignalingClient, handshake: Awaitable[HandshakeResult]) -> HandshakeResult:
-    try:
-        return await handshake
-    except TallowError as error:
-        await tell_failure(client, error)
-        raise
 
 
 async def _find(server: str, announced_as: str, stack: AsyncExitStack) -> SignalingClient:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from tallow_cli import __version__
 from tallow_cli.crypto.bodies import AbortReason, abort_reason_untrusted
-from tallow_cli.crypto.handshake import CLEAR_PAYLOAD, RECONNECT, HandshakeResult, abort_body
+from tallow_cli.crypto.handshake import (
+    CLEAR_PAYLOAD,
+    RECONNECT,
+    HandshakeResult,
+    HostHandshake,
+    JoinerHandshake,
+    Known,
+    abort_body,
+)
 from tallow_cli.errors import (
     NoPathError,
     PeerCancelled,
@@ -19,6 +29,7 @@ from tallow_cli.errors import (
     TallowError,
     WrongCodeError,
 )
+from tallow_cli.link.description import encode
 from tallow_cli.link.link import GatheredLink, IceServer, LinkOptions, LinkRole
 from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.settings import MAX_WAIT_S, LinkSettings, ReceiveSettings, SendSettings, Waits
@@ -27,6 +38,7 @@ ANSWER_S = (
     30.0  # for the next body of a handshake: a program answers in milliseconds; the rest is for slow links
 )
 
+HELLO_S = 15.0  # a receiver that is slow to gather its addresses joins before it has them
 _CONFIRM_S = 2.0  # behind the receiver's first check, which left after it
 _TELL_S = 2.0  # a server that takes nothing must not hold up an end
 
@@ -92,7 +104,7 @@ async def prepare_link(
     return link
 
 
-async def ask_servers(link: GatheredLink, client: SignalingClient) -> None:
+async def _ask_servers(link: GatheredLink, client: SignalingClient) -> None:
     """Have `link` find out what the world sees of it, and a relay: from what the server of `client`, in whose room the
     other side is by now, says that there is.
     """
@@ -104,10 +116,19 @@ async def ask_servers(link: GatheredLink, client: SignalingClient) -> None:
     await link.add_servers(servers)
 
 
-def capabilities(settings: LinkSettings, waits: Waits) -> frozenset[str]:
+def _capabilities(settings: LinkSettings, waits: Waits) -> frozenset[str]:
     """What this side names in the handshake."""
     named = {CLEAR_PAYLOAD: not settings.encrypt, RECONNECT: waits.reconnect_s > 0}
     return frozenset(name for name, is_so in named.items() if is_so)
+
+
+async def told_of_failure(client: SignalingClient, handshake: Awaitable[HandshakeResult]) -> HandshakeResult:
+    """The result of `handshake`, or what it raises, of which the other side is told."""
+    try:
+        return await handshake
+    except TallowError as error:
+        await tell_failure(client, error)
+        raise
 
 
 async def tell_failure(client: SignalingClient, error: TallowError) -> None:
@@ -118,7 +139,48 @@ async def tell_failure(client: SignalingClient, error: TallowError) -> None:
                 await client.send(abort_body(error))
 
 
-async def receive_confirm(client: SignalingClient, link: GatheredLink) -> bytes:
+async def shake_hands_as_host(
+    client: SignalingClient,
+    hello: bytes,
+    known: Known,
+    link: GatheredLink,
+    settings: SendSettings,
+    replied: Callable[[], None] | None = None,
+) -> HandshakeResult:
+    """Agree on keys with whoever has said `hello` in the room of `client`. `replied` is called once something has left
+    that depends on what is `known`. Raises what the client and the handshake do.
+    """
+    handshake = HostHandshake(
+        known,
+        version=__version__,
+        entropy=os.urandom,
+        capabilities=_capabilities(settings.link, settings.waits),
+    )
+    await _ask_servers(link, client)
+    await client.send(handshake.receive_hello(hello, encode(link.description)))
+    if replied is not None:
+        replied()
+    return handshake.receive_confirm(await _receive_confirm(client, link))
+
+
+async def shake_hands_as_joiner(
+    client: SignalingClient, known: Known, link: GatheredLink, settings: ReceiveSettings
+) -> HandshakeResult:
+    """Agree on keys with the host of the room of `client`. Raises what the client and the handshake do."""
+    handshake = JoinerHandshake(
+        known,
+        version=__version__,
+        entropy=os.urandom,
+        capabilities=_capabilities(settings.link, settings.waits),
+    )
+    await client.send(handshake.hello())
+    await _ask_servers(link, client)  # while the answer is on its way
+    confirm, result = handshake.receive_reply(await client.recv(ANSWER_S), encode(link.description))
+    await client.send(confirm)
+    return result
+
+
+async def _receive_confirm(client: SignalingClient, link: GatheredLink) -> bytes:
     """A receiver looks for a way through the network once it has sent its confirmation: where the first check comes
     and the confirmation does not, it never will. Raises what `client.recv` does, or ConfirmLost.
     """
