@@ -44,10 +44,6 @@ class RelayOptions:
     ports: str | None = None
     public_address: str | None = None
 
-    @property
-    def any(self) -> bool:
-        return bool(self.turn or self.own)
-
 
 @asynccontextmanager
 async def offered_relays(

@@ -328,7 +328,6 @@ class Loss(StrEnum):
 
     SILENT = "silent"  # nothing is heard of it
     PEER_GONE = "peer-gone"  # its system says that nobody listens there any more
-    PATH_GONE = "path-gone"  # this machine no longer has the address or the way that was used
     CLOSED = "closed"  # it said so
 
 

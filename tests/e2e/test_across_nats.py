@@ -7,13 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.lab.nats import PUBLIC, Nat, NatLab, missing, nat_lab
+from tests.support.signaling_program import serving
 
 WHY_NOT = missing()
 NO_RELAY = None if shutil.which("turnserver") else "coturn is not installed"
@@ -24,24 +23,6 @@ pytestmark = [
 ]
 TALLOW = [sys.executable, "-m", "tallow_cli"]
 RELAYED = pytest.mark.skipif(NO_RELAY is not None, reason=str(NO_RELAY))
-
-
-@contextmanager
-def serving(lab: NatLab, *options: str) -> Iterator[None]:
-    process = subprocess.Popen(
-        [*lab.on_public, *TALLOW, "serve", "--host", "0.0.0.0", *options], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("Listening on "):
-                break
-        else:
-            raise AssertionError("the server did not start")
-        yield
-    finally:
-        process.terminate()
-        process.communicate(timeout=15)
 
 
 def carried(lab: NatLab, directory: Path, *options: str) -> tuple[int, int, str]:
@@ -77,7 +58,7 @@ def carried(lab: NatLab, directory: Path, *options: str) -> tuple[int, int, str]
 
 @pytest.mark.parametrize("engine", ["turbo", "aiortc"])
 def test_nats_that_keep_their_port_need_nothing_but_the_server(tmp_path: Path, engine: str) -> None:
-    with nat_lab(Nat.CONE, Nat.CONE) as lab, serving(lab):
+    with nat_lab(Nat.CONE, Nat.CONE) as lab, serving(host="0.0.0.0", port=8765, on=lab.on_public):
         sent, received, said = carried(lab, tmp_path, "--engine", engine)
     assert (sent, received) == (0, 0), said
     assert "Connected directly" in said
@@ -94,7 +75,10 @@ def test_nats_that_keep_their_port_need_nothing_but_the_server(tmp_path: Path, e
     ],
 )
 def test_where_there_is_no_direct_way_the_servers_relay_is_one(tmp_path: Path, a: Nat, b: Nat) -> None:
-    with nat_lab(a, b) as lab, serving(lab, "--relay", "--relay-ports", "50000-50099"):
+    with (
+        nat_lab(a, b) as lab,
+        serving("--relay", "--relay-ports", "50000-50099", host="0.0.0.0", port=8765, on=lab.on_public),
+    ):
         sent, received, said = carried(lab, tmp_path)
     assert (sent, received) == (0, 0), said
     assert "Connected through a relay" in said

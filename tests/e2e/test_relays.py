@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,33 +19,13 @@ from aioice import turn
 from signaling.protocol import IceServer
 from signaling.turn import parsed_relay
 from tallow_cli.meeting.signaling_client import SignalingClient
+from tests.support.signaling_program import serving
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(shutil.which("turnserver") is None, reason="coturn is not installed"),
 ]
 SECRET = "a-secret-for-this-test-alone"
-
-
-@contextmanager
-def serving(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str], list[str]]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "signaling", "--host", "127.0.0.1", "--port", "0", *arguments],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    said: list[str] = []
-    try:
-        assert process.stderr is not None
-        for line in process.stderr:
-            said.append(line.rstrip())
-            if line.startswith("Listening on "):
-                yield line.split()[-1], process, said
-                return
-        raise AssertionError(f"it did not start: {said}")
-    finally:
-        process.terminate()
-        process.communicate(timeout=15)
 
 
 async def offered(url: str) -> tuple[tuple[IceServer, ...], tuple[IceServer, ...]]:
@@ -107,8 +86,8 @@ async def test_a_relay_elsewhere_takes_the_credentials_that_both_members_get(tmp
     )  # fmt: skip
     try:
         url = f"turn:127.0.0.1:{port}"
-        with serving("--turn", url, "--turn-secret-file", str(tmp_path / "secret")) as (server, _, _):
-            host, joiner = await offered(server)
+        with serving("--turn", url, "--turn-secret-file", str(tmp_path / "secret")) as server:
+            host, joiner = await offered(server.url)
             assert [each.url for each in host] == [each.url for each in joiner] == [url]
             assert host[0].credential != joiner[0].credential
             for given in (host[0], joiner[0]):
@@ -121,9 +100,9 @@ async def test_a_relay_elsewhere_takes_the_credentials_that_both_members_get(tmp
 
 
 async def test_a_relay_of_our_own_relays_within_its_ports_and_ends_with_the_server() -> None:
-    with free_relay_port(), serving("--relay", "--relay-ports", "50100-50199") as (server, process, said):
-        assert any(line.startswith("Relaying for those who need it") for line in said)
-        host, _ = await offered(server)
+    with free_relay_port(), serving("--relay", "--relay-ports", "50100-50199") as server:
+        assert any(line.startswith("Relaying for those who need it") for line in server.said)
+        host, _ = await offered(server.url)
         assert [each.url for each in host] == [
             "turn:127.0.0.1:3478?transport=udp",
             "turn:127.0.0.1:3478?transport=tcp",
@@ -131,7 +110,7 @@ async def test_a_relay_of_our_own_relays_within_its_ports_and_ends_with_the_serv
         for given in host:
             address, port = await relayed_address(given)
             assert (address, 50_100 <= port <= 50_199) == ("127.0.0.1", True)
-        (relay,) = relays_of(process)
+        (relay,) = relays_of(server.process)
         assert not any(
             each in Path(f"/proc/{relay}/cmdline").read_text() for each in ("secret", host[0].credential)
         )
@@ -141,31 +120,34 @@ async def test_a_relay_of_our_own_relays_within_its_ports_and_ends_with_the_serv
 async def test_two_that_meet_again_are_offered_relays_as_well(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET)
     token = "a" * 26
-    with serving("--turn", "turn:127.0.0.1:1", "--turn-secret-file", str(tmp_path / "secret")) as (url, _, _):
-        async with await SignalingClient.connect(url) as host, await SignalingClient.connect(url) as joiner:
+    with serving("--turn", "turn:127.0.0.1:1", "--turn-secret-file", str(tmp_path / "secret")) as server:
+        async with (
+            await SignalingClient.connect(server.url) as host,
+            await SignalingClient.connect(server.url) as joiner,
+        ):
             await asyncio.gather(
                 host.meet_again(token, is_host=True), joiner.meet_again(token, is_host=False)
             )
             for each in (host, joiner):
-                assert [server.url for server in each.ice_servers] == ["turn:127.0.0.1:1"]
+                assert [relay.url for relay in each.ice_servers] == ["turn:127.0.0.1:1"]
 
 
 async def test_a_relay_that_dies_is_started_again_and_one_that_is_orphaned_ends() -> None:
-    with free_relay_port(), serving("--relay", "--relay-ports", "50200-50299") as (server, process, _):
-        (first,) = relays_of(process)
+    with free_relay_port(), serving("--relay", "--relay-ports", "50200-50299") as server:
+        (first,) = relays_of(server.process)
         os.kill(first, signal.SIGKILL)
         give_up_at = time.monotonic() + 10
-        while time.monotonic() < give_up_at and relays_of(process) in ([], [first]):
+        while time.monotonic() < give_up_at and relays_of(server.process) in ([], [first]):
             await asyncio.sleep(0.1)
-        (second,) = relays_of(process)
-        host, _ = await offered(server)
+        (second,) = relays_of(server.process)
+        host, _ = await offered(server.url)
         while True:
             with suppress(OSError, turn.stun.TransactionError):
                 await relayed_address(host[1])
                 break
             assert time.monotonic() < give_up_at
-        process.kill()
-        process.wait(5)
+        server.process.kill()
+        server.process.wait(5)
         if shutil.which("setpriv") is not None:
             while time.monotonic() < give_up_at and is_running(second):
                 await asyncio.sleep(0.1)

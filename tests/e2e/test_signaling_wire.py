@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import signal
 import socket
 import ssl
@@ -33,6 +32,7 @@ from tallow_cli.meeting.discovery import announce, find
 from tallow_cli.meeting.local_discovery import LocalDirectories
 from tallow_cli.meeting.signaling_client import SignalingClient
 from tests.support.certificates import self_signed
+from tests.support.signaling_program import listening_url
 
 pytestmark = pytest.mark.e2e
 
@@ -252,14 +252,6 @@ def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate()
-
-
-def listening_url(process: subprocess.Popen[str]) -> str:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if found := re.search(r"Listening on (wss?://\S+)", line):
-            return found[1]
-    raise AssertionError(f"it ended with {process.wait()}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

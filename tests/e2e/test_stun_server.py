@@ -3,47 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from aioice import stun
 
 from tallow_cli.meeting.signaling_client import SignalingClient
+from tests.support.signaling_program import serving
 
 pytestmark = pytest.mark.e2e
 
 REQUEST = bytes(stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST))
 LARGER_REQUEST = REQUEST[:2] + b"\0\x08" + REQUEST[4:] + b"\x80\x22\0\4test"
-
-
-@contextmanager
-def serving(*arguments: str, host: str = "127.0.0.1") -> Iterator[tuple[int, list[str]]]:
-    """The port of a running `tallow-signaling`, and what it said before that it listens."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "signaling", "--host", host, "--port", "0", *arguments],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    said: list[str] = []
-    try:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if found := re.search(r"Listening on \S+:(\d+)$", line.rstrip()):
-                yield int(found[1]), said
-                return
-            said.append(line)
-        raise AssertionError(f"it did not start: {said}")
-    finally:
-        process.terminate()
-        process.wait(10)
-        if process.stderr is not None:
-            process.stderr.close()
 
 
 def mapped(server: tuple[str, int], request: bytes = REQUEST) -> tuple[tuple[str, int], tuple[str, int], str]:
@@ -67,19 +41,19 @@ def stun_port_told(url: str) -> int | None:
 
 
 def test_clients_are_told_the_port_and_it_tells_them_their_address() -> None:
-    with serving() as (port, _):
-        told = stun_port_told(f"ws://127.0.0.1:{port}")
-        assert told == port
+    with serving() as server:
+        told = stun_port_told(server.url)
+        assert told == server.port
         seen, real, _ = mapped(("127.0.0.1", told))
     assert seen == real
 
 
 def test_switched_off_nobody_answers_and_nobody_is_told() -> None:
-    with serving("--stun-port", "off") as (port, _):
-        assert stun_port_told(f"ws://127.0.0.1:{port}") is None
+    with serving("--stun-port", "off") as server:
+        assert stun_port_told(server.url) is None
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.settimeout(2)
-            sock.connect(("127.0.0.1", port))
+            sock.connect(("127.0.0.1", server.port))
             sock.send(REQUEST)
             with pytest.raises(ConnectionRefusedError):
                 sock.recv(2_048)
@@ -96,8 +70,8 @@ def test_a_port_of_its_own_and_one_that_is_taken() -> None:
         f"tallow-signaling: UDP port {port}, where STUN requests would be answered, is in use. "
         "Choose another --stun-port, or off.\n"
     )
-    with serving("--stun-port", str(port)) as (websocket_port, _):
-        assert stun_port_told(f"ws://127.0.0.1:{websocket_port}") == port
+    with serving("--stun-port", str(port)) as server:
+        assert stun_port_told(server.url) == port
         seen, real, _ = mapped(("127.0.0.1", port))
         assert seen == real
 
@@ -105,17 +79,17 @@ def test_a_port_of_its_own_and_one_that_is_taken() -> None:
 @pytest.mark.parametrize("host", ["", "0.0.0.0"])
 def test_on_every_address_the_answer_comes_from_the_one_that_was_asked(host: str) -> None:
     """127.0.0.9 is one of this machine's, and not the one that the system would answer from by itself."""
-    with serving(host=host) as (port, _):
+    with serving(host=host) as server:
         for address in ("127.0.0.1", "127.0.0.9"):
-            seen, real, source = mapped((address, port))
+            seen, real, source = mapped((address, server.port))
             assert seen == real
             assert source in (address, f"::ffff:{address}")
 
 
 def test_ipv6_is_answered_where_the_answer_is_not_too_large() -> None:
-    with serving(host="") as (port, _):
+    with serving(host="") as server:
         try:
-            seen, real, source = mapped(("::1", port), LARGER_REQUEST)
+            seen, real, source = mapped(("::1", server.port), LARGER_REQUEST)
         except OSError:
             pytest.skip("this machine has no IPv6 on loopback")
     assert seen == real
@@ -126,9 +100,9 @@ def test_ipv6_is_answered_where_the_answer_is_not_too_large() -> None:
     shutil.which("turnutils_stunclient") is None, reason="coturn's utilities are not installed"
 )
 def test_coturns_client_is_answered() -> None:
-    with serving() as (port, _):
+    with serving() as server:
         ran = subprocess.run(
-            ["turnutils_stunclient", "-p", str(port), "127.0.0.1"],
+            ["turnutils_stunclient", "-p", str(server.port), "127.0.0.1"],
             capture_output=True,
             text=True,
             timeout=20,
