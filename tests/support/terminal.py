@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -47,9 +48,9 @@ class Terminal:
         self._may_read.set()
 
     def expect(self, words: str, timeout_s: float = 20) -> str:
-        """Everything on the screen, once `words` stand there."""
+        """Everything on the screen, once `words` stand there; they may go on in the next line."""
         deadline = time.monotonic() + timeout_s
-        while words not in self.text:
+        while not (words in self.text or words in _unfolded(self.text)):
             with self._changed:
                 if time.monotonic() > deadline or not self._reader.is_alive():
                     raise AssertionError(f"{words!r} is not in {self._seen.decode(errors='replace')!r}")
@@ -113,3 +114,8 @@ def terminal(
                 process.kill()
             process.wait(10)
             os.close(master)
+
+
+def _unfolded(text: str) -> str:
+    """Without colours, and with lines that a terminal's width has cut made one."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
