@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,12 +19,13 @@ from tallow_cli.session.offer_events import described
 from tallow_cli.session.worker import Worker
 from tallow_cli.store.destination import sink_for
 from tallow_cli.store.sequential_sink import TextSink
-from tallow_cli.store.sink import Conflict, OnConflict, Sink
+from tallow_cli.store.sink import AtHand, Conflict, OnConflict, Sink
 from tallow_cli.ui import sanitize, wording
 
 T = TypeVar("T")
 
 _NAMES_SHOWN = 5
+_FORESEE_S = 2.0  # that an offer waits to be shown for a look at the disk; what is there is said later then
 _RUNNABLE_BITS = 0o111
 _WITHOUT_BLANKS = str.maketrans(
     "", "", " \u2800\u1160"
@@ -58,6 +60,54 @@ class Consent:
         self._on_conflict = OnConflict(on_conflict.value) if on_conflict else None
         self._can_ask = can_ask
         self._resume = resume
+        self._look: asyncio.Task[_Look] | None = None
+
+    async def foresee(self, manifest: Manifest) -> AtHand | None:
+        """What of the offer is there already, to be shown with it; None where a disk does not say so in time.
+
+        Never raises a TallowError: that is for `decide`, which is to be called next.
+        """
+        if self._is_for_the_screen(manifest):
+            return AtHand()
+        self._look = asyncio.create_task(self._look_at(manifest))
+        try:
+            await asyncio.wait([self._look], timeout=_FORESEE_S)
+        except asyncio.CancelledError:
+            await self._look_no_more()
+            raise
+        if not self._look.done():
+            return None
+        return AtHand() if self._look.exception() is not None else self._look.result().at_hand
+
+    async def _look_no_more(self) -> None:
+        if self._look is None:
+            return
+        look, self._look = self._look, None
+        look.cancel()
+        await asyncio.wait([look])
+        if not look.cancelled() and look.exception() is None:
+            look.result().sink.close()
+
+    async def _look_at(self, manifest: Manifest) -> _Look:
+        """Raises as `decide`."""
+        sink = self._sink(manifest, self._on_conflict or OnConflict.REFUSE)
+        try:
+            return await _aside(lambda: _Look(sink, sink.conflicts(manifest), sink.at_hand(manifest)))
+        except BaseException:
+            sink.close()
+            raise
+
+    async def _looked(self, manifest: Manifest) -> _Look:
+        """What `foresee` saw, or sees now."""
+        if self._look is None:
+            return await self._look_at(manifest)
+        try:
+            look = await self._look
+        except asyncio.CancelledError:
+            await self._look_no_more()
+            raise
+        self._look = None
+        return look
 
     async def decide(self, manifest: Manifest) -> Sink:
         """The unopened sink for this offer.
@@ -65,13 +115,13 @@ class Consent:
         Raises Declined, InputNeeded where nobody can be asked, HiddenInHome, TargetExists, TargetNotDirectory,
         BadOption.
         """
-        if manifest.kind == "text" and (self._output is None or self._to_terminal):
+        if self._is_for_the_screen(manifest):
             if "stdout" in self._environment.closed:
                 raise TargetUnwritable("standard output", "it is closed")
             return TextSink()  # shown, and nothing else: no consent needed
-        sink = self._sink(manifest, self._on_conflict or OnConflict.REFUSE)
+        look = await self._looked(manifest)
+        sink, conflicts = look.sink, look.conflicts
         try:
-            conflicts = await _aside(lambda: sink.conflicts(manifest))
             if not (conflicts and self._on_conflict is None):
                 await self._ask_for_consent(manifest, conflicts)
                 return sink
@@ -83,6 +133,9 @@ class Consent:
             self._people.line(sanitize.one_line(notice))
         sink.close()
         return await self._with_policy(manifest, policy, conflicts)
+
+    def _is_for_the_screen(self, manifest: Manifest) -> bool:
+        return manifest.kind == "text" and (self._output is None or self._to_terminal)
 
     @property
     def _to_terminal(self) -> bool:
@@ -181,6 +234,15 @@ class Consent:
                 await show_pages(self._environment, offer.lines, offer.line_count)
             if answer in ("", "n", "no", "nothing"):
                 return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What there is at the destination."""
+
+    sink: Sink  # to be closed
+    conflicts: Sequence[Conflict]
+    at_hand: AtHand
 
 
 @dataclass(frozen=True, slots=True)

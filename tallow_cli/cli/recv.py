@@ -170,6 +170,6 @@ def command(
 
         async def session(emit: Emit) -> Done:
             with naming_server(context, local=local or entered.server is not None):
-                return await receive(settings, emit, consent.decide)
+                return await receive(settings, emit, consent.decide, consent.foresee)
 
         return drive(session, renderer, environment)

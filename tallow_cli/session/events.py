@@ -15,6 +15,7 @@ from tallow_cli.errors import TallowError
 from tallow_cli.link.channels import ChannelStats
 from tallow_cli.measure.benchmark import BenchmarkSnapshot
 from tallow_cli.offer.manifest import WhyLeftOut
+from tallow_cli.store.sink import AtHand
 from tallow_cli.transfer.messages import Why
 
 
@@ -136,6 +137,7 @@ class Offered:
     left_out: dict[str, int] = field(
         default_factory=dict
     )  # how many the sender left out, by `LeftOutItem.why`
+    here: AtHand | None = None  # on a receiver: what of it is there already; None where that is not known yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ class Progress:
     eta_s: float | None = None
     files_done: int = 0
     files_total: int = 0
+    unproven: int = 0  # of `bytes`: was there before, and is still being compared with what the sender has
 
 
 @dataclass(frozen=True, slots=True)

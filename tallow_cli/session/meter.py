@@ -28,6 +28,7 @@ class Sample:
     """One side's state at a moment; None is unknown. `path` is what a receiver was told: the sender measures it."""
 
     bytes_done: int
+    unproven_bytes: int = 0  # of them: here before, and still to be compared
     rtt_s: float | None = None
     jitter_s: float | None = None
     loss: float | None = None
@@ -62,7 +63,9 @@ class Meter:
         self._outage_s = 0.0
         self._process = _ProcessUse(now)
         self._benchmark.start(now, held_bytes)
-        self._recent = deque([(now, held_bytes)], maxlen=_ETA_TICKS)
+        self._recent: deque[tuple[float, int]] = deque(maxlen=_ETA_TICKS)
+        if not held_bytes:  # of what is held nobody knows yet how much is still to be compared
+            self._recent.append((now, 0))
 
     def tick(self, now: float, sample: Sample, counters: Mapping[int, ChannelCounters]) -> None:
         """Take a sample and tell the world."""
@@ -78,7 +81,7 @@ class Meter:
             memory_fraction=memory_fraction,
             limited_by=sample.limited_by,
         )
-        self._recent.append((now, sample.bytes_done))
+        self._recent.append((now, sample.bytes_done - sample.unproven_bytes))
         self._progress(sample, self._short_of_all(sample.bytes_done))
         self._emit(
             Stats(
@@ -139,13 +142,15 @@ class Meter:
             Progress(
                 bytes=bytes_done,
                 total=self._total_bytes,
-                eta_s=self._eta_s(bytes_done),
+                eta_s=self._eta_s(bytes_done - sample.unproven_bytes),
+                unproven=sample.unproven_bytes,
                 files_done=sample.files_done,
                 files_total=self._files_total,
             )
         )
 
     def _eta_s(self, bytes_done: int) -> float | None:
+        """What is compared takes its time as well, so it counts as done once it is proven."""
         if not self._recent:
             return None
         (first_at, first_bytes), (last_at, last_bytes) = self._recent[0], self._recent[-1]

@@ -187,6 +187,7 @@ class ReceiveAttempt:
         figures, disk = self._machine.figures, self._transfer.disk
         return Sample(
             bytes_done=figures.bytes_written,
+            unproven_bytes=figures.unproven_bytes,
             path=figures.path,
             files_done=0 if disk is None else disk.files_verified,
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 
@@ -45,7 +46,7 @@ from tallow_cli.session.receive_attempt import ReceiveAttempt
 from tallow_cli.session.settings import ReceiveSettings
 from tallow_cli.session.worker import CLOSE_WAIT_S, Worker
 from tallow_cli.store.sequential_sink import StdoutSink, TextSink
-from tallow_cli.store.sink import Holding, Published, Sink
+from tallow_cli.store.sink import AtHand, Holding, Published, Sink
 from tallow_cli.transfer.driving import (
     FileWithdrawn,
 )
@@ -57,13 +58,19 @@ _SAY_AFTER_S = 1.0
 
 # Asked with the validated offer; returns where to put it, or raises the TallowError that refuses it.
 Decide = Callable[[Manifest], Awaitable[Sink]]
+# Asked before the offer is shown: what of it is there already; None if that takes too long to tell.
+Foresee = Callable[[Manifest], Awaitable[AtHand | None]]
 
 
 class ReceiveTransfer:
     """One offer on its way into the sink that `decide` chooses, over one connection after another."""
 
     def __init__(
-        self, settings: ReceiveSettings, emit: Callable[[SessionEvent], None], decide: Decide
+        self,
+        settings: ReceiveSettings,
+        emit: Callable[[SessionEvent], None],
+        decide: Decide,
+        foresee: Foresee | None = None,
     ) -> None:
         self.settings = settings
         self.emit = emit
@@ -76,6 +83,7 @@ class ReceiveTransfer:
         self.holding = Holding()  # what the sink had when it was opened
         self._held_bytes = 0  # of it
         self._decide = decide
+        self._foresee = foresee
         self._offer_digest = b""
         self._considering: asyncio.Task[Manifest] | None = (
             None  # the first offer; the same one counts for all
@@ -219,8 +227,15 @@ class ReceiveTransfer:
         if self._patience is not None:
             self._patience.end()
         manifest = await self._worker.run(decode_manifest_untrusted, encoded, self.settings.names)
-        self.emit(await self._worker.run(describe, manifest))
-        self.check_size(manifest.total_bytes, is_offered=True)
+        offered = await self._worker.run(describe, manifest)
+        try:
+            self.check_size(manifest.total_bytes, is_offered=True)
+        except TooLarge:
+            self.emit(offered)
+            raise
+        if self._foresee is not None:
+            offered = replace(offered, here=await self._foresee(manifest))
+        self.emit(offered)
         sink = self._sink = await self._decide(manifest)
         self.holding = holding = await self._worker.run(sink.open, manifest)
         self._tell_held(manifest, holding)

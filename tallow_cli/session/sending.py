@@ -355,6 +355,7 @@ class _SendAttempt:
         ends = [] if self._offer is None else self._offer.file_ends
         return Sample(
             bytes_done=figures.bytes_written,
+            unproven_bytes=figures.unproven_bytes,
             rtt_s=self._path.rtt_s,
             jitter_s=self._path.jitter_s,
             loss=self._path.loss,

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from time import monotonic
 
-from tallow_cli.errors import BadOption, DigestMismatch, DiskFull
+from tallow_cli.errors import BadOption, DigestMismatch, DiskFull, TallowError
 from tallow_cli.offer.manifest import EntryKind, FileSpan, Manifest
 from tallow_cli.offer.names import ForbiddenName, SafePath, check_manifest_names, local_name
 from tallow_cli.ranges import RangeSet
@@ -29,7 +29,7 @@ from tallow_cli.store.placement import Placement, check_agreed, disk_bytes, find
 from tallow_cli.store.publishing import Publisher, blaming
 from tallow_cli.store.receive_root import ReceiveRoot, Standing
 from tallow_cli.store.resuming import EarlierReceives, Ours
-from tallow_cli.store.sink import Conflict, Holding, OnConflict, Published, Suspended
+from tallow_cli.store.sink import AtHand, Conflict, Holding, OnConflict, Published, Suspended
 from tallow_cli.store.tree import ReceivedTree
 
 _REPLACES = (OnConflict.OVERWRITE, OnConflict.UPDATE)
@@ -65,6 +65,7 @@ class DirectorySink:
         self._wall_clock = wall_clock
         self._root: ReceiveRoot | None = None
         self._earlier: EarlierReceives | None = None
+        self._foreseen: Ours | None = None  # as it was before consent
         self._lock: leftovers.ReceiveLock | None = None
         self._journal: Journal | None = None
         self._agreed: dict[SafePath, Standing] | None = None  # what may be replaced, as the user saw it
@@ -98,7 +99,16 @@ class DirectorySink:
             ours = self._ours(root, manifest, paths)
             found, replaced = find_conflicts(root, manifest, ours, self.on_conflict)
             self._agreed = replaced if self._replaces else None
+        self._foreseen = ours
         return found
+
+    def at_hand(self, manifest: Manifest) -> AtHand:
+        if self._root is None or self._foreseen is None:
+            return AtHand()
+        try:
+            return place(self._root, manifest, self._foreseen, self.on_conflict).at_hand(manifest)
+        except (TallowError, OSError):
+            return AtHand()
 
     def open(self, manifest: Manifest) -> Holding:
         paths = self._names(manifest)

@@ -18,7 +18,7 @@ from tallow_cli.offer.names import SafePath, fold, numbered
 from tallow_cli.ranges import RangeSet
 from tallow_cli.store.receive_root import ReceiveRoot, Standing
 from tallow_cli.store.resuming import Found, Ours, existing, is_as_offered
-from tallow_cli.store.sink import Conflict, OnConflict
+from tallow_cli.store.sink import AtHand, Conflict, OnConflict
 
 _MERGES = (OnConflict.OVERWRITE, OnConflict.UPDATE, OnConflict.SKIP)  # directories with what is in them
 _KEEPS = (OnConflict.UPDATE, OnConflict.SKIP)  # what is there and as it is offered
@@ -65,6 +65,18 @@ class Placement:
     renamed: dict[SafePath, SafePath] = field(default_factory=dict)  # tops
     kept: RangeSet = field(default_factory=RangeSet)  # of file indexes: those that stay as they are
     found: dict[int, Found] = field(default_factory=dict)  # what is there, by file index
+
+    def at_hand(self, manifest: Manifest) -> AtHand:
+        """What of the offer is there, as far as it can be told without reading it."""
+        spans = manifest.file_spans
+        others = [found for found in self.found.values() if found.standing is not None and not found.is_ours]
+        return AtHand(
+            resumed_bytes=sum(found.left_bytes for found in self.found.values()),
+            kept_files=self.kept.total,
+            kept_bytes=sum(spans[index].size for start, end in self.kept for index in range(start, end)),
+            compared_files=len(others),
+            compared_bytes=sum(found.claims().total - found.left_bytes for found in others),
+        )
 
 
 def find_conflicts(

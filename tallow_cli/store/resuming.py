@@ -49,6 +49,11 @@ class Found:
         if self.standing is not None:
             partial.build_on(self.standing, self.standing_ranges, is_ours=self.is_ours)
 
+    @property
+    def left_bytes(self) -> int:
+        """Of its data, what an earlier receive left."""
+        return (self.claims() if self.is_ours else self.ranges).total
+
     def claims(self) -> RangeSet:
         """Of its data, what is to be proven."""
         return RangeSet([*self.ranges, *self.standing_ranges])

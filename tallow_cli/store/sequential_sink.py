@@ -26,7 +26,7 @@ from tallow_cli.store.failures import target_error
 from tallow_cli.store.filesystem import Data, use_bytes
 from tallow_cli.store.ordering import InOrder
 from tallow_cli.store.partial import as_view
-from tallow_cli.store.sink import Conflict, Holding, Published, Suspended
+from tallow_cli.store.sink import AtHand, Conflict, Holding, Published, Suspended
 
 _ZEROS: Final = memoryview(bytes(1024 * 1024))
 PIPE_STEP: Final = (
@@ -55,6 +55,9 @@ class SequentialSink:
 
     def conflicts(self, manifest: Manifest) -> list[Conflict]:
         return []
+
+    def at_hand(self, manifest: Manifest) -> AtHand:
+        return AtHand()
 
     def open(self, manifest: Manifest) -> Holding:
         check_manifest_names(manifest)

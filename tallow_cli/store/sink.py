@@ -60,6 +60,19 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
+class AtHand:
+    """What of an offer lies at the destination, by what a journal and the file system say. Nothing of it was read, so
+    it may turn out to be less.
+    """
+
+    resumed_bytes: int = 0  # that an earlier receive left
+    kept_files: int = 0  # that stay as they are, and are not sent
+    kept_bytes: int = 0
+    compared_files: int = 0  # that stand there: of them what differs is sent
+    compared_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Suspended:
     """What a transfer that did not come to its end has left at its destination."""
 
@@ -73,10 +86,10 @@ class Suspended:
 class Sink(Protocol):
     """One transfer's destination. It outlives connections.
 
-    Caller's duties, in order: `conflicts` (before consent), `open` (after consent), any number of `write`,
-    `prove` and `finish`, then `complete`; on any failure `suspend` or `abort` instead; `close` in the end, whatever
-    happened. One thread at a time (a worker thread: every call may block on the disk); they need not be the same
-    thread.
+    Caller's duties, in order: `conflicts` and perhaps `at_hand` (before consent), `open` (after consent), any number of
+    `write`, `prove` and `finish`, then `complete`; on any failure `suspend` or `abort` instead; `close` in the end,
+    whatever happened. One thread at a time (a worker thread: every call may block on the disk); they need not be the
+    same thread.
 
     What `open` claims is proven in pieces, each within one file: `prove` it, compare with what the sender says of its
     bytes, and tell by `proved` or `refuted`. A refuted piece is written like any other.
@@ -92,6 +105,12 @@ class Sink(Protocol):
         """Which names of the offer are taken, without creating anything.
 
         Under any policy: the caller decides whom to ask. Raises TargetNotDirectory, TargetUnwritable.
+        """
+
+    def at_hand(self, manifest: Manifest) -> AtHand:
+        """What of the offer is there already; after `conflicts`. Reads no file, and creates nothing.
+
+        Nothing where the policy refuses the offer, or a look at it fails: `open` says so.
         """
 
     def open(self, manifest: Manifest) -> Holding:

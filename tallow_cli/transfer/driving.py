@@ -199,6 +199,7 @@ class SendFigures:
 
     bytes_acked: int  # distinct bytes the receiver has reported, what it held or claimed beforehand included
     bytes_written: int  # of them, what is on its disk or was passed on, as far as its credit tells
+    unproven_bytes: int  # of them, claimed, and the receiver was not told yet what it is to be compared with
     bytes_in_flight: int
     bytes_sent: int  # retransmissions included
     retained_bytes: int  # memory held by unacknowledged or unsent data

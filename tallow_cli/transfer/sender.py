@@ -136,6 +136,7 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         self._withdrawn = 0
         self._pieces = Pieces()
         self._pieces_told = 0
+        self._untold_bytes = 0  # of the other pieces
         self._chunk_sizer = chunk_sizer
         self._buffer = SendBuffer(None, options.memory_bytes)
         self._data = ParallelChannelManager(
@@ -164,6 +165,7 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         return SendFigures(
             bytes_acked=buffer.acked_bytes,
             bytes_written=self._written_bytes,
+            unproven_bytes=self._untold_bytes,
             bytes_in_flight=data.in_flight_bytes,
             bytes_sent=data.sent_bytes,
             retained_bytes=buffer.retained_bytes,
@@ -298,7 +300,9 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
             )
         for start in range(0, len(digests), MAX_DIGESTS):
             self._control.send(PieceDigests(first + start, tuple(digests[start : start + MAX_DIGESTS])))
-        self._pieces_told += len(digests)
+        told = self._pieces[first : first + len(digests)]
+        self._pieces_told += len(told)
+        self._untold_bytes -= sum(piece.size for piece in told)
         self._consider_completing()
 
     def _check_settling(self) -> None:
@@ -402,6 +406,7 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         self._buffer.hold_untrusted(message.held, self._stream_bytes if total_bytes is None else total_bytes)
         self._buffer.claim_untrusted(message.claims)
         self._pieces = Pieces(ends, message.claims)
+        self._untold_bytes = self._pieces.total_bytes
         self._held_bytes = self._buffer.acked_bytes
         self._data.credit.granted(message.credit)
         self._control.assembler.expect_at_most(MAX_LATER_BYTES)

@@ -13,6 +13,7 @@ __all__ = [
     "format_duration",
     "format_fraction",
     "format_milliseconds",
+    "format_part",
     "format_remaining",
     "format_throughput",
     "sparkline",
@@ -38,6 +39,13 @@ def format_bytes(size: int) -> str:
     if value.is_integer():
         return f"{value:.0f} {unit}"
     return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
+
+
+def format_part(size: int, of_size: int) -> str:
+    """Return `3.1 of 4 GiB`, `512 KiB of 4 GiB`: the unit once if both have the same."""
+    part, whole = format_bytes(size), format_bytes(of_size)
+    number, unit = part.split(" ")
+    return f"{number if whole.endswith(f' {unit}') else part} of {whole}"
 
 
 def format_count(number: int, noun: str, plural: str | None = None) -> str:

@@ -71,6 +71,7 @@ class LiveRenderer(EventSink):
         self._view = TransferView()
         self._drawn_at = float("-inf")
         self._files = 0
+        self._is_told_here = False  # with the offer: what of it is here
 
     def close(self) -> None:
         """Give the terminal back, its cursor shown."""
@@ -116,7 +117,8 @@ class LiveRenderer(EventSink):
             case Offered():
                 self._offer(event)
             case Resuming():
-                self._say(wording.resuming(event), style="cyan")
+                if not self._is_told_here:
+                    self._say(wording.resuming(event, sending=self._view.sending), style="cyan")
             case Progress() | Stats():
                 self._redraw()
             case FileFinished():
@@ -169,6 +171,7 @@ class LiveRenderer(EventSink):
 
     def _offer(self, event: Offered) -> None:
         self._files = sum(entry.kind == "file" for entry in event.entries)
+        self._is_told_here = wording.tells_what_is_here(event)
         most = wording.most_offered(to_consent=True, verbose=self._verbose)
         columns = self._console.width
         self._output.put(wording.offer(event, sending=self._view.sending, most=most, columns=columns))

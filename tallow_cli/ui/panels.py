@@ -89,7 +89,9 @@ class _Bar:
 
 
 def _what(view: TransferView, width: int) -> str:
-    """What is moved; with many files also how many are done and which was the last."""
+    """What is moved; with many files also how many are done and which was the last. Or what else is done."""
+    if view.comparing:
+        return f"{view.files or view.what} · {view.comparing}"
     if not view.files:
         return view.what
     room = max(12, width // 2 - 4)

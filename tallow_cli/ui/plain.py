@@ -27,7 +27,12 @@ from tallow_cli.session.events import (
     Waiting,
 )
 from tallow_cli.ui import wording
-from tallow_cli.ui.format import format_bytes, format_fraction, format_milliseconds, format_remaining
+from tallow_cli.ui.format import (
+    format_bytes,
+    format_fraction,
+    format_milliseconds,
+    format_remaining,
+)
 from tallow_cli.ui.output import Output
 from tallow_cli.ui.sanitize import one_line
 from tallow_cli.ui.sink import EventSink
@@ -57,6 +62,7 @@ class PlainRenderer(EventSink):
         self._most_offered = wording.most_offered(to_consent=lists_offer, verbose=verbose)
         self._clock = clock
         self._sending = False
+        self._is_told_here = False  # with the offer: what of it is here
         self._files = 0
         self._pace = _Pace()
         self._reported: tuple[float, int] | None = None  # when, and how many bytes, at the last progress line
@@ -83,7 +89,8 @@ class PlainRenderer(EventSink):
             case Offered():
                 self._offer(event)
             case Resuming():
-                self._output.line(wording.resuming(event))
+                if not self._is_told_here:
+                    self._output.line(wording.resuming(event, sending=self._sending))
             case Progress():
                 self._progress(event)
             case Stats():
@@ -128,6 +135,7 @@ class PlainRenderer(EventSink):
 
     def _offer(self, event: Offered) -> None:
         self._files = sum(entry.kind == "file" for entry in event.entries)
+        self._is_told_here = wording.tells_what_is_here(event)
         columns = self._output.columns
         self._output.put(
             wording.offer(event, sending=self._sending, most=self._most_offered, columns=columns)
@@ -145,7 +153,11 @@ class PlainRenderer(EventSink):
         parts = [format_bytes(event.bytes)]
         if event.total:
             parts = [f"{event.bytes * 100 // event.total:3d} %", f"{parts[0]} of {format_bytes(event.total)}"]
-        parts.append(format_throughput(mbps(event.bytes - byte_count, now - at)))
+        comparing = wording.comparing(event, sending=self._sending)
+        if event.bytes > byte_count or not comparing:
+            parts.append(format_throughput(mbps(event.bytes - byte_count, now - at)))
+        if comparing:
+            parts.append(comparing)
         if event.files_total > 1:
             parts.append(f"{event.files_done:,} of {event.files_total:,} files")
         if event.eta_s is not None:

@@ -119,6 +119,11 @@ class TransferView:
         return f"{self.progress.files_done:,} of {self.progress.files_total:,} files"
 
     @property
+    def comparing(self) -> str:
+        """What of what was there before is still being compared."""
+        return "" if self.progress is None else wording.comparing(self.progress, sending=self.sending)
+
+    @property
     def channels(self) -> tuple[ChannelStats, ...]:
         return self.stats.channels if self.stats else ()
 
@@ -130,7 +135,14 @@ class TransferView:
         """The transfer in one line: what fits, the most wanted first."""
         rate = format_throughput(self.stats.benchmark.current_mbps) if self.stats else ""
         line = self.title[:max_columns]
-        for part in (self.percent or self.amount, rate, self.remaining, self.files, self.path):
+        for part in (
+            self.percent or self.amount,
+            rate,
+            self.remaining,
+            self.comparing,
+            self.files,
+            self.path,
+        ):
             longer = f"{line} · {part}" if part else line
             if columns(longer) > max_columns:
                 break

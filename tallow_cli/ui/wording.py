@@ -19,6 +19,7 @@ from tallow_cli.session.events import (
     LeftOut,
     Offered,
     OfferedEntry,
+    Progress,
     Reconnected,
     Reconnecting,
     Resuming,
@@ -31,6 +32,7 @@ from tallow_cli.ui.format import (
     format_duration,
     format_fraction,
     format_milliseconds,
+    format_part,
     format_throughput,
 )
 from tallow_cli.ui.sanitize import name, one_line
@@ -115,8 +117,46 @@ def _patience(seconds: float) -> str:
     return f"{minutes:.0f} min" if not rest else format_duration(seconds)
 
 
-def resuming(event: Resuming) -> str:
-    return f"Resuming: {format_bytes(event.held_bytes)} of {format_bytes(event.total_bytes)} already there."
+def resuming(event: Resuming, *, sending: bool) -> str:
+    return _resuming(event.held_bytes, event.total_bytes, "there" if sending else "here")
+
+
+def _resuming(held_bytes: int, total_bytes: int, where: str) -> str:
+    return f"Resuming: {format_part(held_bytes, total_bytes)} already {where}."
+
+
+def comparing(event: Progress, *, sending: bool) -> str:
+    """What goes on beside sending, or after it: `comparing what was here, 9 GiB left`; empty if nothing does."""
+    if not event.unproven:
+        return ""
+    return f"comparing what was {'there' if sending else 'here'}, {format_bytes(event.unproven)} left"
+
+
+def tells_what_is_here(event: Offered) -> bool:
+    """Whether an offer, as it is shown, says what of it the receiver has."""
+    return bool(_here(event))
+
+
+def _here(event: Offered) -> list[str]:
+    """What a receiver has of an offer, in sentences."""
+    here, total = event.here, event.total_bytes
+    if here is None or not total:
+        return []
+    sentences = []
+    if here.resumed_bytes:
+        sentences.append(_resuming(here.resumed_bytes, total, "here"))
+    if here.kept_files:
+        stay = "stays as it is" if here.kept_files == 1 else "stay as they are"
+        what = format_count(here.kept_files, "file")
+        sentences.append(
+            f"Of the size and time offered: {what} ({format_bytes(here.kept_bytes)}), which {stay}."
+        )
+    if here.compared_files:
+        what = format_count(here.compared_files, "file")
+        sentences.append(
+            f"Here already: {what} ({format_bytes(here.compared_bytes)}), of which only what differs is sent."
+        )
+    return sentences
 
 
 def connected(event: Connected) -> str:
@@ -226,6 +266,7 @@ def offer(event: Offered, *, sending: bool, most: int | None, columns: int | Non
     sentences = [f"{word}: {offer_summary(event, room)}."]
     if not sending:
         sentences += _not_offered(event)
+        sentences += _here(event)
     yield from (f"{line}\n" for sentence in sentences for line in _broken(sentence, columns))
 
 

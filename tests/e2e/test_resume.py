@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -56,9 +58,36 @@ def test_a_transfer_goes_on_after_both_ends_were_stopped(sh: Shell, how: signal.
     assert (target / "big.bin").read_bytes() == data
     assert os.listdir(target) == ["big.bin"]
     (resuming,) = receiver.events("resuming")
+    (offer,) = receiver.events("offer")
+    assert offer["here"]["resumed_bytes"] == resuming["held_bytes"]
     assert resuming["held_bytes"] >= 12 * MiB - 4 * MiB
     assert resuming["total_bytes"] == SIZE
     assert sent_bytes(receiver) < SIZE - resuming["held_bytes"] + 4 * MiB
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_the_question_says_what_is_here_before_the_answer(sh: Shell) -> None:
+    from tests.support.terminal import terminal
+
+    big, target = sh.directory / "big.bin", sh.directory / "in"
+    big.write_bytes(random.Random(9).randbytes(SIZE))
+    target.mkdir()
+    sender, receiver = start(sh, big, target)
+    wait_for_bytes(receiver, 12 * MiB)
+    receiver.process.kill()
+    sender.process.kill()
+    receiver.wait()
+    sender.wait()
+    sender = sh.start("send", big, "--json")
+    code = sender.wait_event("code")["code"]
+    with terminal("recv", code, "-o", target, environment=sh.environment, cwd=sh.directory) as screen:
+        shown = screen.expect("Receive this? [y/N] ")
+        assert re.search(r"Resuming: [\d.]+ of 24 MiB already here\.", shown), shown
+        screen.type("y\n")
+        assert screen.wait() == 0
+        assert screen.text.count("Resuming: ") == 1
+    assert sender.wait() == 0
+    assert sender.events("resuming")[0]["held_bytes"] >= 8 * MiB
 
 
 def test_no_resume_starts_over_and_leaves_nothing(sh: Shell) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tallow_cli.errors import PeerFailed
 from tallow_cli.link.channels import ChannelStats
 from tallow_cli.measure.benchmark import BenchmarkSnapshot, Bottleneck
@@ -26,6 +28,7 @@ from tallow_cli.session.events import (
     TextReceived,
     Waiting,
 )
+from tallow_cli.store.sink import AtHand
 
 HOSTILE = "evil\x1b[2J\u202efdp.exe[bold]x[/bold]\r\n"
 CODE = "4821-acorn-blend-crisp"
@@ -106,7 +109,7 @@ EVERY_EVENT: tuple[SessionEvent, ...] = (
     CONNECTED,
     RECONNECTING,
     RECONNECTED,
-    OFFER,
+    replace(OFFER, here=AtHand(resumed_bytes=500_000_000)),
     RESUMING,
     PROGRESS,
     STATS,

@@ -22,7 +22,7 @@ from tallow_cli.errors import BadOption, Declined, HiddenInHome, InputNeeded, Ta
 from tallow_cli.offer.manifest import Entry, EntryKind, Manifest
 from tallow_cli.store.directory_sink import DirectorySink, FileSink
 from tallow_cli.store.sequential_sink import StdoutSink, TextSink
-from tallow_cli.store.sink import Conflict, OnConflict, Sink
+from tallow_cli.store.sink import AtHand, Conflict, OnConflict, Sink
 from tallow_cli.ui.sanitize import columns
 from tests.support.disk import directory_entry, file_entry, files
 from tests.support.streams import Stream
@@ -452,3 +452,88 @@ async def test_what_a_look_at_the_disk_found_is_said_before_the_sink_is_exchange
     person = Person("r")
     await decide(person, monkeypatch, REPORT)
     assert "Removed 1 unfinished file." in person.was_shown
+
+
+# What is there already
+
+
+def subject_for(person: Person, monkeypatch: pytest.MonkeyPatch, *sinks: DirectorySink) -> Consent:
+    monkeypatch.setattr(consent_module, "ask", person.ask)
+    left = list(sinks)
+    monkeypatch.setattr(
+        consent_module, "sink_for", lambda _output, _manifest, _policy, **_options: left.pop(0)
+    )
+    return Consent(person.environment, output=None, yes=False, on_conflict=None, can_ask=True)
+
+
+class Looked(DirectorySink):
+    """One of which something is there; it counts looks and closings."""
+
+    def __init__(self) -> None:
+        super().__init__(".")
+        self.looks = self.closings = 0
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+
+    def conflicts(self, manifest: Manifest) -> list[Conflict]:
+        self.may_answer.wait(10)
+        self.looks += 1
+        return super().conflicts(manifest)
+
+    def at_hand(self, manifest: Manifest) -> AtHand:
+        return AtHand(resumed_bytes=2)
+
+    def close(self) -> None:
+        self.closings += 1
+        super().close()
+
+
+async def test_what_is_there_is_said_before_the_question_and_looked_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sink = Looked()
+    subject = subject_for(Person("y"), monkeypatch, sink)
+    assert await subject.foresee(REPORT) == AtHand(resumed_bytes=2)
+    assert await subject.decide(REPORT) is sink
+    assert (sink.looks, sink.closings) == (1, 0)
+
+
+async def test_what_hinders_the_look_is_said_by_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hindered(Looked):
+        def conflicts(self, manifest: Manifest) -> list[Conflict]:
+            raise TargetExists("report.txt")
+
+    sink = Hindered()
+    subject = subject_for(Person("y"), monkeypatch, sink)
+    assert await subject.foresee(REPORT) == AtHand()
+    with pytest.raises(TargetExists):
+        await subject.decide(REPORT)
+    assert sink.closings == 1
+
+
+async def test_an_offer_is_shown_although_the_disk_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consent_module, "_FORESEE_S", 0.0)
+    sink = Looked()
+    sink.may_answer.clear()
+    subject = subject_for(Person("y"), monkeypatch, sink)
+    assert await subject.foresee(REPORT) is None
+    sink.may_answer.set()
+    assert await subject.decide(REPORT) is sink
+    assert sink.looks == 1
+
+
+async def test_cancelling_the_look_closes_its_sink(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = Looked()
+    sink.may_answer.clear()
+    subject = subject_for(Person(), monkeypatch, sink)
+    looking = asyncio.create_task(subject.foresee(REPORT))
+    await asyncio.sleep(0)
+    looking.cancel()
+    await asyncio.wait([looking])
+    sink.may_answer.set()
+    assert looking.cancelled()
+    assert sink.closings == 1
+
+
+async def test_nobody_looks_for_a_text_that_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await subject_for(Person(), monkeypatch).foresee(TEXT) == AtHand()

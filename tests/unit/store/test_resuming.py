@@ -16,7 +16,7 @@ from tallow_cli.offer.manifest import Entry, EntryKind, Manifest, pack_holes
 from tallow_cli.ranges import RangeSet
 from tallow_cli.store.directory_sink import DirectorySink, FileSink
 from tallow_cli.store.leftovers import RESUMABLE_FOR_S
-from tallow_cli.store.sink import Holding, OnConflict, Published, Suspended
+from tallow_cli.store.sink import AtHand, Holding, OnConflict, Published, Suspended
 from tests.support.disk import directory_entry, file_entry, files, link_entry, temporaries, tree
 
 MIB = 1024 * 1024
@@ -482,3 +482,35 @@ def test_a_link_in_place_of_a_file_is_not_followed(tmp_path: Path, policy: OnCon
     assert there.total == 0
     assert not (target / "big").is_symlink()
     assert (tmp_path / "mine").read_bytes() == BIG
+
+
+def test_before_consent_it_is_known_how_much_an_earlier_receive_left_and_no_file_is_read(
+    tmp_path: Path,
+) -> None:
+    sink = resuming(tmp_path)
+    sink.open(ONE)
+    sink.write(0, BIG[: 2 * SEGMENT])
+    die(sink)
+    again = resuming(tmp_path)
+    assert again.conflicts(ONE) == []
+    before = tree(tmp_path)
+    assert again.at_hand(ONE) == AtHand(resumed_bytes=2 * SEGMENT)
+    assert tree(tmp_path) == before
+    again.close()
+    assert resuming(tmp_path / "elsewhere").at_hand(ONE) == AtHand()
+
+
+def test_before_consent_it_is_known_what_a_policy_will_keep(tmp_path: Path) -> None:
+    first = resuming(tmp_path)
+    go_on(first, TREE, SITE)
+    for policy, expected in (
+        (OnConflict.SKIP, AtHand(kept_files=4, kept_bytes=sum(map(len, SITE.values())))),
+        (OnConflict.UPDATE, AtHand(compared_files=4, compared_bytes=sum(map(len, SITE.values())))),
+        (OnConflict.OVERWRITE, AtHand()),
+        (OnConflict.REFUSE, AtHand()),
+        (OnConflict.RENAME, AtHand()),
+    ):
+        sink = resuming(tmp_path, policy)
+        sink.conflicts(TREE)
+        assert sink.at_hand(TREE) == expected, policy
+        sink.close()

@@ -703,7 +703,9 @@ def test_of_what_is_kept_held_or_claimed_nothing_is_sent_and_digests_of_the_clai
     machine.digests(0.0, 0, [bytes(32)] * 2)
     ack_all(peer, peer.collect())
     assert machine.state is SendState.SENDING, "no digest of a piece was told"
+    assert machine.figures.unproven_bytes == 15_000
     machine.piece_digests(0.0, 0, [b"a" * 32])
+    assert machine.figures.unproven_bytes == 10_000
     machine.piece_digests(0.0, 1, [b"b" * 32])
     peer.collect()
     assert peer.messages[-2:] == [PieceDigests(0, (b"a" * 32,)), PieceDigests(1, (b"b" * 32,))]

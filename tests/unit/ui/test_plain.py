@@ -13,6 +13,7 @@ from tallow_cli.session.events import (
     Progress,
     SessionEvent,
 )
+from tallow_cli.store.sink import AtHand
 from tallow_cli.ui.output import Output
 from tallow_cli.ui.plain import LONGEST_INTERVAL_S, PlainRenderer
 from tests.support.events import (
@@ -231,4 +232,34 @@ def test_the_last_line_says_how_long_there_was_no_connection() -> None:
 
 
 def test_what_is_there_already_is_said_before_it_goes_on() -> None:
-    assert Log().tell(RESUMING) == "Resuming: 477 MiB of 1.17 GiB already there.\n"
+    assert Log().tell(RESUMING) == "Resuming: 477 MiB of 1.17 GiB already here.\n"
+    sender = Log()
+    sender.tell(CODE_READY)
+    assert sender.tell(RESUMING) == "Resuming: 477 MiB of 1.17 GiB already there.\n"
+
+
+def test_what_is_there_already_is_said_with_the_offer_and_once() -> None:
+    log = Log()
+    told = log.tell(replace(OFFER, here=AtHand(resumed_bytes=512 * 1024**2)))
+    assert told.splitlines()[-1] == "Resuming: 512 MiB of 1.17 GiB already here."
+    assert log.tell(RESUMING) == ""
+    assert "already here" not in Log().tell(replace(OFFER, here=AtHand()))
+
+
+def test_what_a_policy_keeps_is_said_with_the_offer() -> None:
+    told = Log().tell(replace(OFFER, here=AtHand(kept_files=1, kept_bytes=1_000_000)))
+    assert told.splitlines()[-1] == "Of the size and time offered: 1 file (977 KiB), which stays as it is."
+    told = Log().tell(replace(OFFER, here=AtHand(compared_files=2, compared_bytes=2_000_000)))
+    assert told.splitlines()[-1] == "Here already: 2 files (1.91 MiB), of which only what differs is sent."
+
+
+def test_it_says_that_it_compares_while_nothing_moves() -> None:
+    log = Log()
+    log.tell(Progress(9_000_000, 10_000_000, unproven=9_000_000))
+    log.now = 1.0
+    assert log.tell(Progress(9_000_000, 10_000_000, 8.0, unproven=8_000_000)) == (
+        " 90 %, 8.58 MiB of 9.54 MiB, comparing what was here, 7.63 MiB left, 8 s left\n"
+    )
+    log.now = 2.0
+    line = log.tell(Progress(9_500_000, 10_000_000, unproven=7_000_000))
+    assert "4.00 Mbit/s, comparing what was here, 6.68 MiB left" in line
