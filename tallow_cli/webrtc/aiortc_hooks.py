@@ -20,13 +20,17 @@ SHARED: Final[Hooks] = (
     ("aioice.candidate:Candidate", "_network_host"),
     (
         "aioice.ice:Connection",
-        "build_request check_state close data_received gather_candidates query_consent request_received"
-        " _check_list _closing _early_checks _local_candidates _local_candidates_end _local_candidates_start _nominated"
-        " _pair_remote_candidate _protocols _query_consent_task _queue"
-        " _remote_candidates _transport_policy _use_ipv4 _use_ipv6 _valid_username",
+        "build_request check_complete check_incoming check_start check_state close connect data_received"
+        " gather_candidates query_consent request_received sort_check_list"
+        " _check_list _check_list_done _check_list_maybe_fail _closing _early_checks _local_candidates"
+        " _local_candidates_end _local_candidates_start _nominated _pair_remote_candidate _protocols"
+        " _query_consent_task _queue _remote_candidates _transport_policy _use_ipv4 _use_ipv6 _valid_username",
     ),
-    ("aioice.ice", "CandidatePair StunProtocol get_host_addresses"),
-    ("aioice.ice:CandidatePair", "State local_candidate protocol remote_addr remote_candidate"),
+    ("aioice.ice", "CandidatePair StunProtocol candidate_pair_priority get_host_addresses"),
+    (
+        "aioice.ice:CandidatePair",
+        "State local_candidate nominated protocol remote_addr remote_candidate remote_nominated state",
+    ),
     ("aioice.ice:StunProtocol", "close connection_lost datagram_received id request send_stun transactions"),
     ("aioice.stun", "Class Message Method"),
     ("aioice.stun:Message", "add_message_integrity check_message_integrity"),

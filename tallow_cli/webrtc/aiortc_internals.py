@@ -34,19 +34,20 @@ from OpenSSL import SSL
 
 from tallow_cli.errors import PeerVanished
 from tallow_cli.transfer.control import LATE_S
+from tallow_cli.webrtc.ice_checks import CheckingIceConnection
 from tallow_cli.webrtc.ice_consent import Consent, vanished
 from tallow_cli.webrtc.ice_gathering import GatheringIceConnection
 from tallow_cli.webrtc.ice_wall import WalledStun
 from tallow_cli.wire.udp_batch import Address, BatchSocket
 
 
-class IceConnection(GatheringIceConnection):
+class IceConnection(CheckingIceConnection):
     """An ICE connection that also works where loopback is the only interface, as in many CI containers, and whose
     consent is ours. `loss`: why it closed itself.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, ice_controlling: bool, **options: Any) -> None:
+        super().__init__(ice_controlling, **options)
         self.consent: Consent | None = None  # once connected
         self.loss: PeerVanished | None = None
         self.peer_knows_us = asyncio.Event()  # a check came that was made with our password

@@ -153,9 +153,10 @@ class GatheringIceConnection(WalledIceConnection):
         base = protocol.local_candidate
         known = {(each.host, each.port) for each in self._local_candidates}
         if mapped not in known:  # RFC 8445 section 5.1.3: where no NAT is, it is the host candidate again
-            preference = base.priority >> 8 & _MOST_LOCAL_PREFERENCE
             self._local_candidates.append(
-                _candidate("srflx", *mapped, base.host, preference, related=(base.host, base.port))
+                _candidate(
+                    "srflx", *mapped, base.host, local_preference(base), related=(base.host, base.port)
+                )
             )
 
     # A relay
@@ -280,6 +281,11 @@ class _Binding:
         is_answer = message.message_class == stun.Class.RESPONSE and address[:2] == self._server
         if is_answer and mapped is not None and not self._answer.done():
             self._answer.set_result(mapped)
+
+
+def local_preference(candidate: aioice.Candidate) -> int:
+    """The part of its priority that sets it apart from others of its kind (RFC 8445 section 5.1.2.1)."""
+    return candidate.priority >> 8 & _MOST_LOCAL_PREFERENCE
 
 
 def _candidate(

@@ -21,8 +21,6 @@ Address = tuple[Any, ...]
 
 # The peer lists 32 at most, and a NAT in between may show a few more.
 MAX_REMOTE_CANDIDATES: Final = 64
-# RFC 8445 section 6.1.2.5: a peer that lists addresses of its choice has us send no more than this.
-MAX_PAIRS: Final = 100
 # A (socket, address) each; the pairs that succeed and those the peer checks from its side.
 MAX_CHECKED: Final = 256
 # A peer that is a moment ahead may begin the DTLS handshake before this side has settled on a pair. A ClientHello has
@@ -177,7 +175,3 @@ class WalledIceConnection(aioice.Connection):
         return len(self._remote_candidates) < MAX_REMOTE_CANDIDATES or any(
             (known._network_host, known.port) == addr for known in self._remote_candidates
         )
-
-    def _pair_remote_candidate(self, remote_candidate: aioice.Candidate) -> None:
-        if len(self._check_list) < MAX_PAIRS:
-            super()._pair_remote_candidate(remote_candidate)
