@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, cast
 from tallow_cli.cli.options import choice_option, count_option, rate_option, size_option
 from tallow_cli.cli.sources import is_typed, origin
 from tallow_cli.errors import BadOption, SignalingError, UnknownNameplate
-from tallow_cli.link.channels import MAX_CHANNELS, MAX_RETRANSMITS, MIN_CHANNELS, buffer_marks
+from tallow_cli.link.channels import MAX_CHANNELS, MAX_RETRANSMITS, MIN_CHANNELS
 from tallow_cli.link.link import DEFAULT_ENGINE
 from tallow_cli.meeting.server_url import normalize_server_url
 from tallow_cli.session.settings import MODES, LinkSettings, Mode
+from tallow_cli.transfer.buffer_marks import buffer_marks
 from tallow_cli.ui.renderer import choose_renderer
 from tallow_cli.webrtc.engines import ENGINES
 

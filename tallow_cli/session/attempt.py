@@ -9,13 +9,16 @@ about as much as a thread switch would.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from time import monotonic
 from typing import Final, Protocol
 
 from tallow_cli.errors import PeerProtocolError, PeerVanished, TallowError
 from tallow_cli.session.connection import Connection
+from tallow_cli.session.events import ChannelStats
 from tallow_cli.session.words import for_the_peer, kind_for_the_peer
+from tallow_cli.transfer.channel import Channel
 from tallow_cli.transfer.driving import CONTROL_CHANNEL, ChannelState, OutgoingPacket
 from tallow_cli.transfer.frames import HEADER_BYTES, parse_header_untrusted
 
@@ -27,6 +30,7 @@ class Machine(Protocol):
 
     def channel_state(self, now: float, channel: int, state: ChannelState) -> None: ...
     def connection_lost(self, now: float, error: PeerVanished) -> None: ...
+    def buffered(self, now: float, channel: int, size_bytes: int) -> None: ...
     def receive(self, now: float, channel: int, number: int, payload: bytes | memoryview) -> None: ...
     def protocol_broken(self, now: float, error: PeerProtocolError) -> None: ...
     def packets(self, now: float) -> list[OutgoingPacket]: ...
@@ -34,6 +38,8 @@ class Machine(Protocol):
     def handle_timeout(self, now: float) -> None: ...
     def cancel(self, now: float) -> None: ...
     def abort(self, now: float, kind: str, sentence: str) -> None: ...
+    @property
+    def channels(self) -> Mapping[int, Channel]: ...
 
 
 class Attempt:
@@ -52,34 +58,36 @@ class Attempt:
         self._loop = asyncio.get_running_loop()
         self.connection: Final = connection
         self._machine = machine
-        self._control = control = connection.control
-        self._data = data = connection.data
+        self._channels = (connection.control, *connection.data)
+        self._data = tuple(enumerate(connection.data, start=1))
         self._seal = connection.sealer.seal_packet
         self._open = connection.opener.open
         self._on_turn = on_turn
         self._is_silent = False  # the path is lost, and the other side is not told that this is the end
         self._turn_due = False
         self._timer: asyncio.TimerHandle | None = None
-        self._paused: set[int] = set()
         self.outcome: Final[asyncio.Future[None]] = self._loop.create_future()
         self.peer_told: bool | None = None  # after `run`: whether the last words are known to have arrived
-        control.on_message = lambda message: self._received(CONTROL_CHANNEL, message)
-        control.on_close = lambda: self._closed(CONTROL_CHANNEL)
-        data.on_message = self._received
-        data.on_drain = self._drained
-        data.on_close = self._closed
+        for index, channel in enumerate(self._channels):
+            channel.on_message = partial(self._received, index)
+            channel.on_close = partial(self._closed, index)
+        for channel in connection.data:
+            channel.on_low = self.wake  # a turn begins with a report of what is buffered
         connection.link.on_lost = self._lost
 
     def start(self) -> None:
         """Tell the machine that its channels are open, and what happened before anybody listened; take a turn."""
         now = monotonic()
-        for channel in (CONTROL_CHANNEL, *self._data.indexes):
-            self._machine.channel_state(now, channel, ChannelState.OPEN)
+        for index in range(len(self._channels)):
+            self._machine.channel_state(now, index, ChannelState.OPEN)
         for message in self.connection.early:
             self._received(CONTROL_CHANNEL, message)
         lost = self.connection.link.lost
         if lost is not None:
             self._lost(lost)
+        for index, channel in enumerate(self._channels):
+            if channel.state != "open":
+                self._closed(index)
         self.wake()
 
     def wake(self) -> None:
@@ -134,13 +142,18 @@ class Attempt:
             if failure is not None:
                 failure.peer_told = self.peer_told
 
+    def channel_stats(self) -> tuple[ChannelStats, ...]:
+        """The data channels as they are now, for people."""
+        records = self._machine.channels
+        return tuple(ChannelStats.of(channel.label, records[index]) for index, channel in self._data)
+
     def stop(self) -> None:
         """Take no more turns and let go of the channels' callbacks."""
         self._turn_due = True
         if self._timer is not None:
             self._timer.cancel()
-        self._control.on_message = self._control.on_close = None
-        self._data.on_message = self._data.on_drain = self._data.on_close = None
+        for channel in self._channels:
+            channel.on_message = channel.on_low = channel.on_close = None
         self.connection.link.on_lost = None
         if not self.outcome.done():
             self.outcome.cancel()
@@ -163,16 +176,9 @@ class Attempt:
             self.fail(error)
         self.wake()
 
-    def _drained(self, channel: int) -> None:
-        self._paused.discard(channel)
-        self._tell_state(monotonic(), channel, ChannelState.OPEN)
-
     def _closed(self, channel: int) -> None:
-        self._tell_state(monotonic(), channel, ChannelState.CLOSED)
-
-    def _tell_state(self, now: float, channel: int, state: ChannelState) -> None:
         try:
-            self._machine.channel_state(now, channel, state)
+            self._machine.channel_state(monotonic(), channel, ChannelState.CLOSED)
         except Exception as error:  # noqa: BLE001 - see above
             self.fail(error)
         self.wake()
@@ -199,6 +205,8 @@ class Attempt:
         self._turn_due = False
         now = monotonic()
         try:
+            for index, channel in self._data:
+                self._machine.buffered(now, index, channel.buffered_amount)
             self._on_turn(now)
             if self._is_silent:
                 return
@@ -214,11 +222,7 @@ class Attempt:
     def _send(self, now: float, packet: OutgoingPacket) -> None:
         message = self._seal(packet.channel, packet.number, packet.header, packet.payload)
         try:
-            if packet.channel == CONTROL_CHANNEL:
-                self._control.send(message)
-            elif not self._data.send(packet.channel, message) and packet.channel not in self._paused:
-                self._paused.add(packet.channel)
-                self._machine.channel_state(now, packet.channel, ChannelState.PAUSED)
+            self._channels[packet.channel].send(message)
         except PeerVanished:
             self._machine.channel_state(now, packet.channel, ChannelState.CLOSED)
 

@@ -12,7 +12,7 @@ from tallow_cli.crypto.handshake import RECONNECT, HandshakeResult
 from tallow_cli.crypto.keys import Role
 from tallow_cli.crypto.seal import PacketOpen, PacketSeal
 from tallow_cli.errors import Loss, NoPathError, PeerCancelled, PeerVanished, TallowError, TransferStalled
-from tallow_cli.link.channels import Channel, DataChannels
+from tallow_cli.link.channels import Channel
 from tallow_cli.link.description import decode_untrusted
 from tallow_cli.link.link import GatheredLink, Link
 from tallow_cli.measure.lan import detect_lan
@@ -35,7 +35,7 @@ class Room(Protocol):
 class Connection:
     link: Link
     control: Channel
-    data: DataChannels
+    data: tuple[Channel, ...]
     sealer: PacketSeal
     opener: PacketOpen
     sealed: bool
@@ -74,13 +74,14 @@ async def connect(
         early = await _confirm(link, role, handshake, waits.connect_s)
     traits = link.traits
     path = traits.path
-    data = DataChannels(link.data, buffer_high=settings.buffer_high, buffer_low=settings.buffer_low)
+    for channel in link.data:
+        channel.low_threshold = settings.buffer_low
     is_lan = detect_lan(path.local_address, path.remote_address)
     sealed = not handshake.clear_payload
     return Connection(
         link=link,
         control=link.control,
-        data=data,
+        data=link.data,
         sealer=handshake.packet_sealer(),
         opener=handshake.packet_opener(),
         sealed=sealed,
@@ -93,7 +94,7 @@ async def connect(
             local_address=path.local_address,
             remote_address=path.remote_address,
             is_lan=is_lan,
-            channels=len(data.indexes),
+            channels=len(link.data),
             reliable=traits.reliable,
             max_retransmits=None if traits.reliable else traits.retransmissions,
             encrypted=sealed,

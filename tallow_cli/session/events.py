@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
 
 from tallow_cli.errors import TallowError
-from tallow_cli.link.channels import ChannelStats
 from tallow_cli.measure.benchmark import BenchmarkSnapshot
 from tallow_cli.offer.manifest import WhyLeftOut
 from tallow_cli.store.sink import AtHand
+from tallow_cli.transfer.channel import Channel
+from tallow_cli.transfer.driving import ChannelState
 from tallow_cli.transfer.messages import Why
 
 
@@ -161,6 +162,36 @@ class Progress:
     files_done: int = 0
     files_total: int = 0
     unproven: int = 0  # of `bytes`: was there before, and is still being compared with what the sender has
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStats:
+    """One data channel at one moment. `index` is the number its packets carry, from 1; bytes are of whole messages."""
+
+    label: str
+    index: int
+    state: Literal["open", "closed"]
+    paused: bool  # sender: its buffer is full
+    buffered_amount: int
+    bytes_sent: int
+    bytes_received: int
+    chunks_sent: int = 0
+    chunks_received: int = 0
+
+    @classmethod
+    def of(cls, label: str, channel: Channel) -> ChannelStats:
+        counters = channel.counters
+        return cls(
+            label=label,
+            index=channel.index,
+            state="closed" if channel.state is ChannelState.CLOSED else "open",
+            paused=channel.state is ChannelState.PAUSED,
+            buffered_amount=channel.buffered_bytes,
+            bytes_sent=counters.bytes_sent,
+            bytes_received=counters.bytes_received,
+            chunks_sent=counters.chunks_sent,
+            chunks_received=counters.chunks_received,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from tallow_cli.link.channels import ChannelStats, DataChannels
 from tallow_cli.measure.benchmark import TransferBenchmark
 from tallow_cli.measure.path_summary import PathSummary
 from tallow_cli.measure.quality import LimitedBy
 from tallow_cli.measure.throughput import mbps
-from tallow_cli.session.events import Done, Progress, SessionEvent, Stats
-from tallow_cli.transfer.driving import ChannelCounters
+from tallow_cli.session.events import ChannelStats, Done, Progress, SessionEvent, Stats
 
 TICK_S = 0.2
 _ETA_TICKS = 25  # the last five seconds decide what time is left
@@ -45,7 +43,6 @@ class Meter:
     def __init__(
         self,
         emit: Callable[[SessionEvent], None],
-        channels: DataChannels,
         *,
         total_bytes: int | None,
         held_bytes: int = 0,
@@ -53,7 +50,6 @@ class Meter:
         now: float,
     ) -> None:
         self._emit = emit
-        self._channels = channels
         self._total_bytes = total_bytes
         self._held_bytes = held_bytes
         self._files_total = files_total
@@ -67,7 +63,7 @@ class Meter:
         if not held_bytes:  # of what is held nobody knows yet how much is still to be compared
             self._recent.append((now, 0))
 
-    def tick(self, now: float, sample: Sample, counters: Mapping[int, ChannelCounters]) -> None:
+    def tick(self, now: float, sample: Sample, channels: tuple[ChannelStats, ...]) -> None:
         """Take a sample and tell the world."""
         cpu_fraction, memory_fraction = self._process.use(now)
         self._benchmark.observe(
@@ -86,7 +82,7 @@ class Meter:
         self._emit(
             Stats(
                 benchmark=self._benchmark.snapshot(),
-                channels=channel_stats(self._channels, counters),
+                channels=channels,
                 chunk_bytes=sample.chunk_bytes,
                 message_bytes=sample.message_bytes,
             )
@@ -102,9 +98,8 @@ class Meter:
         if self._paused_at is None:
             self._paused_at = now
 
-    def go_on(self, channels: DataChannels, now: float) -> None:
-        """There is another connection, with `channels` of its own."""
-        self._channels = channels
+    def go_on(self, now: float) -> None:
+        """There is another connection."""
         if self._paused_at is not None:
             outage_s, self._paused_at = now - self._paused_at, None
             self._outage_s += outage_s
@@ -157,20 +152,6 @@ class Meter:
         if self._total_bytes is None or last_bytes <= first_bytes:
             return None
         return max(0, self._total_bytes - bytes_done) * (last_at - first_at) / (last_bytes - first_bytes)
-
-
-def channel_stats(
-    channels: DataChannels, counters: Mapping[int, ChannelCounters]
-) -> tuple[ChannelStats, ...]:
-    """The manager's view of each channel, with the chunks the transfer counted on it."""
-    return tuple(
-        replace(
-            stats,
-            chunks_sent=counters[stats.index].chunks_sent,
-            chunks_received=counters[stats.index].chunks_received,
-        )
-        for stats in channels.stats()
-    )
 
 
 class _ProcessUse:

@@ -42,7 +42,7 @@ class ReceiveAttempt:
         self._telling: asyncio.Task[None] | None = None  # that everything arrived and is verified
         self._is_told = False
         self._machine = ReceiveMachine(
-            channels=len(connection.data.indexes),
+            channels=len(connection.data),
             now=monotonic(),
             options=ReceiveOptions(
                 sealed=connection.sealed,
@@ -120,7 +120,7 @@ class ReceiveAttempt:
         now = monotonic()
         self._is_endless = manifest.total_bytes is None
         self._is_accepted = True
-        self._transfer.accepted(self._connection, now)
+        self._transfer.accepted(now)
         ends = None if manifest.kind == "stream" else [span.end for span in manifest.file_spans]
         disk = self._transfer.disk
         if disk is not None and manifest.kind == "files":
@@ -181,7 +181,7 @@ class ReceiveAttempt:
             await asyncio.sleep(TICK_S)
             if self._is_accepted and self._transfer.meter is not None and self._transfer.disk is not None:
                 self._transfer.disk.publish_due()
-                self._transfer.meter.tick(monotonic(), self._sample(), self._machine.counters)
+                self._transfer.meter.tick(monotonic(), self._sample(), self._attempt.channel_stats())
 
     def _sample(self) -> Sample:
         figures, disk = self._machine.figures, self._transfer.disk

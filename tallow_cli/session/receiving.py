@@ -277,14 +277,13 @@ class ReceiveTransfer:
             held.add(spans[first].start, spans[end - 1].end)
         return held, self.disk.published
 
-    def accepted(self, connection: Connection, now: float) -> None:
-        """The offer is being accepted over `connection`."""
+    def accepted(self, now: float) -> None:
+        """The offer is being accepted."""
         if self.meter is not None:
-            self.meter.go_on(connection.data, now)
+            self.meter.go_on(now)
             return
         self.meter = Meter(
             self.emit,
-            connection.data,
             total_bytes=self.manifest.total_bytes,
             held_bytes=self._held_bytes,
             files_total=len(self.manifest.file_spans),

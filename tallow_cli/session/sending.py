@@ -142,18 +142,17 @@ class SendTransfer:
         self.offer = _Offer(encoded, manifest.total_bytes, file_ends)
         return self.offer
 
-    def accepted(self, offer: _Offer, connection: Connection, now: float, held_bytes: int) -> Meter:
+    def accepted(self, offer: _Offer, now: float, held_bytes: int) -> Meter:
         """The receiver takes it, and has `held_bytes` of it."""
         if self._patience is not None:
             self._patience.end()
         if self.meter is not None:
-            self.meter.go_on(connection.data, now)
+            self.meter.go_on(now)
             return self.meter
         if held_bytes and offer.total_bytes:
             self.emit(Resuming(held_bytes, offer.total_bytes))
         self.meter = Meter(
             self.emit,
-            connection.data,
             total_bytes=offer.total_bytes,
             held_bytes=held_bytes,
             files_total=len(offer.file_ends),
@@ -224,7 +223,7 @@ class _SendAttempt:
         self._offer: _Offer | None = None  # made over this connection
         self._meter: Meter | None = None  # once it was accepted over this connection
         self._machine = SendMachine(
-            channels=len(connection.data.indexes),
+            channels=len(connection.data),
             chunk_sizer=self._chunks,
             now=monotonic(),
             options=SendOptions(
@@ -232,6 +231,8 @@ class _SendAttempt:
                 reliable=connection.reliable,
                 retransmissions=connection.link.traits.retransmissions,
                 max_message_bytes=connection.max_message_bytes,
+                buffer_high=settings.link.buffer_high,
+                buffer_low=settings.link.buffer_low,
                 limit_bytes_per_s=self._limit,
                 # A third part is being read ahead; what is in flight is held twice, here and sealed in the engine.
                 memory_bytes=connection.link.traits.window_bytes * 3 // 2,
@@ -268,8 +269,6 @@ class _SendAttempt:
     # A turn of the shell
 
     def _on_turn(self, now: float) -> None:
-        for channel in self._connection.data.indexes:
-            self._machine.buffered(now, channel, self._connection.data.buffered_amount(channel))
         for event in self._machine.events():
             match event:
                 case PeerReady(names=names):
@@ -299,7 +298,7 @@ class _SendAttempt:
     def _begin(self, now: float, accepted: Accepted) -> None:
         if self._offer is None:
             raise RuntimeError("an offer was accepted before it was made")
-        self._meter = self._transfer.accepted(self._offer, self._connection, now, accepted.held_bytes)
+        self._meter = self._transfer.accepted(self._offer, now, accepted.held_bytes)
         self._transfer.reader.begin(accepted.kept, accepted.claims)
 
     @property
@@ -338,7 +337,7 @@ class _SendAttempt:
             self._machine.network_packet(self._connection.link.network_packet_bytes)
             figures, path = self._machine.figures, self._path
             path.look(figures)
-            self._meter.tick(monotonic(), self.sample(), self._machine.counters)
+            self._meter.tick(monotonic(), self.sample(), self._attempt.channel_stats())
             if path.rtt_s is None or path.loss is None:
                 continue
             self._chunks.report_metrics(figures.rate_bytes_per_s, path.rtt_s, path.loss)

@@ -12,8 +12,8 @@ from time import monotonic
 from typing import Final
 
 from tallow_cli.errors import NoPathError, PeerVanished, TallowError, TransferStalled
-from tallow_cli.link.channels import ChannelStats
 from tallow_cli.session.events import (
+    ChannelStats,
     CodeReady,
     Connected,
     Done,

@@ -12,16 +12,14 @@ from typing import Literal
 from tallow_cli.crypto.codes import Code
 from tallow_cli.errors import BadOption
 from tallow_cli.link.channels import (
-    DEFAULT_BUFFER_HIGH,
-    DEFAULT_BUFFER_LOW,
     DEFAULT_CHANNELS,
-    check_buffer_marks,
     check_channel_count,
     check_max_retransmits,
 )
 from tallow_cli.link.link import DEFAULT_ENGINE, PrepareLink
 from tallow_cli.offer.name_rules import POSIX, NameRules
 from tallow_cli.tracing import Trace
+from tallow_cli.transfer.buffer_marks import DEFAULT_BUFFER_HIGH, DEFAULT_BUFFER_LOW, check_buffer_marks
 from tallow_cli.webrtc.prepare import prepare
 
 Mode = Literal["aggressive", "balanced", "conservative"]

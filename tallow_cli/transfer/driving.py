@@ -7,15 +7,16 @@ virtual ones) owns those and runs this loop, from ONE thread or task:
 
 1. Feed one input, with the present time `now` (seconds, any monotonic origin, the same clock always):
 
-   * `channel_state(now, channel, state)`  a channel opened, paused, drained or closed. Channel 0 is control.
+   * `channel_state(now, channel, state)`  a channel opened or closed. Channel 0 is control.
      A machine takes every channel as CLOSED until told otherwise.
    * `receive(now, channel, number, payload)`  a packet arrived on `channel`; `payload` is the plaintext after
      the packet header, already opened. The shell has checked that the header's channel is the one it came on.
      `protocol_broken(now, error)`  in its place, if that or the opening failed.
-   * `buffered(now, channel, size_bytes)`  sender only: how many bytes of what was handed to this channel still
-     wait in the local stack (`bufferedAmount`). Call it for every data channel after handing packets over and
-     whenever the shell wakes, a timeout included: round-trip and loss timers then start when a message leaves,
-     not when it is queued, and what waits is held to a tenth of a second. A shell that cannot know says 0.
+   * `buffered(now, channel, size_bytes)`  how many bytes of what was handed to this channel still wait in the local
+     stack (`bufferedAmount`). Call it for every data channel after handing packets over, whenever the shell wakes, a
+     timeout included, and when a channel has drained to the sender's `buffer_low`: round-trip and loss timers then
+     start when a message leaves, not when it is queued, what waits is held to a tenth of a second, and a channel at
+     `buffer_high` gets nothing new until it has drained. A shell that cannot know says 0.
    * sender: `offer` after `PeerReady`, `chunk_read(now, offset, data)` for every range `next_read` gave,
      `digests(now, first, digests)` as files have been read and `withdraw` for a file that cannot be, and
      `piece_digests(now, first, digests)` for every piece that `Accepted` names; receiver: `accept`/`refuse` after
@@ -67,7 +68,7 @@ CONTROL_CHANNEL = 0  # data channels are 1, 2, …
 
 class ChannelState(Enum):
     OPEN = "open"
-    PAUSED = "paused"  # open, but its local buffer is above the high threshold: give it nothing new
+    PAUSED = "paused"  # open, but its local buffer was at the high mark and is above the low one: nothing new for it
     CLOSED = "closed"  # for good: what was outstanding on it goes over the others
 
 
@@ -182,7 +183,7 @@ class Failed:
 
 @dataclass(slots=True)
 class ChannelCounters:
-    """What went over one data channel. Bytes are payload of the stream, retransmissions included."""
+    """What went over one channel. Bytes are those of whole messages: header, frames and seal."""
 
     messages_sent: int = 0
     messages_received: int = 0

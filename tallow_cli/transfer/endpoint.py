@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Generic, TypeVar
 
 from tallow_cli.errors import (
@@ -17,7 +17,7 @@ from tallow_cli.errors import (
 )
 from tallow_cli.transfer.channel import Channel
 from tallow_cli.transfer.control import LATE_S, ControlLink, Liveness
-from tallow_cli.transfer.driving import CONTROL_CHANNEL, ChannelCounters, ChannelState, Failed
+from tallow_cli.transfer.driving import CONTROL_CHANNEL, ChannelState, Failed
 from tallow_cli.transfer.frames import Control, Frame, Ping, parse_frames_untrusted
 from tallow_cli.transfer.messages import Cancel, ControlMessage, bounded_sentence
 from tallow_cli.transfer.messages import Failed as FailedMessage
@@ -34,33 +34,35 @@ class TransferEndpoint(ABC, Generic[Event]):
     def __init__(
         self,
         *,
-        channels: int,
+        channels: Iterable[Channel],
         now: float,
         sealed: bool,
         max_message_bytes: int,
         idle_timeout_s: float,
         assembly_limit_bytes: int,
     ) -> None:
-        if channels < 1:
-            raise ValueError("a transfer needs a data channel")
         self._control = ControlLink(
             sealed=sealed, max_message_bytes=max_message_bytes, assembly_limit_bytes=assembly_limit_bytes
         )
         self._life = Liveness(now, idle_timeout_s)
-        self._channels = {index: Channel(index, sealed=sealed) for index in range(1, channels + 1)}
+        self._channels = {channel.index: channel for channel in channels}
+        if not self._channels:
+            raise ValueError("a transfer needs a data channel")
         self._parted = False  # the peer has ended it, and this side goes on without it
         self._awake_at = now  # the last time the shell asked or told anything that takes its time
         self._events: list[Event | Failed] = []
 
     @property
-    def counters(self) -> Mapping[int, ChannelCounters]:
-        """Per data channel, by its index: for people."""
-        return {index: channel.counters for index, channel in self._channels.items()}
+    def channels(self) -> Mapping[int, Channel]:
+        """The data channels by their indexes: to look at, for people."""
+        return self._channels
 
     # For the shell ------------------------------------------------------------------------------------------
 
     def channel_state(self, now: float, channel: int, state: ChannelState) -> None:
-        """`channel` (0: control) is now open, paused or closed for good."""
+        """`channel` (0: control) is now open, or closed for good. Which of them is paused is found out here."""
+        if state is ChannelState.PAUSED:
+            raise ValueError("a channel is paused by what `buffered` says")
         if channel == CONTROL_CHANNEL:
             self._control.channel.become(state)
             if self._control.channel.is_gone:
@@ -79,6 +81,12 @@ class TransferEndpoint(ABC, Generic[Event]):
         if any(each.is_gone for each in channels) and self._all_closed and not self._over:
             self._on_channels_lost(now)
 
+    def buffered(self, now: float, channel: int, size_bytes: int) -> None:
+        """Of what was handed to `channel` (header, payload and tag) the last `size_bytes` have not left yet."""
+        if channel not in self._channels:
+            raise ValueError(f"no channel {channel}")
+        self._channels[channel].buffered_bytes = size_bytes
+
     def connection_lost(self, now: float, error: PeerVanished) -> None:
         """The connection under the channels has ended, and `error` says how. Call it before the channels' own ends
         are told: they know no reason."""
@@ -96,6 +104,8 @@ class TransferEndpoint(ABC, Generic[Event]):
         try:
             if channel == CONTROL_CHANNEL:
                 self._control.check_number(number)
+            else:
+                self._channels[channel].received(len(payload))
             frames = parse_frames_untrusted(payload)
             self._on_packet(now, channel, number, frames, len(payload))
         except PeerProtocolError as error:

@@ -1,8 +1,8 @@
-"""The data channels as the sender uses them: which bytes go out now, over which channel, and what became of those that
-went.
+"""The data channels of a sender: which bytes go out now, over which channel, and what became of those that went.
 
-The sender's states and messages are in sender.py; this is everything below them: round robin over the channels, what is
-paused or gone, the bound of the local queue, credit, the user's limit, acknowledgements, loss, probes.
+The sender's states and messages are in sender.py; this is everything below them: the channels' records, round robin
+over them, what is paused or gone, the bound of the local queue, credit, the user's limit, acknowledgements, loss and
+probes.
 """
 
 from __future__ import annotations
@@ -55,16 +55,18 @@ class Lane:
 
 
 class ParallelChannelManager:
-    """Spreads what `buffer` holds over the data channels `channels`, numbered from 1: a chunk goes whole over one, the
-    next over the next that is open and not paused. What a channel that closes had on its way goes over the others, down
-    to the last one. With `reliable` nothing is sent again here; `retransmissions` as in `ChannelRecovery`.
+    """Owns the records of `channels` data channels, numbered from 1, and spreads what `buffer` holds over them: a chunk
+    goes whole over one, the next over the next that is open and not paused. One whose local buffer reaches
+    `buffer_high` is paused until it has drained to `buffer_low`. What a channel that closes had on its way goes over
+    the others, down to the last one (docs/adr/0020). With `reliable` nothing is sent again here; `retransmissions` as
+    in `ChannelRecovery`.
     """
 
     def __init__(
         self,
         buffer: SendBuffer,
         *,
-        channels: Iterable[Channel],
+        channels: int,
         now: float,
         sealed: bool,
         reliable: bool,
@@ -72,6 +74,8 @@ class ParallelChannelManager:
         max_message_bytes: int,
         preferred_message_bytes: int,
         memory_bytes: int,
+        buffer_high: int,
+        buffer_low: int,
         limit_bytes_per_s: float | None,
     ) -> None:
         self.rtt = RttEstimator()
@@ -82,7 +86,10 @@ class ParallelChannelManager:
         self.sent_bytes = 0
         self.first_data_at: float | None = None
         self.progress_at = now  # the last time data was acknowledged, or began to be in flight
-        self.lanes = [Lane(channel, retransmissions) for channel in channels]
+        self.channels = [Channel(index, sealed=sealed) for index in range(1, channels + 1)]
+        self.lanes = [Lane(channel, retransmissions) for channel in self.channels]
+        self._buffer_high = buffer_high
+        self._buffer_low = buffer_low
         self._buffer = buffer
         self._reliable = reliable
         self._memory_bytes = memory_bytes
@@ -105,6 +112,13 @@ class ParallelChannelManager:
         self.loss.packet_bytes = self.sizer.packet_bytes
 
     # Inputs -------------------------------------------------------------------------------------------------
+
+    def buffered(self, now: float, index: int, size_bytes: int) -> None:
+        """The last `size_bytes` of what was handed to this channel have not left yet."""
+        lane = self.lanes[index - 1]
+        lane.recovery.buffered(now, size_bytes)
+        if lane.channel.state is ChannelState.PAUSED and size_bytes <= self._buffer_low:
+            lane.channel.become(ChannelState.OPEN)
 
     def abandon(self, index: int) -> None:
         """The channel has closed: what was on its way over it goes over the others."""
@@ -319,9 +333,8 @@ class ParallelChannelManager:
         sent = recovery.handed(now, packet.number, self._overhead_bytes + part.size, part)
         self.in_flight_bytes += sent.message_bytes
         self.sent_bytes += part.size
-        counters = lane.channel.counters
-        counters.messages_sent += 1
-        counters.bytes_sent += part.size
+        if recovery.waiting_bytes >= self._buffer_high:
+            lane.channel.become(ChannelState.PAUSED)
         if self._bucket is not None:
             self._bucket.spend(now, part.size)
         return packet

@@ -111,7 +111,7 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
     def __init__(self, *, channels: int, now: float, options: ReceiveOptions | None = None) -> None:
         self._options = options = options or ReceiveOptions()
         super().__init__(
-            channels=channels,
+            channels=[Channel(index, sealed=options.sealed) for index in range(1, channels + 1)],
             now=now,
             sealed=options.sealed,
             max_message_bytes=options.max_message_bytes,
@@ -479,11 +479,8 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
             unneeded = self._intake.came_all_the_same(frame.offset, len(frame.data))
             self._window.take(unneeded)
             self._grant(now, unneeded)
-        counters = self._channels[channel].counters
-        counters.messages_received += 1
-        counters.bytes_received += len(frame.data)
         if frame.end_of_chunk and news:
-            counters.chunks_received += 1
+            self._channels[channel].counters.chunks_received += 1
 
     def _advance(self, now: float) -> None:
         """Moves on as far as what is written and verified allows."""
@@ -534,7 +531,8 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
             self._control.send(Want(wanted[first : first + MAX_WANTED_RANGES]))
 
     def _living(self, preferred: int) -> Channel:
-        """The channel to answer on. A paused one will do: an ACK is small. Control, when all others are closed."""
+        """The channel to answer on. One whose buffer is full will do: an ACK is small. Control, when all others are
+        closed."""
         for channel in (self._channels[preferred], *self._channels.values()):
             if channel.state is not ChannelState.CLOSED:
                 return channel

@@ -165,6 +165,11 @@ class ChannelRecovery:
         """Handed over and still here by the last report; before the first report what is not acknowledged."""
         return self._handed_bytes - self._gone_bytes
 
+    @property
+    def waiting_bytes(self) -> int:
+        """`queued_bytes`, of which nothing is known before the first report."""
+        return 0 if self._reported_at is None else self._handed_bytes - self._gone_bytes
+
     def outstanding(self) -> Iterator[SentPacket]:
         """Neither acknowledged nor declared lost, oldest first."""
         return iter(self._sent.values())

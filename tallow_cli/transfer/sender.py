@@ -30,6 +30,7 @@ from tallow_cli.errors import (
 )
 from tallow_cli.measure.path_summary import PathSummary
 from tallow_cli.offer.manifest import MAX_MANIFEST_BYTES
+from tallow_cli.transfer.buffer_marks import DEFAULT_BUFFER_HIGH, DEFAULT_BUFFER_LOW
 from tallow_cli.transfer.driving import (
     Accepted,
     ChannelState,
@@ -102,6 +103,8 @@ class SendOptions:
     preferred_message_bytes: int = 131_072  # what the engine carries best
     memory_bytes: int = 24 * 1024 * 1024  # bound of data read and not yet acknowledged: a process of 150 MiB
     limit_bytes_per_s: float | None = None  # --limit
+    buffer_high: int = DEFAULT_BUFFER_HIGH  # a channel with so much in its local buffer gets nothing new …
+    buffer_low: int = DEFAULT_BUFFER_LOW  # … until it has drained to this
     idle_timeout_s: float = 60.0  # silence of the peer after which it is gone
 
 
@@ -120,8 +123,23 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         options: SendOptions | None = None,
     ) -> None:
         self._options = options = options or SendOptions()
-        super().__init__(
+        self._buffer = SendBuffer(None, options.memory_bytes)
+        self._data = ParallelChannelManager(
+            self._buffer,
             channels=channels,
+            now=now,
+            sealed=options.sealed,
+            reliable=options.reliable,
+            retransmissions=options.retransmissions,
+            max_message_bytes=options.max_message_bytes,
+            preferred_message_bytes=options.preferred_message_bytes,
+            memory_bytes=options.memory_bytes,
+            buffer_high=options.buffer_high,
+            buffer_low=options.buffer_low,
+            limit_bytes_per_s=options.limit_bytes_per_s,
+        )
+        super().__init__(
+            channels=self._data.channels,
             now=now,
             sealed=options.sealed,
             max_message_bytes=options.max_message_bytes,
@@ -138,19 +156,6 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         self._pieces_told = 0
         self._untold_bytes = 0  # of the other pieces
         self._chunk_sizer = chunk_sizer
-        self._buffer = SendBuffer(None, options.memory_bytes)
-        self._data = ParallelChannelManager(
-            self._buffer,
-            channels=self._channels.values(),
-            now=now,
-            sealed=options.sealed,
-            reliable=options.reliable,
-            retransmissions=options.retransmissions,
-            max_message_bytes=options.max_message_bytes,
-            preferred_message_bytes=options.preferred_message_bytes,
-            memory_bytes=options.memory_bytes,
-            limit_bytes_per_s=options.limit_bytes_per_s,
-        )
 
     # For people -----------------------------------------------------------------------------------------------
 
@@ -317,10 +322,8 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
     # The network ----------------------------------------------------------------------------------------------
 
     def buffered(self, now: float, channel: int, size_bytes: int) -> None:
-        """Of what was handed to `channel` (header, payload and tag) the last `size_bytes` have not left yet."""
-        if channel not in self._channels:
-            raise ValueError(f"no channel {channel}")
-        self._data.lanes[channel - 1].recovery.buffered(now, size_bytes)
+        super().buffered(now, channel, size_bytes)
+        self._data.buffered(now, channel, size_bytes)
 
     def network_packet(self, payload_bytes: int) -> None:
         """The path takes network packets that carry this much of a message; a hint, at any time."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from tallow_cli.link.channels import ChannelStats
 from tallow_cli.session.events import (
+    ChannelStats,
     CodeReady,
     Connected,
     Done,

@@ -69,6 +69,7 @@ class Wire:
         self._loss = self._lossy()
         self._last_control_at = 0.0
         self._dead: set[int] = set()
+        self._held: set[int] = set()
 
     def change(self, **changes: float) -> None:
         """A new rate, delay or loss from now on."""
@@ -86,6 +87,15 @@ class Wire:
         self._queue = deque(entry for entry in self._queue if entry[0] != channel)
         self._arrivals = [arrival for arrival in self._arrivals if arrival.channel != channel]
         heapq.heapify(self._arrivals)
+
+    def hold(self, now: float, channel: int) -> None:
+        """What this channel has waits in the local stack, and lets others pass."""
+        self._held.add(channel)
+
+    def let_go(self, now: float, channel: int) -> None:
+        self._held.discard(channel)
+        self.advance(now)
+        self._serve(now)
 
     def send(self, now: float, channel: int, message: bytes) -> None:
         if channel in self._dead:
@@ -124,8 +134,14 @@ class Wire:
         return arrived
 
     def _serve(self, now: float) -> None:
-        if self._sending is None and self._queue:
-            channel, message = self._queue.popleft()
+        if self._sending is not None:
+            return
+        turn = next(
+            (turn for turn, (channel, _) in enumerate(self._queue) if channel not in self._held), None
+        )
+        if turn is not None:
+            channel, message = self._queue[turn]
+            del self._queue[turn]
             self._buffered[channel] -= len(message)
             self._sending = (now + len(message) / self.profile.rate, channel, message)
 

@@ -51,6 +51,7 @@ def random_scenario(seed: int) -> Scenario:
     withdrawn = {}
     if not unknown_length and more.random() < 0.25:
         withdrawn = {i: more.randint(0, size) for i, size in enumerate(files) if more.random() < 0.4}
+    marks = {"buffer_high": 65_536, "buffer_low": 16_384} if more.random() < 0.5 else {}
     return Scenario(
         files=files,
         withdrawn=withdrawn,
@@ -64,13 +65,12 @@ def random_scenario(seed: int) -> Scenario:
         deaths=deaths,
         pauses=pauses,
         disk_rate=rng.choice([1e9, 1e9, 50e3, 1e6]),
-        high=rng.choice([65_536, 16 * MiB]),
-        low=16_384,
         reports_late=rng.random() < 0.5,
         wakes_at_departures=rng.random() < 0.5,
         send=SendOptions(
             memory_bytes=rng.choice([256 * 1024, MiB, 32 * MiB]),
             limit_bytes_per_s=rng.choice([None, None, None, 200e3]),
+            **marks,
         ),
         receive=ReceiveOptions(window_bytes=rng.choice([65_536, MiB, 32 * MiB])),
     )

@@ -105,7 +105,7 @@ def test_a_disk_that_stands_still_is_waited_for_and_is_not_a_vanished_peer():
 def test_a_channel_that_dies_gives_its_data_to_the_others():
     scenario = Scenario(files=(4_000_000,), there=Profile(rate=2e6), deaths=((0.5, 1), (0.9, 3)))
     outcome = simulate_success(scenario)
-    assert outcome.sender.counters[2].chunks_sent > outcome.sender.counters[1].chunks_sent
+    assert outcome.sender.channels[2].counters.chunks_sent > outcome.sender.channels[1].counters.chunks_sent
 
 
 def test_when_every_channel_dies_both_sides_end_with_an_error():
@@ -117,17 +117,19 @@ def test_when_every_channel_dies_both_sides_end_with_an_error():
 
 
 def test_a_paused_channel_is_passed_over():
-    scenario = Scenario(files=(4_000_000,), there=Profile(rate=4e6), pauses=((0.11, 10.0, 2),))
+    """Its buffer stays at the mark; the others take all the rest."""
+    marks = SendOptions(buffer_high=100_000, buffer_low=30_000)
+    scenario = Scenario(files=(4_000_000,), there=Profile(rate=4e6), pauses=((0.11, 1.5, 2),), send=marks)
     outcome = simulate_success(scenario)
-    counters = outcome.sender.counters
-    assert counters[2].chunks_sent < counters[1].chunks_sent / 4
-    assert outcome.seconds < 1.6
+    channels = outcome.sender.channels
+    assert channels[2].counters.chunks_sent < channels[1].counters.chunks_sent / 4
+    assert outcome.seconds < 1.7
 
 
 def test_chunks_go_round_robin_over_equal_channels():
     outcome = simulate_success(Scenario(files=(60 * 65_536,), channels=3))
-    sent = [counters.chunks_sent for counters in outcome.sender.counters.values()]
-    received = [counters.chunks_received for counters in outcome.receiver.counters.values()]
+    sent = [channel.counters.chunks_sent for channel in outcome.sender.channels.values()]
+    received = [channel.counters.chunks_received for channel in outcome.receiver.channels.values()]
     assert sent == [20, 20, 20]
     assert received == sent
 

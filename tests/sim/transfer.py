@@ -69,10 +69,8 @@ class Scenario:
     disk_rate: float = 1e9
     read_delay: float = 0.0005
     consent_after: float = 0.1
-    high: int = 16 * 1024 * 1024  # local buffer thresholds of a channel
-    low: int = 4 * 1024 * 1024
     deaths: tuple[tuple[float, int], ...] = ()  # (time, channel)
-    pauses: tuple[tuple[float, float, int], ...] = ()  # (from, until, channel), whatever the buffer says
+    pauses: tuple[tuple[float, float, int], ...] = ()  # (from, until, channel): nothing of it leaves
     send: SendOptions = field(default_factory=SendOptions)
     receive: ReceiveOptions = field(default_factory=ReceiveOptions)
     reports_late: bool = False  # an ACK is fed before the departures that caused it are reported
@@ -151,8 +149,6 @@ class Simulation:
         self.wakes = 0
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._timer_order = 0
-        self._paused: set[int] = set()
-        self._forced: set[int] = set()
         self._dead: set[int] = set()
         self._starts = [0, *accumulate(s.files)][: len(s.files)]
         self._known = RangeSet()  # read, or not to be read
@@ -164,8 +160,8 @@ class Simulation:
         for at, channel in s.deaths:
             self.at(at, lambda channel=channel: self._kill(channel))  # type: ignore[misc]
         for start, end, channel in s.pauses:
-            self.at(start, lambda channel=channel: self._force(channel, True))  # type: ignore[misc]
-            self.at(end, lambda channel=channel: self._force(channel, False))  # type: ignore[misc]
+            self.at(start, lambda channel=channel: self.there.hold(self.now, channel))  # type: ignore[misc]
+            self.at(end, lambda channel=channel: self.there.let_go(self.now, channel))  # type: ignore[misc]
 
     def at(self, time: float, action: Callable[[], None]) -> None:
         self._timer_order += 1
@@ -371,23 +367,8 @@ class Simulation:
 
     def _report_departures(self) -> None:
         for channel in range(1, self.scenario.channels + 1):
-            buffered = self.there.buffered(channel)
             if channel not in self._dead:
-                self.sender.buffered(self.now, channel, buffered)
-            self._update_pause(channel, buffered)
-
-    def _update_pause(self, channel: int, buffered: int) -> None:
-        if channel in self._dead:
-            return
-        paused = channel in self._paused
-        wanted = channel in self._forced or buffered > (self.scenario.low if paused else self.scenario.high)
-        if wanted != paused:
-            (self._paused.add if wanted else self._paused.discard)(channel)
-            state = ChannelState.PAUSED if wanted else ChannelState.OPEN
-            self.sender.channel_state(self.now, channel, state)
-
-    def _force(self, channel: int, paused: bool) -> None:
-        (self._forced.add if paused else self._forced.discard)(channel)
+                self.sender.buffered(self.now, channel, self.there.buffered(channel))
 
     def _cut(self) -> None:
         for machine in (self.sender, self.receiver):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tallow_cli.errors import PeerFailed
-from tallow_cli.link.channels import ChannelStats
 from tallow_cli.measure.benchmark import BenchmarkSnapshot, Bottleneck
 from tallow_cli.session.events import (
+    ChannelStats,
     CodeReady,
     Connected,
     Done,

@@ -10,6 +10,7 @@ import pytest
 from tallow_cli.errors import DiskFull, Loss, PeerProtocolError, PeerVanished
 from tallow_cli.session.attempt import Attempt
 from tallow_cli.session.connection import Connection
+from tallow_cli.transfer.channel import Channel
 from tallow_cli.transfer.driving import CONTROL_CHANNEL, ChannelState, OutgoingPacket
 from tallow_cli.transfer.frames import encode_header
 from tests.support.fake_link import FakeLink, FakeNetwork
@@ -22,11 +23,20 @@ class Machine:
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
         self.outgoing: list[list[OutgoingPacket]] = []
+        self.records = {index: Channel(index, sealed=True) for index in (1, 2, 3)}
+        self.buffers: dict[int, int] = {}
         self.timeout: float | None = None
         self.on_receive: Callable[[], None] = lambda: None
 
     def channel_state(self, now: float, channel: int, state: ChannelState) -> None:
         self.calls.append(("state", channel, state))
+
+    @property
+    def channels(self) -> dict[int, Channel]:
+        return self.records
+
+    def buffered(self, now: float, channel: int, size_bytes: int) -> None:
+        self.buffers[channel] = size_bytes
 
     def receive(self, now: float, channel: int, number: int, payload: bytes | memoryview) -> None:
         self.calls.append(("receive", channel, number, bytes(payload)))
@@ -143,7 +153,7 @@ async def test_a_packet_on_another_channel_than_its_own_breaks_the_protocol(
     ours, theirs = ends
     packet = ours.packet(1, 0)
     message = ours.connection.sealer.seal_packet(1, 0, packet.header, packet.payload)
-    ours.connection.data.send(2, message)
+    ours.connection.data[1].send(message)
     await settle()
     assert theirs.machine.calls == [("broken", "integrity")]
 
@@ -167,19 +177,45 @@ async def test_wake_ups_in_one_moment_are_one_turn(ends: tuple[End, End]) -> Non
     assert ours.turns == 1
 
 
-async def test_a_full_channel_is_reported_paused_once_and_open_when_it_has_drained(
+async def test_what_waits_in_each_channel_is_reported_after_handing_over_and_when_one_has_drained(
     ends: tuple[End, End],
 ) -> None:
     ours, _ = ends
-    channel = link_of(ours).data[0]
-    channel.buffered_amount = 64 * 1024 * 1024
-    ours.say(ours.packet(1, 0), ours.packet(1, 1))
+    channel = link_of(ours).data[1]
+    channel.buffered_amount = 5_000
+    ours.say(ours.packet(2, 0))
     await settle()
-    assert ours.machine.calls == [("state", 1, ChannelState.PAUSED)]
-    channel.buffered_amount = 0
+    assert ours.machine.buffers == {1: 0, 2: 5_000, 3: 0}
+    channel.buffered_amount = 100
     assert channel.on_low is not None
     channel.on_low()
-    assert ours.machine.calls[1:] == [("state", 1, ChannelState.OPEN)]
+    await settle()
+    assert ours.machine.buffers[2] == 100
+
+
+async def test_people_are_told_of_each_channel_by_its_label(ends: tuple[End, End]) -> None:
+    ours, _ = ends
+    record = ours.machine.records[2]
+    record.become(ChannelState.PAUSED)
+    record.packet(bytes(1000))
+    record.counters.chunks_sent = 3
+    second = ours.attempt.channel_stats()[1]
+    assert (second.label, second.index, second.state) == ("tallow-group-transfer", 2, "open")
+    assert second.paused
+    assert (second.bytes_sent, second.chunks_sent) == (record.counters.bytes_sent, 3)
+    assert [each.state for each in ours.attempt.channel_stats()] == ["closed", "open", "closed"]
+
+
+async def test_a_channel_that_closed_before_anybody_listened_is_noticed_at_the_start(
+    network: FakeNetwork,
+) -> None:
+    host, _ = await connections(network)
+    host.data[1].close()
+    ours = End(host)
+    ours.attempt.start()
+    states = [call[1:] for call in ours.machine.calls if call[0] == "state"]
+    assert states[-1] == (2, ChannelState.CLOSED)
+    assert states[:-1] == [(channel, ChannelState.OPEN) for channel in (0, 1, 2, 3)]
 
 
 async def test_a_closed_channel_is_reported_and_sending_on_it_is_no_error(ends: tuple[End, End]) -> None:
@@ -209,7 +245,10 @@ async def test_a_connection_that_ended_before_anybody_listened_is_noticed_at_the
     await host.link.close()
     theirs = End(joiner)
     theirs.attempt.start()
-    assert theirs.machine.calls[-1] == ("lost", "the other side closed the connection", Loss.CLOSED)
+    assert theirs.machine.calls[4] == ("lost", "the other side closed the connection", Loss.CLOSED)
+    assert [call[2] for call in theirs.machine.calls if call[0] == "state"] == [ChannelState.OPEN] * 4 + [
+        ChannelState.CLOSED
+    ] * 4
 
 
 @pytest.mark.parametrize("method", ["receive", "channel_state", "connection_lost", "handle_timeout"])

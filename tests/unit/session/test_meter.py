@@ -6,17 +6,10 @@ import time
 
 import pytest
 
-from tallow_cli.link.channels import DataChannels
 from tallow_cli.session import meter as meter_module
 from tallow_cli.session.events import Done, Progress, SessionEvent, Stats
 from tallow_cli.session.meter import Meter, Sample
-from tallow_cli.transfer.driving import ChannelCounters
-from tests.support.fake_link import FakeChannel, FakeLink, FakeNetwork
-
-
-@pytest.fixture
-async def link() -> FakeLink:
-    return await FakeNetwork().link()
+from tests.support.events import channel
 
 
 @pytest.fixture
@@ -24,67 +17,58 @@ def events() -> list[SessionEvent]:
     return []
 
 
-def channels(link: FakeLink) -> DataChannels:
-    return DataChannels([FakeChannel(link, index) for index in (1, 2)])
+CHANNELS = (channel(1), channel(2, paused=True))
 
 
-def counters() -> dict[int, ChannelCounters]:
-    return {1: ChannelCounters(chunks_sent=3), 2: ChannelCounters(chunks_received=4)}
+def meter(events: list[SessionEvent], total: int | None = 1_000_000, held: int = 0) -> Meter:
+    return Meter(events.append, total_bytes=total, held_bytes=held, files_total=2, now=100.0)
 
 
-def meter(events: list[SessionEvent], link: FakeLink, total: int | None = 1_000_000, held: int = 0) -> Meter:
-    return Meter(events.append, channels(link), total_bytes=total, held_bytes=held, files_total=2, now=100.0)
-
-
-def test_each_tick_says_how_far_it_is_and_what_was_measured(
-    events: list[SessionEvent], link: FakeLink
-) -> None:
-    subject = meter(events, link)
-    subject.tick(100.5, Sample(250_000, rtt_s=0.01, loss=0.0, chunk_bytes=65536), counters())
+def test_each_tick_says_how_far_it_is_and_what_was_measured(events: list[SessionEvent]) -> None:
+    subject = meter(events)
+    subject.tick(100.5, Sample(250_000, rtt_s=0.01, loss=0.0, chunk_bytes=65536), CHANNELS)
     progress, stats = events
     assert isinstance(progress, Progress)
     assert (progress.bytes, progress.total, progress.eta_s) == (250_000, 1_000_000, pytest.approx(1.5))
     assert isinstance(stats, Stats)
     assert stats.chunk_bytes == 65536
-    assert [(c.chunks_sent, c.chunks_received) for c in stats.channels] == [(3, 0), (0, 4)]
+    assert stats.channels == CHANNELS
     assert stats.benchmark.current_rtt_ms == pytest.approx(10)
 
 
-def test_the_time_left_follows_the_last_five_seconds(events: list[SessionEvent], link: FakeLink) -> None:
-    subject = meter(events, link, total=100_000_000)
+def test_the_time_left_follows_the_last_five_seconds(events: list[SessionEvent]) -> None:
+    subject = meter(events, total=100_000_000)
     for tick in range(1, 51):  # a fast beginning
-        subject.tick(100 + tick * 0.2, Sample(tick * 1_000_000), counters())
+        subject.tick(100 + tick * 0.2, Sample(tick * 1_000_000), CHANNELS)
     for tick in range(1, 51):  # then a tenth of it
-        subject.tick(110 + tick * 0.2, Sample(50_000_000 + tick * 100_000), counters())
+        subject.tick(110 + tick * 0.2, Sample(50_000_000 + tick * 100_000), CHANNELS)
     last = [event for event in events if isinstance(event, Progress)][-1]
     assert last.eta_s == pytest.approx(45_000_000 / 500_000, rel=0.01)
 
 
 def test_no_time_is_left_to_tell_while_nothing_moves_or_the_end_is_unknown(
-    events: list[SessionEvent], link: FakeLink
+    events: list[SessionEvent],
 ) -> None:
-    meter(events, link).tick(100.2, Sample(0), counters())
-    meter(events, link, total=None).tick(100.2, Sample(5), counters())
+    meter(events).tick(100.2, Sample(0), CHANNELS)
+    meter(events, total=None).tick(100.2, Sample(5), CHANNELS)
     assert [event.eta_s for event in events if isinstance(event, Progress)] == [None, None]
 
 
-def test_the_rate_of_a_resumed_transfer_leaves_out_what_was_there(
-    events: list[SessionEvent], link: FakeLink
-) -> None:
-    done = meter(events, link, held=900_000).finish(101.0, Sample(1_000_000, files_done=2))
+def test_the_rate_of_a_resumed_transfer_leaves_out_what_was_there(events: list[SessionEvent]) -> None:
+    done = meter(events, held=900_000).finish(101.0, Sample(1_000_000, files_done=2))
     assert done.mbps == pytest.approx(0.8)
     assert (done.bytes, done.files, done.seconds) == (1_000_000, 2, 1.0)
     assert isinstance(events[-1], Done)
     assert isinstance(events[-2], Progress)
 
 
-def test_a_transfer_that_took_no_time_has_a_rate_too(events: list[SessionEvent], link: FakeLink) -> None:
-    assert meter(events, link, total=0).finish(100.0, Sample(0)).mbps >= 0
+def test_a_transfer_that_took_no_time_has_a_rate_too(events: list[SessionEvent]) -> None:
+    assert meter(events, total=0).finish(100.0, Sample(0)).mbps >= 0
 
 
-def test_all_of_it_is_claimed_only_at_the_end(events: list[SessionEvent], link: FakeLink) -> None:
-    subject = meter(events, link)
-    subject.tick(100.2, Sample(1_000_000), counters())  # every byte is there, none is verified
+def test_all_of_it_is_claimed_only_at_the_end(events: list[SessionEvent]) -> None:
+    subject = meter(events)
+    subject.tick(100.2, Sample(1_000_000), CHANNELS)  # every byte is there, none is verified
     subject.finish(100.4, Sample(1_000_000))
     assert [event.bytes for event in events if isinstance(event, Progress)] == [999_999, 1_000_000]
 
@@ -118,15 +102,13 @@ def test_without_schedstat_the_processor_time_counts(monkeypatch: pytest.MonkeyP
     assert meter_module._needed_cpu_s() == pytest.approx(time.process_time(), abs=0.1)
 
 
-def test_an_outage_enters_no_average_and_the_rate_leaves_it_out(
-    events: list[SessionEvent], link: FakeLink
-) -> None:
-    subject = meter(events, link, total=2_000_000)
-    subject.tick(101.0, Sample(500_000), counters())
+def test_an_outage_enters_no_average_and_the_rate_leaves_it_out(events: list[SessionEvent]) -> None:
+    subject = meter(events, total=2_000_000)
+    subject.tick(101.0, Sample(500_000), CHANNELS)
     subject.pause(101.0)
     subject.pause(120.0)
-    subject.go_on(channels(link), 201.0)
-    subject.tick(202.0, Sample(1_000_000), counters())
+    subject.go_on(201.0)
+    subject.tick(202.0, Sample(1_000_000), CHANNELS)
     progress = [event for event in events if isinstance(event, Progress)][-1]
     assert progress.eta_s is None, "of one sample there is no rate"
     done = subject.finish(204.0, Sample(2_000_000))

@@ -3,9 +3,8 @@
 import pytest
 
 from tallow_cli.errors import PeerProtocolError
-from tallow_cli.transfer.channel import Channel
 from tallow_cli.transfer.driving import ChannelState
-from tallow_cli.transfer.frames import Ack, Data, Ping, parse_frames_untrusted
+from tallow_cli.transfer.frames import SEAL_BYTES, Ack, Data, Ping, parse_frames_untrusted
 from tallow_cli.transfer.parallel_channels import ParallelChannelManager
 from tallow_cli.transfer.sendbuffer import SendBuffer
 
@@ -17,11 +16,8 @@ def start(total=200_000, *, channels=2, chunk=40_000, credit=1 << 30, **changes)
     buffer = SendBuffer(total, 1 << 25)
     while (request := buffer.next_read(chunk, 1 << 30)) is not None:
         buffer.chunk_read(request.offset, bytes(request.size))
-    records = [Channel(index, sealed=True) for index in range(1, channels + 1)]
-    for record in records:
-        record.become(ChannelState.OPEN)
     settings = {
-        "channels": records,
+        "channels": channels,
         "now": 0.0,
         "sealed": True,
         "reliable": False,
@@ -29,9 +25,13 @@ def start(total=200_000, *, channels=2, chunk=40_000, credit=1 << 30, **changes)
         "max_message_bytes": 262_144,
         "preferred_message_bytes": 131_072,
         "memory_bytes": 1 << 25,
+        "buffer_high": 1 << 24,
+        "buffer_low": 1 << 22,
         "limit_bytes_per_s": None,
     }
     way = ParallelChannelManager(buffer, **{**settings, **changes})
+    for record in way.channels:
+        record.become(ChannelState.OPEN)
     way.credit.granted(credit)
     return way, buffer
 
@@ -196,3 +196,43 @@ def test_where_nothing_is_answered_at_all_no_channel_is_blamed():
         way.handle_timeout(now)
         through(way, now, swallowed=(1, 2, 3))
     assert not any(lane.is_stalled for lane in way.lanes)
+
+
+def handed(packets):
+    """Bytes on each channel, as a shell counts them that sends nothing yet."""
+    sizes = {1: 0, 2: 0}
+    for packet in packets:
+        sizes[packet.channel] += len(packet.header) + len(packet.payload) + SEAL_BYTES
+    return sizes
+
+
+def test_a_channel_at_its_high_mark_is_paused_until_it_has_drained_to_the_low_mark():
+    way, _ = start(2_000_000, buffer_high=50_000, buffer_low=20_000)
+    for channel in (1, 2):
+        way.buffered(0.0, channel, 0)
+    sizes = handed(way.packets(0.0, BUDGET))
+    assert all(50_000 <= size < 70_000 for size in sizes.values()), "one message beyond the mark, at most"
+    assert [record.state for record in way.channels] == [ChannelState.PAUSED] * 2
+    assert way.packets(0.0, BUDGET) == []
+    way.buffered(0.1, 1, 20_001)
+    assert way.packets(0.1, BUDGET) == []
+    way.buffered(0.2, 2, 20_000)
+    assert {packet.channel for packet in way.packets(0.2, BUDGET)} == {2}, "each is paused alone"
+
+
+def test_a_paused_channel_that_closes_hands_its_load_to_the_others():
+    way, _ = start(400_000, buffer_high=30_000, buffer_low=10_000)
+    for channel in (1, 2):
+        way.buffered(0.0, channel, 0)
+    gone = [frame.offset for channel, _, frame in sent(way.packets(0.0, BUDGET)) if channel == 1]
+    way.channels[0].become(ChannelState.CLOSED)
+    way.abandon(1)
+    way.buffered(0.1, 2, 0)
+    again = sent(way.packets(0.1, BUDGET))
+    assert {channel for channel, _, _ in again} == {2}
+    assert again[0][2].offset == gone[0]
+
+
+def test_a_shell_that_reports_nothing_pauses_nothing():
+    way, _ = start(400_000, buffer_high=30_000, buffer_low=10_000)
+    assert sum(len(frame.data) for _, _, frame in sent(way.packets(0.0, BUDGET))) > 100_000

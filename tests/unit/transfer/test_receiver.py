@@ -95,7 +95,7 @@ def test_a_whole_transfer_is_reported_only_when_every_file_is_verified():
     peer.say(Bye())
     assert machine.events() == [Finished()]
     assert machine.state is ReceiveState.DONE
-    assert machine.counters[1].chunks_received == 1
+    assert machine.channels[1].counters.chunks_received == 1
 
 
 def finish_but_for_the_bye():

@@ -256,13 +256,18 @@ def test_packets_are_numbered_per_channel_and_never_twice():
 
 
 def test_a_paused_channel_gets_nothing_and_a_resumed_one_its_share():
-    machine, peer = start(total=160_000)
-    machine.channel_state(0.0, 2, ChannelState.PAUSED)
-    read(machine)
+    machine, peer = start(total=480_000, buffer_high=60_000, buffer_low=10_000)
+    for channel in (1, 2):
+        machine.buffered(0.0, channel, 0)
+    queued = {1: 0, 2: 0}
+    for _ in range(6):
+        read(machine)
+        for channel, _, frame in peer.data():
+            queued[channel] += len(frame.data)
+    assert all(50_000 < size < 80_000 for size in queued.values()), "both stop at the mark"
+    machine.buffered(0.0, 1, 10_000)
+    machine.buffered(0.0, 2, 10_001)
     assert {channel for channel, _, _ in peer.data()} == {1}
-    machine.channel_state(0.0, 2, ChannelState.OPEN)
-    read(machine)
-    assert 2 in {channel for channel, _, _ in peer.data()}
 
 
 def test_what_was_outstanding_on_a_dead_channel_goes_over_the_others():
@@ -337,7 +342,7 @@ def test_lost_data_goes_out_again_under_a_new_number_before_anything_new():
     again = peer.data()
     assert again[0][2].offset == sent[0][2].offset
     assert again[0][1] > sent[-1][1]
-    assert machine.counters[1].messages_lost == 1
+    assert machine.channels[1].counters.messages_lost == 1
 
 
 def test_a_tail_that_is_lost_is_probed_with_a_ping_and_its_oldest_data():
@@ -551,6 +556,8 @@ def test_misuse_by_the_shell_is_a_value_error():
         machine.channel_state(0.0, 9, ChannelState.OPEN)
     with pytest.raises(ValueError):
         machine.buffered(0.0, 0, 0)
+    with pytest.raises(ValueError):
+        machine.channel_state(0.0, 1, ChannelState.PAUSED)
     with pytest.raises(ValueError):
         machine.chunk_read(0.0, 0, b"unasked")
     with pytest.raises(ValueError):
