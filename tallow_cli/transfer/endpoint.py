@@ -82,10 +82,13 @@ class TransferEndpoint(ABC, Generic[Event]):
             self._on_channels_lost(now)
 
     def buffered(self, now: float, channel: int, size_bytes: int) -> None:
-        """Of what was handed to `channel` (header, payload and tag) the last `size_bytes` have not left yet."""
-        if channel not in self._channels:
+        """Of what was handed to `channel` (header, payload and tag) the last `size_bytes` have not left yet. What is
+        said of a closed one does not count."""
+        record = self._channels.get(channel)
+        if record is None:
             raise ValueError(f"no channel {channel}")
-        self._channels[channel].buffered_bytes = size_bytes
+        if record.state is not ChannelState.CLOSED:
+            record.buffered_bytes = size_bytes
 
     def connection_lost(self, now: float, error: PeerVanished) -> None:
         """The connection under the channels has ended, and `error` says how. Call it before the channels' own ends

@@ -113,12 +113,13 @@ class ParallelChannelManager:
 
     # Inputs -------------------------------------------------------------------------------------------------
 
-    def buffered(self, now: float, index: int, size_bytes: int) -> None:
-        """The last `size_bytes` of what was handed to this channel have not left yet."""
+    def buffered(self, now: float, index: int) -> None:
+        """It was reported how much of what was handed to this channel has not left yet."""
         lane = self.lanes[index - 1]
-        lane.recovery.buffered(now, size_bytes)
-        if lane.channel.state is ChannelState.PAUSED and size_bytes <= self._buffer_low:
-            lane.channel.become(ChannelState.OPEN)
+        channel = lane.channel
+        lane.recovery.buffered(now, channel.buffered_bytes)
+        if channel.state is ChannelState.PAUSED and channel.buffered_bytes <= self._buffer_low:
+            channel.become(ChannelState.OPEN)
 
     def abandon(self, index: int) -> None:
         """The channel has closed: what was on its way over it goes over the others."""

@@ -323,7 +323,7 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
 
     def buffered(self, now: float, channel: int, size_bytes: int) -> None:
         super().buffered(now, channel, size_bytes)
-        self._data.buffered(now, channel, size_bytes)
+        self._data.buffered(now, channel)
 
     def network_packet(self, payload_bytes: int) -> None:
         """The path takes network packets that carry this much of a message; a hint, at any time."""

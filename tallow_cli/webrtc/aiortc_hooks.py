@@ -1,4 +1,5 @@
-"""Every private part of aiortc and aioice that Tallow stands on, by name, and what to do where one is missing.
+"""Every part of aiortc and aioice that Tallow stands on though their documentation does not promise it, by name, and
+what to do where one is missing.
 
 `SHARED` is what the walls around both engines need (`ice_wall`, `sctp_wall`, `stock_sctp`, `aiortc_internals`): without
 it bytes from outside would reach the libraries unchecked, so there is no connection at all. `TURBO` is what only the
@@ -12,47 +13,63 @@ from importlib import import_module
 from types import ModuleType
 from typing import Final
 
-# (module, or module:Class; names in it)
+# (module, module:Class or module:Class.Class; names in it)
 Hooks = tuple[tuple[str, str], ...]
 
 SHARED: Final[Hooks] = (
     ("aioice.candidate", "candidate_foundation candidate_priority"),
-    ("aioice.candidate:Candidate", "_network_host"),
+    (
+        "aioice.candidate:Candidate",
+        "_network_host foundation host port priority related_address related_port type",
+    ),
     (
         "aioice.ice:Connection",
         "build_request check_complete check_incoming check_start check_state close connect data_received"
         " gather_candidates query_consent request_received sort_check_list"
         " _check_list _check_list_done _check_list_maybe_fail _closing _early_checks _local_candidates"
         " _local_candidates_end _local_candidates_start _nominated _pair_remote_candidate _protocols"
-        " _query_consent_task _queue _remote_candidates _transport_policy _use_ipv4 _use_ipv6 _valid_username",
+        " _query_consent_task _queue _remote_candidates _transport_policy _use_ipv4 _use_ipv6 _valid_username"
+        " ice_controlling remote_password",
     ),
     ("aioice.ice", "CandidatePair StunProtocol candidate_pair_priority get_host_addresses"),
     (
         "aioice.ice:CandidatePair",
         "State local_candidate nominated protocol remote_addr remote_candidate remote_nominated state",
     ),
+    ("aioice.ice:CandidatePair.State", "FAILED FROZEN IN_PROGRESS SUCCEEDED WAITING"),
     ("aioice.ice:StunProtocol", "close connection_lost datagram_received id request send_stun transactions"),
     ("aioice.stun", "Class Message Method"),
-    ("aioice.stun:Message", "add_message_integrity check_message_integrity"),
+    ("aioice.stun:Class", "REQUEST RESPONSE"),
+    (
+        "aioice.stun:Message",
+        "add_message_integrity attributes check_message_integrity message_class message_method transaction_id",
+    ),
+    ("aioice.stun:Method", "BINDING"),
+    ("aioice.stun:TransactionError", "response"),
     (
         "aioice.turn",
         "DEFAULT_ALLOCATION_LIFETIME DEFAULT_CHANNEL_REFRESH_TIME TurnClientTcpProtocol TurnClientUdpProtocol"
         " TurnTransport UDP_SOCKET_BUFFER_SIZE is_channel_data",
     ),
-    ("aioice.turn:TurnTransport", "_connect"),
+    ("aioice.turn:TurnTransport", "_connect get_extra_info"),
     ("aiortc.rtcicetransport:RTCIceGatherer", "_connection"),
     ("aiortc.rtcicetransport:RTCIceTransport", "_connection _recv _send"),
     ("aiortc.rtcdtlstransport", "State"),
+    ("aiortc.rtcdtlstransport:State", "FAILED"),
     (
         "aiortc.rtcdtlstransport:RTCDtlsTransport",
-        "_recv_next _send_data _set_role _set_state _ssl _task _validate_peer_identity",
+        "_recv_next _send_data _set_role _set_state _ssl _task _validate_peer_identity encrypted",
     ),
     (
         "aiortc.rtcsctptransport",
         "CHUNK_TYPES Chunk DATA_CHANNEL_OPEN DataChunk ForwardTsnChunk InitAckChunk InitChunk SCTP_TSN_MODULO SackChunk"
         " WEBRTC_BINARY WEBRTC_DCEP WEBRTC_STRING",
     ),
-    ("aiortc.rtcsctptransport:DataChunk", "_acked"),
+    ("aiortc.rtcsctptransport:DataChunk", "_acked stream_id tsn user_data"),
+    ("aiortc.rtcsctptransport:ForwardTsnChunk", "streams"),
+    ("aiortc.rtcsctptransport:InitChunk", "initial_tsn initiate_tag"),
+    ("aiortc.rtcsctptransport:InitAckChunk", "initial_tsn initiate_tag"),
+    ("aiortc.rtcsctptransport:SackChunk", "cumulative_tsn duplicates gaps"),
     ("aiortc.rtcsctptransport:InboundStream", "reassembly"),
     (
         "aiortc.rtcsctptransport:RTCSctpTransport",
@@ -62,15 +79,19 @@ SHARED: Final[Hooks] = (
         " _receive_forward_tsn_chunk _receive_sack_chunk _reconfig_response_seq _reset_deferred_streams"
         " _sack_misordered _sack_needed _send_chunk _send_sack _sent_queue _set_state _transmit",
     ),
+    ("aiortc.rtcsctptransport:RTCSctpTransport.State", "CLOSED ESTABLISHED"),
 )
 
 TURBO: Final[Hooks] = (
+    ("aiortc.rtcsctptransport:InitAckChunk", "advertised_rwnd"),
+    ("aiortc.rtcsctptransport:InitChunk", "advertised_rwnd"),
+    ("aiortc.rtcsctptransport:StreamResetOutgoingParam", "streams"),
     ("aiortc.rtcdtlstransport", "DataReceiver"),
     ("aiortc.rtcdtlstransport:RTCDtlsTransport", "_register_data_receiver _unregister_data_receiver"),
     ("aiortc.rtcdatachannel:RTCDataChannel", "_addBufferedAmount _setId"),
     (
         "aiortc.rtcsctptransport",
-        "RTCSctpCapabilities StreamResetOutgoingParam StreamResetResponseParam serialize_packet",
+        "StreamResetOutgoingParam StreamResetResponseParam serialize_packet",
     ),
     (
         "aiortc.rtcsctptransport:RTCSctpTransport",
@@ -93,12 +114,14 @@ def missing_hooks(hooks: Hooks) -> tuple[str, ...]:
 
 def resolve(owner: str) -> type | ModuleType | None:
     """The module, or the class in it; None if it is not there."""
-    module_name, _, class_name = owner.partition(":")
+    module_name, _, class_path = owner.partition(":")
     try:
-        module = import_module(module_name)
+        part: type | ModuleType | None = import_module(module_name)
     except ImportError:
         return None
-    return getattr(module, class_name, None) if class_name else module
+    for name in class_path.split(".") if class_path else ():
+        part = getattr(part, name, None)
+    return part
 
 
 def has_part(owner: type | ModuleType | None, name: str) -> bool:

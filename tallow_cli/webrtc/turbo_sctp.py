@@ -18,14 +18,13 @@ from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any, Final
 
-from aiortc import RTCDataChannel, RTCSctpTransport
+from aiortc import RTCDataChannel, RTCSctpCapabilities, RTCSctpTransport
 from aiortc.rtcsctptransport import (
     WEBRTC_BINARY,
     WEBRTC_DCEP,
     Chunk,
     InitAckChunk,
     InitChunk,
-    RTCSctpCapabilities,
     StreamResetOutgoingParam,
     StreamResetResponseParam,
     serialize_packet,

@@ -17,7 +17,7 @@ from tallow_cli.crypto.codes import Code, parse_code
 from tallow_cli.crypto.handshake import CLEAR_PAYLOAD, HandshakeResult, HostHandshake, JoinerHandshake
 from tallow_cli.crypto.keys import Role
 from tallow_cli.link.description import encode
-from tallow_cli.link.link import GatheredLink, LinkOptions
+from tallow_cli.link.link import GatheredLink, LinkOptions, PrepareLink
 from tallow_cli.offer.manifest import Manifest
 from tallow_cli.offer.name_rules import POSIX, NameRules
 from tallow_cli.session.connection import Connection, connect
@@ -99,8 +99,9 @@ class Side:
 class Sessions:
     """Starts ends that find each other by a runtime directory of their own."""
 
-    def __init__(self, network: FakeNetwork) -> None:
+    def __init__(self, network: FakeNetwork, prepare_link: PrepareLink | None = None) -> None:
         self.network = network
+        self.prepare_link = prepare_link or network.prepare
         self._sides: list[Side] = []
 
     def send(
@@ -117,7 +118,7 @@ class Sessions:
             server,
             link=link or LinkSettings(),
             waits=waits or Waits(),
-            prepare_link=self.network.prepare,
+            prepare_link=self.prepare_link,
         )
         side = Side()
         return self._start(side, send(source, settings, side.emit))
@@ -138,7 +139,7 @@ class Sessions:
             server,
             link or LinkSettings(),
             waits or Waits(),
-            self.network.prepare,
+            self.prepare_link,
             max_bytes=max_bytes,
             names=names,
         )
@@ -161,13 +162,15 @@ class Sessions:
 
 
 @asynccontextmanager
-async def opened_sessions(directory: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sessions]:
-    """Sessions whose links are fake and whose discovery sees only this test."""
+async def opened_sessions(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, prepare_link: PrepareLink | None = None
+) -> AsyncIterator[Sessions]:
+    """Sessions whose links are fake (unless `prepare_link` makes others), whose discovery sees only this test."""
     runtime = directory / "runtime"
     runtime.mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     monkeypatch.setenv("TALLOW_NO_MDNS", "1")
-    sessions = Sessions(FakeNetwork())
+    sessions = Sessions(FakeNetwork(), prepare_link)
     try:
         yield sessions
     finally:

@@ -119,9 +119,9 @@ def test_an_outage_enters_no_average_and_the_rate_leaves_it_out(events: list[Ses
     assert done.benchmark.min_mbps == pytest.approx(4.0)
 
 
-def test_what_is_still_to_be_compared_takes_its_time_too(events: list[SessionEvent], link: FakeLink) -> None:
-    subject = meter(events, link, held=900_000)
-    subject.tick(101.0, Sample(900_000, unproven_bytes=800_000), counters())
-    subject.tick(102.0, Sample(900_000, unproven_bytes=700_000), counters())
+def test_what_is_still_to_be_compared_takes_its_time_too(events: list[SessionEvent]) -> None:
+    subject = meter(events, held=900_000)
+    subject.tick(101.0, Sample(900_000, unproven_bytes=800_000), CHANNELS)
+    subject.tick(102.0, Sample(900_000, unproven_bytes=700_000), CHANNELS)
     last = [event for event in events if isinstance(event, Progress)][-1]
     assert (last.bytes, last.unproven, last.eta_s) == (900_000, 700_000, pytest.approx(8.0))

@@ -206,28 +206,33 @@ def handed(packets):
     return sizes
 
 
+def report(way, now, channel, size_bytes):
+    way.channels[channel - 1].buffered_bytes = size_bytes
+    way.buffered(now, channel)
+
+
 def test_a_channel_at_its_high_mark_is_paused_until_it_has_drained_to_the_low_mark():
     way, _ = start(2_000_000, buffer_high=50_000, buffer_low=20_000)
     for channel in (1, 2):
-        way.buffered(0.0, channel, 0)
+        report(way, 0.0, channel, 0)
     sizes = handed(way.packets(0.0, BUDGET))
     assert all(50_000 <= size < 70_000 for size in sizes.values()), "one message beyond the mark, at most"
     assert [record.state for record in way.channels] == [ChannelState.PAUSED] * 2
     assert way.packets(0.0, BUDGET) == []
-    way.buffered(0.1, 1, 20_001)
+    report(way, 0.1, 1, 20_001)
     assert way.packets(0.1, BUDGET) == []
-    way.buffered(0.2, 2, 20_000)
+    report(way, 0.2, 2, 20_000)
     assert {packet.channel for packet in way.packets(0.2, BUDGET)} == {2}, "each is paused alone"
 
 
 def test_a_paused_channel_that_closes_hands_its_load_to_the_others():
     way, _ = start(400_000, buffer_high=30_000, buffer_low=10_000)
     for channel in (1, 2):
-        way.buffered(0.0, channel, 0)
+        report(way, 0.0, channel, 0)
     gone = [frame.offset for channel, _, frame in sent(way.packets(0.0, BUDGET)) if channel == 1]
     way.channels[0].become(ChannelState.CLOSED)
     way.abandon(1)
-    way.buffered(0.1, 2, 0)
+    report(way, 0.1, 2, 0)
     again = sent(way.packets(0.1, BUDGET))
     assert {channel for channel, _, _ in again} == {2}
     assert again[0][2].offset == gone[0]

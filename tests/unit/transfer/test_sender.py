@@ -270,6 +270,18 @@ def test_a_paused_channel_gets_nothing_and_a_resumed_one_its_share():
     assert {channel for channel, _, _ in peer.data()} == {1}
 
 
+def test_what_a_dead_channels_stack_still_counts_holds_nothing_up():
+    machine, peer = start(total=2_000_000)
+    for channel in (1, 2):
+        machine.buffered(0.0, channel, 0)
+    machine.channel_state(0.0, 1, ChannelState.CLOSED)
+    machine.buffered(0.0, 1, 10_000_000)
+    machine.buffered(0.0, 2, 0)
+    read(machine)
+    assert {channel for channel, _, _ in peer.data()} == {2}
+    assert machine.channels[1].buffered_bytes == 0
+
+
 def test_what_was_outstanding_on_a_dead_channel_goes_over_the_others():
     machine, peer = start(total=80_000)
     read(machine)

@@ -1,0 +1,149 @@
+"""Data channels that close under a transfer, over both engines' real links: the load moves, and the bytes are right."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tallow_cli.link.description import Description
+from tallow_cli.link.link import GatheredLink, IceServer, Link, LinkOptions, LinkRole
+from tallow_cli.offer.manifest import Manifest
+from tallow_cli.session.events import Progress, Reconnected, Reconnecting, Stats
+from tallow_cli.session.settings import LinkSettings
+from tallow_cli.store.directory_sink import DirectorySink
+from tallow_cli.store.file_source import FileSource
+from tallow_cli.store.sink import Sink
+from tallow_cli.webrtc.prepare import prepare
+from tests.support.disk import tree
+from tests.support.sessions import Sessions, opened_sessions
+
+MIB = 1024 * 1024
+CHANNELS = 4
+SIZE_BYTES = 4 * MIB
+LIMIT = 6 * MIB  # bytes a second: most of a second to close channels in, whatever the machine
+
+
+class _Gathered:
+    """A gathered link that tells the test of the open one."""
+
+    def __init__(self, gathered: GatheredLink, opened: list[Link]) -> None:
+        self._gathered = gathered
+        self._opened = opened
+        self.checked, self.close = gathered.checked, gathered.close
+
+    @property
+    def description(self) -> Description:
+        return self._gathered.description
+
+    @property
+    def has_path(self) -> bool:
+        return self._gathered.has_path
+
+    async def add_servers(self, servers: Sequence[IceServer]) -> None:
+        await self._gathered.add_servers(servers)
+
+    async def connect(self, peer: Description, timeout_s: float) -> Link:
+        link = await self._gathered.connect(peer, timeout_s)
+        self._opened.append(link)
+        return link
+
+
+@pytest.fixture
+def opened() -> dict[LinkRole, list[Link]]:
+    """The open links by role, oldest first."""
+    return {"host": [], "joiner": []}
+
+
+@pytest.fixture
+async def sessions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: dict[LinkRole, list[Link]]
+) -> AsyncIterator[Sessions]:
+    async def prepare_link(role: LinkRole, options: LinkOptions) -> GatheredLink:
+        return _Gathered(await prepare(role, options), opened[role])
+
+    async with opened_sessions(tmp_path, monkeypatch, prepare_link) as sessions:
+        yield sessions
+
+
+def settings(engine: str, *, reliable: bool = False) -> LinkSettings:
+    return LinkSettings(engine=engine, channels=CHANNELS, limit_bytes_per_s=LIMIT, reliable=reliable)
+
+
+@pytest.fixture
+def random_file(tmp_path: Path) -> Path:
+    path = tmp_path / "payload.bin"
+    path.write_bytes(random.Random(8).randbytes(SIZE_BYTES))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("closed", "side", "reliable"),
+    [(1, "host", False), (2, "joiner", False), (3, "either", False), (1, "joiner", True), (3, "host", True)],
+)
+@pytest.mark.parametrize("engine", ["turbo", "aiortc"])
+async def test_closed_channels_cost_no_byte_down_to_the_last_one(
+    sessions: Sessions,
+    opened: dict[LinkRole, list[Link]],
+    random_file: Path,
+    tmp_path: Path,
+    engine: str,
+    closed: int,
+    side: str,
+    reliable: bool,
+) -> None:
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    into = tmp_path / "into"
+    into.mkdir()
+
+    async def decide(_manifest: Manifest) -> Sink:
+        return DirectorySink(into)
+
+    link = settings(engine, reliable=reliable)
+    sender = sessions.send(FileSource([random_file]), link=link)
+    receiver = sessions.receive(decide, link=link)
+    await receiver.event(Progress)
+    for index in chance.sample(range(CHANNELS), closed):
+        await asyncio.sleep(chance.uniform(0, 0.1))
+        roles: list[LinkRole] = ["host", "joiner"]
+        role: LinkRole = chance.choice(roles) if side == "either" else roles[side == "joiner"]
+        opened[role][0].data[index].close()
+    await sender.done()
+    await receiver.done()
+    assert tree(into) == {"payload.bin": random_file.read_bytes()}
+    assert not sender.of(Reconnecting), "the load moved; no other connection was needed"
+    states = [channel.state for channel in sender.of(Stats)[-1].channels]
+    assert states.count("closed") == closed
+
+
+@pytest.mark.parametrize("side", ["host", "joiner"])
+@pytest.mark.parametrize("engine", ["turbo", "aiortc"])
+async def test_when_every_channel_closes_another_connection_is_made(
+    sessions: Sessions,
+    opened: dict[LinkRole, list[Link]],
+    random_file: Path,
+    tmp_path: Path,
+    engine: str,
+    side: LinkRole,
+) -> None:
+    into = tmp_path / "into"
+    into.mkdir()
+
+    async def decide(_manifest: Manifest) -> Sink:
+        return DirectorySink(into)
+
+    sender = sessions.send(FileSource([random_file]), link=settings(engine))
+    receiver = sessions.receive(decide, link=settings(engine))
+    await receiver.event(Progress)
+    for channel in opened[side][0].data:
+        channel.close()
+    await sender.done()
+    await receiver.done()
+    assert tree(into) == {"payload.bin": random_file.read_bytes()}
+    assert sender.of(Reconnected)
+    assert receiver.of(Reconnected)
