@@ -72,7 +72,9 @@ class ServerLimits:
     room_messages: int = 64  # a handshake takes 3 to 5
     room_bytes: int = 128 * 1024
     stray_messages: int = 32  # sent outside a room, on one connection
-    hello_s: float = 5.0  # from connecting to the first message
+    hello_s: float = (
+        10.0  # from connecting to the first message, on networks that lose a third of the packets too
+    )
     idle_s: float = 60.0  # connected, greeted, and in no room
     unjoined_s: float = (
         3_600.0  # longer than `tallow send` waits by default (10 min); the host stays connected meanwhile

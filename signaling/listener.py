@@ -13,6 +13,8 @@ import socket
 import ssl
 from typing import Any, Generic, Protocol, TypeVar
 
+from signaling.lossy_tcp import stay_impatient
+
 BACKLOG = 100
 TLS_SHUTDOWN_S = 0.5  # a client that does not answer our close_notify is left
 _AT_A_TIME = 32  # connections accepted in one turn of the loop
@@ -60,6 +62,7 @@ class Listener(Generic[Arrival]):
         """Listen on these as well."""
         for each in sockets:
             each.setblocking(False)
+            stay_impatient(each)
             each.listen(BACKLOG)
             self._listening.append(each)
             self._hear(each)

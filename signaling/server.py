@@ -48,7 +48,7 @@ from signaling.protocol import (
 from signaling.proxies import TrustedProxies
 from signaling.rooms import Rooms, Send
 
-OPEN_TIMEOUT_S = 5.0  # for TLS, and again for HTTP; also ends a slowloris
+OPEN_TIMEOUT_S = 10.0  # for TLS, and again for HTTP, on bad networks; also ends a slowloris
 PING_INTERVAL_S = 20.0  # below the 30-60 s after which home routers forget an idle connection
 PING_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 0.5  # for the client's closing handshake

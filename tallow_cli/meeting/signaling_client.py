@@ -63,12 +63,16 @@ from tallow_cli.errors import (
     TallowError,
     UnknownNameplate,
 )
+from tallow_cli.meeting.dialing import hedged
 from tallow_cli.meeting.server_url import normalize_server_url
 
 if TYPE_CHECKING:
     from tallow_cli.meeting.websocket import WebSocket
 
 CONNECT_TIMEOUT_S = 10.0
+# When another connection is begun beside one that is not greeted yet: its TCP may have run out of patience on a bad
+# network, where a fresh one has not. TLS on a satellite's round trip takes 3 s.
+_HEDGES_S = (0.0, 4.0, 8.0)
 REPLY_TIMEOUT_S = 10.0  # for the server's answer to allocate, join and for its taking what we send
 PEER_TIMEOUT_S = 30.0  # for the next step of the handshake
 RACE_HEAD_START_S = 0.15  # between candidate servers, as between addresses in RFC 8305 (which says 0.25)
@@ -105,17 +109,21 @@ class SignalingClient:
         from tallow_cli.meeting.websocket import open_websocket
 
         url = normalize_server_url(url)
+
+        async def greeted() -> Self:
+            client = cls(url, await open_websocket(url, tls))
+            try:
+                await client._greet()
+            except BaseException:
+                client._socket.abort()
+                raise
+            return client
+
         try:
             async with asyncio.timeout(timeout_s):
-                client = cls(url, await open_websocket(url, tls))
-                try:
-                    await client._greet()
-                except BaseException:
-                    client._socket.abort()
-                    raise
+                return await hedged(greeted, _HEDGES_S, lambda late: late._socket.abort())
         except TimeoutError:
             raise ServerUnreachable(url, f"no answer within {timeout_s:g} s") from None
-        return client
 
     @classmethod
     async def connect_any(cls, urls: Sequence[str], *, timeout_s: float = CONNECT_TIMEOUT_S) -> Self:
