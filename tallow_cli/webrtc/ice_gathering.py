@@ -22,13 +22,14 @@ from aioice import ice, stun, turn
 from aioice.candidate import candidate_foundation, candidate_priority
 
 from tallow_cli.webrtc.ice_wall import TurnOverTcp, TurnOverUdp, WalledIceConnection, WalledStun
+from tallow_cli.webrtc.stun_requests import Address, StunRequest
 from tallow_cli.wire.udp_buffers import grow_buffers
 
 NO_ANSWER_S: Final = 1.0
 # Once it has answered anything, a relay may take its time: TCP, TLS and two requests are six round trips.
 RELAY_S: Final = 5.0
-# Of a Binding request, sent until it is answered: at 30 % loss each way seven of these leave 0.9 % unanswered.
-_ASK_AGAIN_S: Final = (0.0, 0.1, 0.1, 0.15, 0.15, 0.2, 0.2)
+# Between the tries of the first request to a server: at 30 % loss each way seven of them leave 0.9 % unanswered.
+ASK_AGAIN_S: Final = (0.1, 0.1, 0.15, 0.15, 0.2, 0.2, NO_ANSWER_S)
 # Makes the request large enough that a server which never answers more than twice its size can answer over IPv6.
 _SOFTWARE: Final = "tallow"
 # How long a better kind of relay gets before the next kind is tried beside it (RFC 8305 has 0.25 between addresses).
@@ -136,7 +137,7 @@ class GatheringIceConnection(WalledIceConnection):
 
         async def ask(protocol: ice.StunProtocol, address: tuple[str, int]) -> None:
             nonlocal answered
-            mapped = await _Binding(protocol, address).ask()
+            mapped = await _mapped(protocol, address)
             if not answered:
                 answered = True
                 self.gathered.stun_answered += 1
@@ -251,36 +252,23 @@ class GatheringIceConnection(WalledIceConnection):
         self._local_candidates.append(candidate)
 
 
-class _Binding:
-    """One Binding request, which stands where aioice's protocol looks for the transaction of a response."""
+async def _mapped(protocol: ice.StunProtocol, server: tuple[str, int]) -> tuple[str, int]:
+    """Where the server sees this socket of ours. Raises stun.TransactionError."""
+    request = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
+    request.attributes["SOFTWARE"] = _SOFTWARE
 
-    def __init__(self, protocol: ice.StunProtocol, server: tuple[str, int]) -> None:
-        self._protocol = protocol
-        self._server = server
-        self._answer: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
-        self._request = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
-        self._request.attributes["SOFTWARE"] = _SOFTWARE
+    def accepts(message: stun.Message, address: Address) -> bool:
+        is_answer = message.message_class == stun.Class.RESPONSE and address[:2] == server
+        return is_answer and "XOR-MAPPED-ADDRESS" in message.attributes
 
-    async def ask(self) -> tuple[str, int]:
-        """Where the server sees us. Raises TimeoutError."""
-        transaction = self._request.transaction_id
-        self._protocol.transactions[transaction] = cast(stun.Transaction, self)
-        try:
-            for pause_s in _ASK_AGAIN_S:
-                await asyncio.wait([self._answer], timeout=pause_s)
-                if self._answer.done():
-                    return self._answer.result()
-                self._protocol.send_stun(self._request, self._server)
-            async with asyncio.timeout(NO_ANSWER_S):
-                return await self._answer
-        finally:
-            self._protocol.transactions.pop(transaction, None)
-
-    def response_received(self, message: stun.Message, address: tuple[str, int]) -> None:
-        mapped = message.attributes.get("XOR-MAPPED-ADDRESS")
-        is_answer = message.message_class == stun.Class.RESPONSE and address[:2] == self._server
-        if is_answer and mapped is not None and not self._answer.done():
-            self._answer.set_result(mapped)
+    waiting = StunRequest(lambda: protocol.send_stun(request, server), accepts)
+    protocol.transactions[request.transaction_id] = cast(stun.Transaction, waiting)
+    try:
+        answer, _ = await waiting.answered(iter(ASK_AGAIN_S))
+    finally:
+        del protocol.transactions[request.transaction_id]
+    mapped: tuple[str, int] = answer.attributes["XOR-MAPPED-ADDRESS"]
+    return mapped
 
 
 def local_preference(candidate: aioice.Candidate) -> int:

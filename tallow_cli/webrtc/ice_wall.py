@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final, cast
 
 import aioice
 from aioice import ice, stun, turn
 
+from tallow_cli.webrtc.stun_requests import Address, StunRequest, pauses
 from tallow_cli.wire.datagram_checks import STUN_LAST_FIRST_BYTE, dtls_is_sound, stun_is_sound
-
-Address = tuple[Any, ...]
 
 # The peer lists 32 at most, and a NAT in between may show a few more.
 MAX_REMOTE_CANDIDATES: Final = 64
@@ -68,6 +68,28 @@ class WalledStun(ice.StunProtocol):
         else:
             self.receiver.dropped += 1
 
+    async def request(
+        self,
+        request: stun.Message,
+        addr: tuple[str, int],
+        integrity_key: bytes | None = None,
+        retransmissions: int | None = None,
+    ) -> tuple[stun.Message, tuple[str, int]]:
+        """aioice's, which doubles its patience with every loss. Raises stun.TransactionError."""
+        if integrity_key is not None:
+            request.add_message_integrity(integrity_key)
+        waiting = StunRequest(
+            lambda: self.send_stun(request, addr),
+            lambda message, _: integrity_key is None or message.check_message_integrity(integrity_key),
+        )
+        self.transactions[request.transaction_id] = cast(stun.Transaction, waiting)
+        tries = None if retransmissions is None else retransmissions + 1
+        try:
+            answer, source = await waiting.answered(islice(pauses(self.receiver.under_way), tries))
+        finally:
+            del self.transactions[request.transaction_id]
+        return answer, (source[0], source[1])
+
     def admits(self, addr: Address) -> bool:
         """Whether data from there is the peer's: for whoever reads the socket in this protocol's place."""
         return self.receiver.is_checked(self, addr)
@@ -110,6 +132,11 @@ class WalledIceConnection(aioice.Connection):
         self.dropped = 0
         self._queue = DatagramQueue()
         self._checked: set[tuple[int, str, int]] = set()
+
+    @property
+    def under_way(self) -> int:
+        """How many requests wait for an answer."""
+        return sum(len(protocol.transactions) for protocol in self._protocols)
 
     # Who is heard
 
