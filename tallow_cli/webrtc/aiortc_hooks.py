@@ -58,7 +58,7 @@ SHARED: Final[Hooks] = (
     ("aiortc.rtcdtlstransport:State", "FAILED"),
     (
         "aiortc.rtcdtlstransport:RTCDtlsTransport",
-        "_recv_next _send_data _set_role _set_state _ssl _task _validate_peer_identity encrypted",
+        "_recv_next _send_data _set_role _set_state _ssl _task _validate_peer_identity _write_ssl encrypted",
     ),
     (
         "aiortc.rtcsctptransport",
@@ -76,8 +76,9 @@ SHARED: Final[Hooks] = (
         "State _advertised_rwnd _association_state _data_channel_closed _data_channel_flush _data_channel_queue"
         " _data_channel_receive _data_channels _flight_size_decrease _handle_data _inbound_streams _last_received_tsn"
         " _local_tsn _local_verification_tag _mark_received _outbound_queue _receive_chunk _receive_data_chunk"
-        " _receive_forward_tsn_chunk _receive_sack_chunk _reconfig_response_seq _reset_deferred_streams"
-        " _sack_misordered _sack_needed _send_chunk _send_sack _sent_queue _set_state _transmit",
+        " _receive_forward_tsn_chunk _receive_sack_chunk _reconfig_response_seq _reset_deferred_streams _rto"
+        " _sack_misordered _sack_needed _send_chunk _send_sack _sent_queue _set_state _t1_expired _t1_failures"
+        " _t1_start _transmit",
     ),
     ("aiortc.rtcsctptransport:RTCSctpTransport.State", "CLOSED ESTABLISHED"),
 )
@@ -96,8 +97,8 @@ TURBO: Final[Hooks] = (
     (
         "aiortc.rtcsctptransport:RTCSctpTransport",
         "_data_channel_id _data_channel_send _get_extensions _local_port _receive_reconfig_param _reconfig_deferred"
-        " _reconfig_queue _reconfig_request _remote_max_message_size _remote_partial_reliability _remote_port _rto"
-        " _set_extensions _t1_expired _t1_start _transmit_reconfig",
+        " _reconfig_queue _reconfig_request _remote_max_message_size _remote_partial_reliability _remote_port"
+        " _set_extensions _transmit_reconfig",
     ),
 )
 

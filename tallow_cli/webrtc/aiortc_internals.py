@@ -21,16 +21,11 @@ from typing import Any, cast
 import aioice
 from aioice import ice, stun
 from aiortc import (
-    RTCCertificate,
-    RTCDtlsParameters,
-    RTCDtlsTransport,
     RTCIceGatherer,
     RTCIceTransport,
     RTCSctpTransport,
 )
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
-from aiortc.rtcdtlstransport import State
-from OpenSSL import SSL
 
 from tallow_cli.errors import PeerVanished
 from tallow_cli.transfer.control import LATE_S
@@ -177,50 +172,6 @@ class IceGatherer(RTCIceGatherer):
             ice_controlling=controlling,
             transport_policy=aioice.TransportPolicy.RELAY if relay_only else aioice.TransportPolicy.ALL,
         )
-
-
-class DtlsTransport(RTCDtlsTransport):
-    """DTLS that drops what is sent after its end, as a datagram network does.
-
-    aiortc raises there, ConnectionError or what OpenSSL says, inside tasks nobody awaits, which then complain on
-    stderr.
-    """
-
-    def __init__(self, transport: RTCIceTransport, certificate: RTCCertificate, role: str) -> None:
-        super().__init__(transport, [certificate])
-        self._set_role(role)
-
-    async def _send_data(self, data: bytes) -> None:
-        try:
-            await super()._send_data(data)
-        except (ConnectionError, SSL.Error):
-            return
-
-    def _validate_peer_identity(self, remoteParameters: RTCDtlsParameters) -> None:
-        """aiortc's, which has the certificate parsed: one that OpenSSL takes and `cryptography` does not is not the
-        one described.
-        """
-        try:
-            super()._validate_peer_identity(remoteParameters)
-        except ValueError:
-            self._set_state(State.FAILED)
-
-    async def _recv_next(self) -> None:
-        """aiortc's, which reads 1,500 bytes of a record; the rest would be taken for the next one, and so on."""
-        await super()._recv_next()
-        # Not during the handshake, where what is pending is no data.
-        while self.encrypted and self._ssl is not None and self._ssl.pending():
-            try:
-                self._ssl.recv(self._ssl.pending())
-            except SSL.Error:
-                return
-
-    async def stop(self) -> None:
-        """Stop, and wait for the receiving task to be gone."""
-        task = self._task
-        await super().stop()
-        if task is not None:
-            await asyncio.gather(task, return_exceptions=True)
 
 
 def gathering(transport: RTCIceTransport) -> GatheringIceConnection:

@@ -16,7 +16,6 @@ from aiortc.rtcdtlstransport import DataReceiver
 from OpenSSL import SSL
 
 from tallow_cli.webrtc.aiortc_internals import (
-    DtlsTransport,
     nominated_route,
     peer_heard,
     peer_refused,
@@ -24,6 +23,7 @@ from tallow_cli.webrtc.aiortc_internals import (
     report_loss,
     take_over_sockets,
 )
+from tallow_cli.webrtc.dtls_transport import DtlsTransport
 from tallow_cli.wire.datagram_checks import dtls_is_sound
 from tallow_cli.wire.dtls_records import MAX_RUN_BYTES, Records, make_records
 from tallow_cli.wire.udp_batch import Address, BatchSocket

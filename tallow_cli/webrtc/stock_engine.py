@@ -10,7 +10,8 @@ from aiortc.exceptions import InvalidStateError
 
 from tallow_cli.errors import PeerVanished
 from tallow_cli.link.channels import ChannelState
-from tallow_cli.webrtc.aiortc_internals import DtlsTransport, all_acknowledged, keep_only_stream
+from tallow_cli.webrtc.aiortc_internals import all_acknowledged, keep_only_stream
+from tallow_cli.webrtc.dtls_transport import DtlsTransport
 from tallow_cli.webrtc.stock_sctp import STOCK_RWND_BYTES, StockSctpTransport
 
 if TYPE_CHECKING:

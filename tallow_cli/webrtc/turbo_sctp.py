@@ -71,9 +71,7 @@ FOREIGN_MAX_PACKET_V4: Final = 1435
 FOREIGN_MAX_PACKET_V6: Final = 1415
 # A DTLS record holds 16,384 bytes; loopback's MTU of 65,536 allows it.
 TALLOW_MAX_PACKET: Final = 16_352
-# aiortc waits 3 s before it repeats an INIT; dcSCTP 0.5 s.
-INIT_RETRANSMIT_S: Final = 0.5
-INIT_RETRANSMIT_MAX_S: Final = 4.0  # eight repetitions then take 23 s; whoever connects gives up after 30
+RECONFIG_REPEAT_S: Final = 0.5  # then twice as long each time; aiortc begins with 3 s
 # Timers closer than this are not worth re-arming: epoll counts in milliseconds.
 TIMER_SLACK_S: Final = 0.0002
 # uvloop rounds timers to whole milliseconds, and half of one to none: the loop would spin until the pacer's next
@@ -127,7 +125,7 @@ class TurboSctpTransport(WalledSctpTransport):
         self._turn_is_due = False
         self._is_in_turn = False
         self._advertised_rwnd = 16 * MIB
-        self._rto = INIT_RETRANSMIT_S
+        self._rto = RECONFIG_REPEAT_S
 
     @classmethod
     def getCapabilities(cls) -> RTCSctpCapabilities:
@@ -223,16 +221,7 @@ class TurboSctpTransport(WalledSctpTransport):
             self._association = None
             self._disarm()
 
-    # RFC 9260 section 5.1, where aiortc leaves it: INIT and COOKIE ECHO are repeated at doubling intervals, and an
-    # INIT carries the tag 0 also once the peer's own INIT has come (section 8.5.1).
-
-    def _t1_start(self, chunk: Chunk) -> None:
-        self._rto = INIT_RETRANSMIT_S
-        super()._t1_start(chunk)
-
-    def _t1_expired(self) -> None:
-        self._rto = min(2 * self._rto, INIT_RETRANSMIT_MAX_S)
-        super()._t1_expired()
+    # RFC 9260 section 8.5.1, where aiortc leaves it: an INIT carries the tag 0 also once the peer's own INIT has come.
 
     async def _send_chunk(self, chunk: Chunk) -> None:
         if type(chunk) is not InitChunk:

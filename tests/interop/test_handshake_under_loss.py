@@ -1,9 +1,9 @@
-"""SCTP's handshake when the path loses some of it, between turbo and stock aiortc and between two turbo sides."""
+"""DTLS and SCTP handshakes over a path that loses some of it: turbo with stock aiortc, and two turbo sides."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 
 import pytest
@@ -102,3 +102,53 @@ async def test_a_repeated_init_still_carries_the_verification_tag_zero() -> None
     async with asyncio.timeout(15), connected("turbo", "stock", prepare=prepare):
         assert tags
         assert set(tags) == {bytes(4)}
+
+
+@pytest.mark.parametrize(("host", "joiner"), [("turbo", "turbo"), ("walled", "walled")])
+async def test_dtls_flights_that_are_lost_four_times_cost_less_than_openssls_timers(
+    host: str, joiner: str
+) -> None:
+    """Those are 1, 2, 4 and 8 s."""
+
+    def prepare(a: Peer, b: Peer) -> None:
+        for peer in (a, b):
+            peer.ice._send = _losing(peer.ice._send, 4)  # type: ignore[method-assign]
+
+    async with asyncio.timeout(4), connected(host, joiner, prepare=prepare) as peers:
+        assert [peer.dtls.state for peer in peers] == ["connected", "connected"]
+
+
+@pytest.mark.parametrize(("host", "joiner"), [("turbo", "turbo"), ("walled", "walled")])
+async def test_the_last_flight_is_repeated_though_nobody_asks(host: str, joiner: str) -> None:
+    lost = 0
+
+    def prepare(a: Peer, b: Peer) -> None:
+        send = a.ice._send
+
+        async def losing_what_ends_the_handshake(datagram: bytes) -> None:
+            nonlocal lost
+            if datagram[0] == _CHANGE_CIPHER_SPEC and lost < 2:
+                lost += 1
+            else:
+                await send(datagram)
+
+        a.ice._send = losing_what_ends_the_handshake  # type: ignore[method-assign]
+
+    async with asyncio.timeout(4), connected(host, joiner, prepare=prepare):
+        assert lost == 2
+
+
+_CHANGE_CIPHER_SPEC = 20
+
+
+def _losing(send: Callable[[bytes], Awaitable[None]], count: int) -> Callable[[bytes], Awaitable[None]]:
+    left = count
+
+    async def losing(datagram: bytes) -> None:
+        nonlocal left
+        if left and 20 <= datagram[0] < 64:
+            left -= 1
+            return
+        await send(datagram)
+
+    return losing

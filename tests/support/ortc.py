@@ -19,8 +19,9 @@ from aiortc import (
     RTCSctpTransport,
 )
 
-from tallow_cli.webrtc.aiortc_internals import DtlsTransport, IceGatherer
+from tallow_cli.webrtc.aiortc_internals import IceGatherer
 from tallow_cli.webrtc.dtls_batch import BatchDtlsTransport
+from tallow_cli.webrtc.dtls_transport import DtlsTransport
 from tallow_cli.webrtc.stock_sctp import StockSctpTransport
 from tallow_cli.webrtc.turbo_sctp import TurboSctpTransport
 

@@ -6,18 +6,10 @@ import inspect
 
 import aioice
 import pytest
-from aiortc import (
-    RTCCertificate,
-    RTCDataChannel,
-    RTCDtlsFingerprint,
-    RTCDtlsParameters,
-    RTCSctpTransport,
-)
-from aiortc.rtcdtlstransport import State
-from OpenSSL import SSL
+from aiortc import RTCDataChannel, RTCSctpTransport
 
 from tallow_cli.errors import Loss
-from tallow_cli.webrtc.aiortc_internals import DtlsTransport, IceConnection
+from tallow_cli.webrtc.aiortc_internals import IceConnection
 from tallow_cli.webrtc.ice_consent import Consent
 
 
@@ -63,25 +55,3 @@ def test_data_channels_call_only_four_methods_of_their_transport() -> None:
         "_data_channel_close",
         "_data_channel_send",
     }
-
-
-class _Ice:
-    """Stands where an RTCIceTransport does before anything is sent."""
-
-    _connection = None
-
-
-async def test_a_certificate_that_cannot_be_read_is_not_the_one_described_and_late_data_is_dropped() -> None:
-    class Ssl:
-        def get_peer_certificate(self, as_cryptography: bool) -> object:
-            raise ValueError("error parsing asn1 value")
-
-        def send(self, data: bytes) -> int:
-            raise SSL.SysCallError(-1, "Unexpected EOF")
-
-    dtls = DtlsTransport(_Ice(), RTCCertificate.generateCertificate(), "server")  # type: ignore[arg-type]
-    dtls._ssl = Ssl()  # type: ignore[assignment]
-    dtls._set_state(State.CONNECTED)
-    await dtls._send_data(b"late")
-    dtls._validate_peer_identity(RTCDtlsParameters([RTCDtlsFingerprint("sha-256", "00")]))
-    assert dtls.state == "failed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from typing import Any
 
@@ -18,7 +19,7 @@ from aiortc.rtcsctptransport import (
     parse_packet,
 )
 
-from tallow_cli.webrtc.sctp_wall import WalledSctpTransport
+from tallow_cli.webrtc.sctp_wall import INIT_LASTS_S, INIT_REPEAT_S, WalledSctpTransport
 from tests.support.hostile_peer import parameter
 
 OPEN = struct.pack("!BBHLHH", 3, 0, 0, 0, 4, 0) + b"name"
@@ -160,3 +161,24 @@ async def test_a_reset_that_is_granted_and_then_refused_closes_the_channel_once(
         reset.params = [param]
         await sctp.guarded(sctp._receive_chunk(reset))
     assert (channel.readyState, sctp.stumbles) == ("closed", 0)
+
+
+async def test_an_init_is_repeated_evenly_and_for_as_long_as_a_link_may_take(
+    sctp: WalledSctpTransport,
+) -> None:
+    pauses: list[float] = []
+
+    class Loop:
+        def call_later(self, delay_s: float, callback: object) -> asyncio.TimerHandle:
+            pauses.append(delay_s)
+            return asyncio.get_running_loop().call_later(3600, lambda: None)
+
+    sctp._loop = Loop()  # type: ignore[assignment]
+    kept = sctp._rto
+    sctp._t1_start(init(InitChunk))
+    while not sctp._has_ended:
+        sctp._t1_expired()
+        assert sctp._rto == kept, "the timer of data is another"
+    await asyncio.sleep(0)
+    assert set(pauses) == {INIT_REPEAT_S}
+    assert sum(pauses) >= INIT_LASTS_S
