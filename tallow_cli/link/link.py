@@ -28,6 +28,7 @@ from tallow_cli.tracing import Trace
 LinkRole = Literal["host", "joiner"]
 
 DEFAULT_ENGINE: Final = "turbo"
+MAX_PORT: Final = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,11 @@ class LinkOptions:
     reliable: bool = False
     max_retransmits: int | None = None  # of what this side sends, unless reliable; None: the engine's own
     ice_servers: tuple[IceServer, ...] = ()
-    relay_only: bool = False
+    relay_only: bool = False  # no address of this machine leaves it, and no check leaves from one
+    # This machine's to be reached by, the likeliest first; None: all. More may be offered later.
+    own_addresses: tuple[str, ...] | None = None
+    only_own_addresses: bool = False  # relays, too, are spoken to from these alone
+    udp_ports: tuple[int, int] | None = None  # those that may be bound, both ends included; None: any
     offload: bool = True  # GSO and GRO, where the system has them
     # Speak to this UDP relay (an IP literal, a port) in place of the peer's own addresses.
     via: tuple[str, int] | None = None
@@ -64,6 +69,15 @@ class LinkOptions:
     def __post_init__(self) -> None:
         check_channel_count(self.channels)
         check_max_retransmits(self.max_retransmits, reliable=self.reliable)
+        check_udp_ports(self.udp_ports)
+
+
+def check_udp_ports(ports: tuple[int, int] | None) -> None:
+    """Raises BadOption."""
+    if ports is not None and not 1 <= ports[0] <= ports[1] <= MAX_PORT:
+        raise BadOption(
+            "--udp-ports", f"{ports[0]}-{ports[1]} is no range of ports; write it like 50000-50099"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +127,12 @@ class GatheredLink(Protocol):
     @property
     def has_path(self) -> bool:
         """Whether a way to the peer was found: then that, too, has our description."""
+        ...
+
+    async def offer(self, own_addresses: Sequence[str]) -> None:
+        """Offer these addresses of this machine, too, and prefer them in this order: more is known of them now. Nothing
+        with `relay_only`. Raises BadOption where no port of `udp_ports` is free.
+        """
         ...
 
     async def add_servers(self, servers: Sequence[IceServer]) -> None:

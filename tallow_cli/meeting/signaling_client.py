@@ -97,6 +97,11 @@ class SignalingClient:
         self._was_in_room = False
         self._peer_present = False
 
+    @property
+    def local_address(self) -> str | None:
+        """The address of this machine from which the server was reached; None if that is not known."""
+        return self._socket.local_address
+
     @classmethod
     async def connect(
         cls, url: str, *, timeout_s: float = CONNECT_TIMEOUT_S, tls: ssl.SSLContext | None = None

@@ -63,6 +63,12 @@ class WebSocket:
         self._url = url
         self._connection = connection
 
+    @property
+    def local_address(self) -> str | None:
+        """Ours of the connection; None once it is gone."""
+        name = self._connection.transport.get_extra_info("sockname")
+        return str(name[0]) if isinstance(name, tuple) else None
+
     async def send(self, text: str) -> None:
         """Send one message, waiting while the server does not read. Cancelling may have sent it."""
         try:

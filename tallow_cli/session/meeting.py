@@ -21,6 +21,7 @@ from tallow_cli.crypto.handshake import (
     abort_body,
 )
 from tallow_cli.errors import (
+    BadOption,
     NoPathError,
     PeerCancelled,
     PeerVanished,
@@ -31,6 +32,7 @@ from tallow_cli.errors import (
 )
 from tallow_cli.link.description import encode
 from tallow_cli.link.link import GatheredLink, IceServer, LinkOptions, LinkRole
+from tallow_cli.meeting.own_addresses import own_addresses
 from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.settings import MAX_WAIT_S, LinkSettings, ReceiveSettings, SendSettings, Waits
 
@@ -89,7 +91,10 @@ async def parting(client: SignalingClient, server_grace_s: float, *, is_joiner: 
 async def prepare_link(
     role: LinkRole, settings: SendSettings | ReceiveSettings, stack: AsyncExitStack
 ) -> GatheredLink:
-    """A link with its addresses gathered. `stack` closes it."""
+    """A link with its addresses gathered. `stack` closes it.
+
+    Raises NoPathError for an interface that is gone, BadOption for ports that are in use.
+    """
     chosen = settings.link
     link = await settings.prepare_link(
         role,
@@ -98,6 +103,10 @@ async def prepare_link(
             channels=chosen.channels,
             reliable=chosen.reliable,
             max_retransmits=chosen.max_retransmits,
+            relay_only=chosen.relay_only,
+            own_addresses=_own_addresses(chosen),
+            only_own_addresses=chosen.interface is not None,
+            udp_ports=chosen.udp_ports,
             via=chosen.via,
             trace=chosen.trace,
         ),
@@ -106,12 +115,23 @@ async def prepare_link(
     return link
 
 
-async def _ask_servers(link: GatheredLink, client: SignalingClient) -> None:
+def _own_addresses(settings: LinkSettings, reached_from: str | None = None) -> tuple[str, ...]:
+    """Raises NoPathError."""
+    try:
+        return own_addresses(reached_from, interface=settings.interface)
+    except BadOption as error:  # it was there when the command began
+        raise NoPathError(error.problem) from error
+
+
+async def _ask_servers(link: GatheredLink, client: SignalingClient, settings: LinkSettings) -> None:
     """Have `link` find out what the world sees of it, and a relay: from what the server of `client`, in whose room the
-    other side is by now, says that there is.
+    other side is by now, says that there is. What reached that server leads to the other side, too, more likely than
+    what did not.
     """
+    await link.offer(_own_addresses(settings, client.local_address))
     relays = [each for each in client.ice_servers if each.url.startswith(("turn:", "turns:"))]
-    servers = [IceServer(each.url, each.username, each.credential) for each in relays]
+    servers = [*settings.ice_servers]
+    servers += [IceServer(each.url, each.username, each.credential) for each in relays]
     if client.stun_port is not None:
         host = urlsplit(client.url).hostname or ""
         servers.append(IceServer(f"stun:{f'[{host}]' if ':' in host else host}:{client.stun_port}"))
@@ -158,7 +178,7 @@ async def shake_hands_as_host(
         entropy=os.urandom,
         capabilities=_capabilities(settings.link, settings.waits),
     )
-    await _ask_servers(link, client)
+    await _ask_servers(link, client, settings.link)
     await client.send(handshake.receive_hello(hello, encode(link.description)))
     if replied is not None:
         replied()
@@ -176,7 +196,7 @@ async def shake_hands_as_joiner(
         capabilities=_capabilities(settings.link, settings.waits),
     )
     await client.send(handshake.hello())
-    await _ask_servers(link, client)  # while the answer is on its way
+    await _ask_servers(link, client, settings.link)  # while the answer is on its way
     confirm, result = handshake.receive_reply(await client.recv(ANSWER_S), encode(link.description))
     await client.send(confirm)
     return result

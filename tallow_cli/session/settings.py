@@ -16,7 +16,7 @@ from tallow_cli.link.channels import (
     check_channel_count,
     check_max_retransmits,
 )
-from tallow_cli.link.link import DEFAULT_ENGINE, PrepareLink
+from tallow_cli.link.link import DEFAULT_ENGINE, IceServer, PrepareLink, check_udp_ports
 from tallow_cli.offer.name_rules import POSIX, NameRules
 from tallow_cli.tracing import Trace
 from tallow_cli.transfer.buffer_marks import DEFAULT_BUFFER_HIGH, DEFAULT_BUFFER_LOW, check_buffer_marks
@@ -50,6 +50,10 @@ class LinkSettings:
     buffer_high: int = DEFAULT_BUFFER_HIGH
     buffer_low: int = DEFAULT_BUFFER_LOW
     limit_bytes_per_s: float | None = None
+    interface: str | None = None  # the name of one of this machine's, or an address: only that is used
+    udp_ports: tuple[int, int] | None = None  # of this machine, both ends included
+    ice_servers: tuple[IceServer, ...] = ()  # asked before those that the signaling server names
+    relay_only: bool = False  # no address of this machine is shown to the other side
     trace: Trace | None = None  # told what the connection does (docs/reference/trace.md)
     via: tuple[str, int] | None = None  # a UDP relay to speak to in place of the peer (`LinkOptions.via`)
 
@@ -57,6 +61,7 @@ class LinkSettings:
         check_channel_count(self.channels)
         check_max_retransmits(self.max_retransmits, reliable=self.reliable)
         check_buffer_marks(self.buffer_high, self.buffer_low)
+        check_udp_ports(self.udp_ports)
         if self.mode not in MODES:
             raise BadOption("--mode", f"{self.mode!r} is not one of {', '.join(MODES)}")
 

@@ -166,11 +166,13 @@ def _nobody_listens_here(address: tuple[str, int]) -> bool:
 class IceGatherer(RTCIceGatherer):
     """A gatherer whose ICE role is chosen at birth and whose connection is ours."""
 
-    def __init__(self, *, controlling: bool, relay_only: bool = False) -> None:
+    def __init__(self, *, controlling: bool, relay_only: bool = False, **options: Any) -> None:
+        """`options` are those of a GatheringIceConnection."""
         super().__init__([], RTCIceTransportPolicy.RELAY if relay_only else RTCIceTransportPolicy.ALL)
         self._connection = IceConnection(
             ice_controlling=controlling,
             transport_policy=aioice.TransportPolicy.RELAY if relay_only else aioice.TransportPolicy.ALL,
+            **options,
         )
 
 

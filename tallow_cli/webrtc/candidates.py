@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 from aiortc import RTCIceCandidate
 
 from signaling.turn import NotARelay, parsed_relay
-from tallow_cli.link.description import CandidateInfo
+from tallow_cli.link.description import MAX_CANDIDATES, CandidateInfo
 from tallow_cli.link.link import IceServer
 from tallow_cli.webrtc.ice_gathering import RelayServer, StunServer
 
 _STUN_PORT: Final = 3_478  # RFC 8489 section 9
+_MOST_RELAYED: Final = 4
+_MOST_REFLEXIVE: Final = 8
 
 
 def stun_servers(servers: Iterable[IceServer]) -> list[StunServer]:
@@ -58,6 +60,18 @@ def candidate_info(candidate: RTCIceCandidate) -> CandidateInfo:
         related_address=candidate.relatedAddress,
         related_port=candidate.relatedPort,
     )
+
+
+def likeliest(candidates: Iterable[CandidateInfo]) -> tuple[CandidateInfo, ...]:
+    """As many as a description holds, in the order of their priority, with some of every kind: dozens of addresses of
+    this machine's own shall not push out the one that a NAT or a relay gives it.
+    """
+    found = sorted(candidates, key=lambda each: -each.priority)
+    kept = [each for each in found if each.type == "relay"][:_MOST_RELAYED]
+    kept += [each for each in found if each.type == "srflx"][:_MOST_REFLEXIVE]
+    room = MAX_CANDIDATES - len(kept)
+    kept += [each for each in found if each not in kept][:room]
+    return tuple(sorted(kept, key=lambda each: -each.priority))
 
 
 def relay_candidate(address: str, port: int) -> CandidateInfo:

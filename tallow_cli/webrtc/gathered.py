@@ -23,7 +23,7 @@ from aiortc import (
 
 from tallow_cli.awake import awake_timeout
 from tallow_cli.errors import NoPathError, PeerProtocolError, PeerVanished
-from tallow_cli.link.description import MAX_CANDIDATES, Description, worth_trying
+from tallow_cli.link.description import Description, worth_trying
 from tallow_cli.link.link import IceServer, LinkOptions, LinkRole, LinkTraits, PathInfo
 from tallow_cli.webrtc.aiortc_internals import (
     IceGatherer,
@@ -35,6 +35,7 @@ from tallow_cli.webrtc.aiortc_internals import (
 )
 from tallow_cli.webrtc.candidates import (
     candidate_info,
+    likeliest,
     relay_candidate,
     relay_servers,
     rtc_candidate,
@@ -75,6 +76,9 @@ class RtcGatheredLink:
     @property
     def description(self) -> Description:
         return self._describe()
+
+    async def offer(self, own_addresses: Sequence[str]) -> None:
+        await gathering(self.transports.ice).offer(own_addresses)
 
     async def add_servers(self, servers: Sequence[IceServer]) -> None:
         connection = gathering(self.transports.ice)
@@ -193,12 +197,17 @@ async def gather(role: LinkRole, options: LinkOptions, engine: Engine) -> RtcGat
 
     The host is the ICE controlling side and the DTLS server. Cancelling leaves nothing behind.
     """
-    gatherer = IceGatherer(controlling=role == "host", relay_only=options.relay_only)
+    gatherer = IceGatherer(
+        controlling=role == "host",
+        relay_only=options.relay_only,
+        own_addresses=options.own_addresses,
+        only_own_addresses=options.only_own_addresses,
+        ports=options.udp_ports,
+    )
     transports = Transports(RTCIceTransport(gatherer))
 
     def describe() -> Description:
         parameters = gatherer.getLocalParameters()
-        candidates = sorted(gatherer.getLocalCandidates(), key=lambda c: -c.priority)
         return Description(
             ufrag=parameters.usernameFragment or "",
             pwd=parameters.password or "",
@@ -206,7 +215,7 @@ async def gather(role: LinkRole, options: LinkOptions, engine: Engine) -> RtcGat
             dtls_role="server" if role == "host" else "client",
             sctp_port=SCTP_PORT,
             max_message_size=engine.max_message_size,
-            candidates=tuple(candidate_info(candidate) for candidate in candidates[:MAX_CANDIDATES]),
+            candidates=likeliest([candidate_info(each) for each in gatherer.getLocalCandidates()]),
             engine=engine.name,
             capabilities=engine.capabilities,
             channels=options.channels,

@@ -9,6 +9,7 @@ is after the peer came. A server that does not answer costs `NO_ANSWER_S`.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import socket
 import ssl
@@ -23,6 +24,7 @@ from aioice.candidate import candidate_foundation, candidate_priority
 
 from tallow_cli.webrtc.ice_wall import TurnOverTcp, TurnOverUdp, WalledIceConnection, WalledStun
 from tallow_cli.webrtc.stun_requests import Address, StunRequest
+from tallow_cli.webrtc.udp_ports import bound_socket, explain_ports
 from tallow_cli.wire.udp_buffers import grow_buffers
 
 NO_ANSWER_S: Final = 1.0
@@ -34,7 +36,10 @@ ASK_AGAIN_S: Final = (0.1, 0.1, 0.15, 0.15, 0.2, 0.2, NO_ANSWER_S)
 _SOFTWARE: Final = "tallow"
 # How long a better kind of relay gets before the next kind is tried beside it (RFC 8305 has 0.25 between addresses).
 _HEAD_START_S: Final = 0.25
-_NO_ADDRESS: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104  # nothing is bound to it
+_LOOPBACK: Final = ("127.0.0.1", "::1")  # what a machine without a network has
+# Each is asked about by every server: where there are dozens, these are the likely ones.
+_MOST_ASKED_FROM: Final = 8
+_NO_ADDRESS: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104  # a client's, or not bound at all
 _MOST_LOCAL_PREFERENCE: Final = 65_535  # RFC 8445 section 5.1.2.1
 
 
@@ -70,7 +75,8 @@ class Gathered:
 class GatheringIceConnection(WalledIceConnection):
     """`own_addresses` are bound in this order, the likeliest first; None: whatever this machine has.
 
-    `ports` are those that may be bound, both ends included; None: any.
+    With `only_own_addresses` relays are spoken to from these alone. `ports` are the UDP ports that may be bound, both
+    ends included; None: any.
     """
 
     def __init__(
@@ -79,47 +85,69 @@ class GatheringIceConnection(WalledIceConnection):
         *,
         transport_policy: aioice.TransportPolicy = aioice.TransportPolicy.ALL,
         own_addresses: Sequence[str] | None = None,
+        only_own_addresses: bool = False,
         ports: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(ice_controlling, transport_policy=transport_policy)
         self.gathered = Gathered()
         self._own_addresses = own_addresses
+        self._only_from = own_addresses if only_own_addresses else None
         self._ports = ports
 
     async def gather_candidates(self) -> None:
-        """Bind this machine's addresses, unless only a relay may be used."""
+        """Bind this machine's addresses, unless only a relay may be used. Raises BadOption; see `offer`."""
         if self._local_candidates_start:
             return
         self._local_candidates_start = True
-        if self._transport_policy == aioice.TransportPolicy.ALL:
-            addresses = self._own_addresses
-            if addresses is None:
-                addresses = ice.get_host_addresses(self._use_ipv4, self._use_ipv6)
-            for order, address in enumerate(addresses or ("127.0.0.1", "::1")):
-                protocol = await self.bind(address, _MOST_LOCAL_PREFERENCE - order)
-                if protocol is not None:
-                    self._add(protocol.local_candidate, protocol)
+        addresses = self._own_addresses
+        if addresses is None:
+            addresses = ice.get_host_addresses(self._use_ipv4, self._use_ipv6)
+        await self.offer(addresses or _LOOPBACK)
         self._local_candidates_end = True
 
-    async def bind(self, address: str, local_preference: int) -> WalledStun | None:
-        """A socket on this address of ours, or None if it cannot be had."""
+    async def offer(self, addresses: Sequence[str]) -> None:
+        """Bind those of our addresses that are not bound yet, and prefer them in this order. What was bound before
+        stays, behind them; but loopback, which is for a machine that has nothing else. Nothing, if only a relay may be
+        used.
+
+        Raises BadOption where none of the ports that may be bound is free on any of them.
+        """
+        if self._transport_policy != aioice.TransportPolicy.ALL or not addresses:
+            return
+        before = {p.local_candidate.host: p for p in self._protocols if p.local_candidate.type == "host"}
+        problems: list[OSError] = []
+        for order, address in enumerate(dict.fromkeys((*addresses, *before))):
+            preference = _MOST_LOCAL_PREFERENCE - order
+            known = before.get(address)
+            if known is None:
+                try:
+                    protocol = await self._bound(address, preference)
+                except OSError as error:
+                    problems.append(error)
+                else:
+                    self._add(protocol.local_candidate, protocol)
+            elif _is_loopback(address) and address not in addresses:
+                await self._take_back(known)
+            else:
+                known.local_candidate.priority = candidate_priority(1, "host", preference)
+        if self._ports is not None and not any(p.local_candidate.type == "host" for p in self._protocols):
+            explain_ports(self._ports, problems)
+
+    async def _bound(self, address: str, preference: int) -> WalledStun:
+        """A socket on this address of ours. Raises OSError."""
         loop = asyncio.get_running_loop()
-        first, last = self._ports or (0, 0)
-        for port in range(first, last + 1):
-            try:
-                _, protocol = await loop.create_datagram_endpoint(
-                    lambda: WalledStun(self), local_addr=(address, port)
-                )
-            except OSError:
-                continue
-            sock = protocol.transport.get_extra_info("socket")
-            if sock is not None:
-                # The system's default is less than one window of aiortc's: its own bursts overflow that.
-                grow_buffers(sock)
-            host, bound = protocol.transport.get_extra_info("sockname")[:2]
-            protocol.local_candidate = _candidate("host", host, bound, host, local_preference)
-            return protocol
-        return None
+        sock = bound_socket(address, self._ports)
+        _, protocol = await loop.create_datagram_endpoint(lambda: WalledStun(self), sock=sock)
+        # The system's default is less than one window of aiortc's: its own bursts overflow that.
+        grow_buffers(sock)
+        host, port = sock.getsockname()[:2]
+        protocol.local_candidate = _candidate("host", host, port, host, preference)
+        return protocol
+
+    async def _take_back(self, protocol: ice.StunProtocol) -> None:
+        self._protocols.remove(protocol)
+        self._local_candidates.remove(protocol.local_candidate)
+        await protocol.close()
 
     # What NATs make of our addresses
 
@@ -127,6 +155,7 @@ class GatheringIceConnection(WalledIceConnection):
         """Add a server reflexive candidate for each of our addresses that a NAT translates. Never raises."""
         self.gathered.stun_asked += len(servers)
         hosts = [p for p in self._protocols if p.local_candidate.type == "host"]
+        hosts = sorted(hosts, key=lambda p: -p.local_candidate.priority)[:_MOST_ASKED_FROM]
         with suppress(TimeoutError):
             async with asyncio.timeout(NO_ANSWER_S):
                 await _all(self._ask_one(server, hosts) for server in servers)
@@ -229,16 +258,14 @@ class GatheringIceConnection(WalledIceConnection):
                     *address,
                     ssl=ssl.create_default_context() if relay.secure else None,
                     server_hostname=relay.host if relay.secure else None,
+                    local_addr=None if self._only_from is None else (self._source(address), 0),
                 )
                 _say_it_answered(give_up)
             else:
                 connection, inner = await loop.create_datagram_endpoint(
                     lambda: TurnOverUdp(address, lambda: _say_it_answered(give_up), **options),
-                    remote_addr=address,
+                    sock=self._socket_towards(address),
                 )
-                sock = connection.get_extra_info("socket")
-                if sock is not None:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, turn.UDP_SOCKET_BUFFER_SIZE)
             try:
                 transport = turn.TurnTransport(inner)
                 await transport._connect(protocol)
@@ -246,6 +273,31 @@ class GatheringIceConnection(WalledIceConnection):
                 connection.close()  # also when gathering was given up in the middle
                 raise
         return transport
+
+    def _socket_towards(self, relay: tuple[str, int]) -> socket.socket:
+        """A UDP socket that speaks to this relay alone. Raises OSError."""
+        source = self._source(relay)
+        try:
+            sock = bound_socket(source, self._ports)
+        except OSError:
+            # This is a client's socket, which needs no hole in a firewall: better from elsewhere than not at all.
+            sock = bound_socket(source, None)
+        try:
+            sock.connect(relay)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, turn.UDP_SOCKET_BUFFER_SIZE)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def _source(self, relay: tuple[str, int]) -> str:
+        """The address of ours that speaks to it. Raises OSError."""
+        if self._only_from is None:
+            return _NO_ADDRESS[6 if ":" in relay[0] else 4]
+        source = next((each for each in self._only_from if _may_reach(each, relay[0])), None)
+        if source is None:
+            raise OSError(errno.EADDRNOTAVAIL, "no address of the chosen interface can reach it")
+        return source
 
     def _add(self, candidate: aioice.Candidate, protocol: ice.StunProtocol) -> None:
         self._protocols.append(protocol)
@@ -296,6 +348,10 @@ def _candidate(
         related_address=None if related is None else related[0],
         related_port=None if related is None else related[1],
     )
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
 def _may_reach(ours: str, theirs: str) -> bool:

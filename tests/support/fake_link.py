@@ -100,6 +100,9 @@ class FakeGatheredLink:
     def has_path(self) -> bool:
         return self.link is not None and self.link.far_end.link is not None
 
+    async def offer(self, own_addresses: Sequence[str]) -> None:
+        """There are none to choose from."""
+
     async def add_servers(self, servers: Sequence[IceServer]) -> None:
         """There is no world outside this test to be seen from."""
 

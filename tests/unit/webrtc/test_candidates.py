@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from tallow_cli.link.description import CandidateInfo
+from tallow_cli.link.description import CandidateInfo, CandidateType
 from tallow_cli.link.link import IceServer
 from tallow_cli.webrtc.candidates import (
     candidate_info,
+    likeliest,
     relay_candidate,
     relay_servers,
     rtc_candidate,
@@ -43,3 +44,16 @@ def test_what_a_server_says_and_cannot_be_read_is_nobody_to_ask() -> None:
     ]
     assert stun_servers(odd) == []
     assert relay_servers(odd) == []
+
+
+def test_dozens_of_own_addresses_push_out_neither_a_nats_nor_a_relays() -> None:
+    def candidate(kind: CandidateType, priority: int) -> CandidateInfo:
+        return CandidateInfo("192.0.2.1", priority, kind, priority, "f")
+
+    found = [candidate("host", 1000 + n) for n in range(60)]
+    found += [candidate("srflx", 500 + n) for n in range(20)] + [candidate("relay", 1)]
+    kept = likeliest(found)
+    assert len(kept) == 32
+    assert [each.type for each in kept] == ["host"] * 23 + ["srflx"] * 8 + ["relay"]
+    assert kept[0].priority == 1059
+    assert likeliest(found[-3:]) == (found[-2], found[-3], found[-1])

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from aioice import TransportPolicy, stun
 
+from tallow_cli.errors import BadOption
 from tallow_cli.webrtc.ice_gathering import NO_ANSWER_S, GatheringIceConnection, RelayServer, StunServer
 
 AT = ("127.0.0.1", "127.0.0.2")
@@ -98,8 +99,40 @@ async def test_only_the_ports_that_were_named_are_bound() -> None:
         async with gathering("127.0.0.1", ports=(taken, last)) as ice:
             (bound,) = ice.local_candidates
             assert taken < bound.port <= last
-        async with gathering("127.0.0.1", ports=(taken, taken)) as ice:
-            assert ice.local_candidates == []
+        with pytest.raises(BadOption, match=f"port {taken} is in use"):
+            async with gathering("127.0.0.1", ports=(taken, taken)):
+                pass
+        async with gathering("127.0.0.1", "127.0.0.2", ports=(taken, taken)) as ice:
+            assert [each.host for each in ice.local_candidates] == ["127.0.0.2"]
+
+
+async def test_what_is_known_later_changes_the_order_and_adds_to_it() -> None:
+    async with gathering("127.0.0.1", "127.0.0.2") as ice:
+        ports = {each.host: each.port for each in ice.local_candidates}
+        await ice.offer(["127.0.0.2", "127.0.0.3"])
+        by_priority = sorted(ice.local_candidates, key=lambda each: -each.priority)
+        assert [each.host for each in by_priority] == ["127.0.0.2", "127.0.0.3"]
+        assert by_priority[0].port == ports["127.0.0.2"]
+        assert len(ice._protocols) == 2, "loopback is for a machine that has nothing else"
+
+
+async def test_dozens_of_addresses_ask_no_storm_of_questions() -> None:
+    server = Server()
+    everything = [f"127.0.1.{n}" for n in range(1, 30)]
+    async with stun_server(server) as address, gathering(*everything) as ice:
+        await ice.ask_stun([address])
+        assert len(server.requests) == 8
+        assert len(ice.local_candidates) == len(everything) + 8
+
+
+async def test_a_relay_is_spoken_to_from_the_chosen_address_and_ports() -> None:
+    with silent(socket.SOCK_DGRAM) as port:
+        async with gathering("127.0.0.3", only_own_addresses=True, ports=(50_700, 50_799)) as ice:
+            with ice._socket_towards(("127.0.0.1", port)) as sock:
+                host, used = sock.getsockname()
+                assert (host, 50_700 <= used <= 50_799) == ("127.0.0.3", True)
+            with pytest.raises(OSError, match="no address of the chosen interface"):
+                ice._socket_towards(("::1", port))
 
 
 async def test_a_nats_address_is_offered_below_the_hosts_own() -> None:
