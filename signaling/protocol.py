@@ -102,11 +102,13 @@ class Relay(_Message, frozen=True, tag="relay"):
 
 class Welcome(_Message, frozen=True, tag="welcome", omit_defaults=True):
     """First message of every server, sent without waiting for the hello. `stun_port`: where the same host answers STUN
-    Binding requests over UDP (RFC 8489), if it does.
+    Binding requests over UDP (RFC 8489), if it does. `has_relays`: whether two that have met are named relays, so that
+    whoever can use nothing else need not wait in vain.
     """
 
     version: Version
     stun_port: Port | None = None
+    has_relays: bool = False
 
 
 class Allocated(_Message, frozen=True, tag="allocated"):

@@ -105,6 +105,10 @@ class _Alarm:
     subject: _Room | _Member = field(compare=False)
 
 
+def _no_relays() -> tuple[IceServer, ...]:
+    return ()
+
+
 class Rooms:
     """See the module. `entropy(n)` returns n random bytes; `admission` counts what each prefix does; whoever comes
     is told `stun_port`, and two that have met what `relays()` gives, each credentials of its own.
@@ -112,7 +116,7 @@ class Rooms:
 
     def __init__(self, admission: Admission, entropy: Callable[[int], bytes], metrics: Metrics) -> None:
         self.stun_port: int | None = None
-        self.relays: Callable[[], tuple[IceServer, ...]] = tuple
+        self.relays: Callable[[], tuple[IceServer, ...]] = _no_relays
         self._admission = admission
         self._limits = admission.limits
         self._metrics = metrics
@@ -134,7 +138,7 @@ class Rooms:
         self._set_alarm(member)
         self._metrics.connections += 1
         self._metrics.connections_total += 1
-        self._send(member, Welcome(PROTOCOL_VERSION, self.stun_port))
+        self._send(member, Welcome(PROTOCOL_VERSION, self.stun_port, self.relays is not _no_relays))
 
     def receive(self, now: float, number: int, message: ClientMessage) -> None:
         member = self._members[number]

@@ -5,7 +5,7 @@
     ├── SignalingError        3    ServerUnreachable (NothingListens)  ServerRefused  ServerProtocolError
     ├── NoPeerError           4    PeerNeverCame  UnknownNameplate
     ├── WrongCodeError        5    ProofNotTaken
-    ├── NoPathError           6    NoNetwork
+    ├── NoPathError           6    NoNetwork  NoRelay
     ├── RefusedError          7    PeerRefused  PeerCancelled  Declined  TooLarge
     ├── BrokenOffError        8    PeerVanished (ReportMissing)  TransferStalled  NoAnswer  PeerFailed
     ├── IntegrityError        9    DigestMismatch  PeerProtocolError (IncompatiblePeer)
@@ -252,6 +252,18 @@ class NoPathError(TallowError):
             f"No network path between the two machines was found ({detail}). "
             "A firewall may block UDP; both must reach each other directly."
         )
+
+
+class NoRelay(NoPathError):
+    """`--relay-only`, and there is none. `why`: what the relays that were asked have said, one part each."""
+
+    def __init__(self, why: Sequence[str] = ()) -> None:
+        problem = "; ".join(why) or "the signaling server names none"
+        super(NoPathError, self).__init__(
+            f"--relay-only needs a relay, and there is none to use ({problem}). Name one by --ice-server turn:HOST, or "
+            "a server that was started with --relay or --turn."
+        )
+        self.why = tuple(why)
 
 
 class NoNetwork(NoPathError):

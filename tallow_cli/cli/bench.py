@@ -106,6 +106,8 @@ def command(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    interface: options.Interface = None,
+    udp_ports: options.UdpPorts = None,
     channels: options.Channels = options.DEFAULT_CHANNELS,
     mode: options.Mode = "balanced",
     reliable: options.Reliable = False,
@@ -125,21 +127,27 @@ def command(
     from tallow_cli.cli.bench_output import BenchOutput
     from tallow_cli.cli.drive import drive
     from tallow_cli.cli.settings import link_settings, show
+    from tallow_cli.cli.ways import with_ways
 
     environment = environment_of(context)
     chosen = parse_profile(profile)
     threshold = options.mbps_option("--fail-below", fail_below)
     scenario = Scenario(
-        link=link_settings(
-            engine=engine,
-            channels=channels,
-            mode=mode,
-            reliable=reliable,
-            max_retransmits=max_retransmits,
-            buffer_high=buffer_high,
-            buffer_low=buffer_low,
-            limit=None,
-            no_encrypt=no_encrypt,
+        link=with_ways(
+            link_settings(
+                engine=engine,
+                channels=channels,
+                mode=mode,
+                reliable=reliable,
+                max_retransmits=max_retransmits,
+                buffer_high=buffer_high,
+                buffer_low=buffer_low,
+                limit=None,
+                no_encrypt=no_encrypt,
+            ),
+            environment.variables,
+            interface=interface,
+            udp_ports=udp_ports,
         ),
         size_bytes=parse_bench_size(size, chosen),
         runs=options.count_option("--runs", runs, 1, MOST_RUNS),

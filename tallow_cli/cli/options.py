@@ -16,12 +16,13 @@ from typing import Annotated, overload
 import typer
 
 from tallow_cli.errors import BadOption
-from tallow_cli.link.link import DEFAULT_ENGINE
+from tallow_cli.link.link import DEFAULT_ENGINE, MAX_PORT
 from tallow_cli.quantities import parse_rate, parse_seconds, parse_size
 from tallow_cli.webrtc.engines import ENGINES
 
 ARGUMENTS = "Arguments"
 RENDEZVOUS = "Finding each other"
+NETWORK = "Network"
 SPEED = "Speed"
 OUTPUT = "Output"
 
@@ -108,6 +109,52 @@ ReconnectFor = Annotated[
         help="How long to look for the other side again when the connection is lost; 0: not at all, never: do not give "
         "up.",
         rich_help_panel=RENDEZVOUS,
+    ),
+]
+Interface = Annotated[
+    str | None,
+    typer.Option(
+        "--interface",
+        metavar="NAME",
+        help="Use only this network interface of this machine, like eth0, or this address of one.",
+        rich_help_panel=NETWORK,
+    ),
+]
+UdpPorts = Annotated[
+    str | None,
+    typer.Option(
+        "--udp-ports",
+        metavar="A-B",
+        help="Use only these UDP ports of this machine for data, like 50000-50099.",
+        rich_help_panel=NETWORK,
+    ),
+]
+IceServers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ice-server",
+        envvar="TALLOW_ICE_SERVERS",
+        metavar="URL",
+        help="A STUN or TURN server to use as well, like turn:host:3478; may be given again.",
+        rich_help_panel=NETWORK,
+    ),
+]
+IceUser = Annotated[
+    str | None,
+    typer.Option(
+        "--ice-user",
+        envvar="TALLOW_ICE_USER",
+        metavar="NAME",
+        help="Your name at that TURN server; the password goes into TALLOW_ICE_PASSWORD.",
+        rich_help_panel=NETWORK,
+    ),
+]
+RelayOnly = Annotated[
+    bool,
+    typer.Option(
+        "--relay-only",
+        help="Show the other side no address of this machine: connect through a relay or not at all.",
+        rich_help_panel=NETWORK,
     ),
 ]
 Channels = Annotated[
@@ -259,6 +306,20 @@ def count_option(option: str, text: str, least: int, most: int) -> int:
     if not least <= int(text) <= most:
         raise BadOption(option, f"{int(text)} is not between {least} and {most:,}")
     return int(text)
+
+
+def ports_option(option: str, text: str | None) -> tuple[int, int] | None:
+    """Parse a range of ports given for `option`, both ends included, or one port. Raises BadOption."""
+    if text is None:
+        return None
+    first, dash, last = (part.strip() for part in text.partition("-"))
+    ends = (first, last if dash else first)
+    if not all(re.fullmatch(r"[0-9]{1,9}", end) for end in ends):
+        raise BadOption(option, f"{text!r} is no range of ports; write it like 50000-50099")
+    low, high = (int(end) for end in ends)
+    if not 1 <= low <= high <= MAX_PORT:
+        raise BadOption(option, f"{text!r} is no range of ports: they go from 1 to {MAX_PORT}, upwards")
+    return low, high
 
 
 def mbps_option(option: str, text: str | None) -> float | None:

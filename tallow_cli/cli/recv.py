@@ -95,6 +95,11 @@ def command(
         ),
     ] = None,
     reconnect_for: options.ReconnectFor = options.DEFAULT_RECONNECT,
+    interface: options.Interface = None,
+    udp_ports: options.UdpPorts = None,
+    ice_server: options.IceServers = None,
+    ice_user: options.IceUser = None,
+    relay_only: options.RelayOnly = False,
     channels: options.Channels = options.MAX_CHANNELS,
     reliable: options.Reliable = False,
     max_retransmits: options.MaxRetransmits = None,
@@ -116,6 +121,7 @@ def command(
     from tallow_cli.cli.readiness import check_ready_to_receive
     from tallow_cli.cli.settings import chosen_server, link_settings, naming_server, show
     from tallow_cli.cli.trace_option import tracing
+    from tallow_cli.cli.ways import check_relay_only, with_ways
     from tallow_cli.meeting.server_url import normalize_server_url
     from tallow_cli.offer.name_rules import POSIX
     from tallow_cli.session.receive import receive
@@ -123,16 +129,24 @@ def command(
     from tallow_cli.store.name_probe import rules_at
 
     environment = environment_of(context)
-    link = link_settings(
-        engine=engine,
-        channels=channels,
-        mode="balanced",
-        reliable=reliable,
-        max_retransmits=max_retransmits,
-        buffer_high=buffer_high,
-        buffer_low=buffer_low,
-        limit=None,
-        no_encrypt=no_encrypt,
+    link = with_ways(
+        link_settings(
+            engine=engine,
+            channels=channels,
+            mode="balanced",
+            reliable=reliable,
+            max_retransmits=max_retransmits,
+            buffer_high=buffer_high,
+            buffer_low=buffer_low,
+            limit=None,
+            no_encrypt=no_encrypt,
+        ),
+        environment.variables,
+        interface=interface,
+        udp_ports=udp_ports,
+        servers=ice_server,
+        ice_user=ice_user,
+        relay_only=relay_only,
     )
     wait_s = None if timeout is None else options.wait_option("--timeout", timeout)
     max_bytes = None if max_size is None else options.size_option("--max-size", max_size)
@@ -156,6 +170,7 @@ def command(
         entered = entered or ask_code(environment, reader.read)
         if entered.server is not None and not local and not is_typed(context, "server"):
             meeting_at = normalize_server_url(entered.server)
+        check_relay_only(link, meeting_at, "looking for the sender on the local network")
         settings = ReceiveSettings(
             code=entered.code,
             server=meeting_at,

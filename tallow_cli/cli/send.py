@@ -13,6 +13,7 @@ from tallow_cli.cli import options
 from tallow_cli.cli.environment import Environment, environment_of
 from tallow_cli.cli.sources import is_typed
 from tallow_cli.errors import BadOption
+from tallow_cli.link.link import MAX_PORT
 
 if TYPE_CHECKING:
     from tallow_cli.cli.drive import Emit
@@ -82,9 +83,23 @@ def command(
             rich_help_panel=options.RENDEZVOUS,
         ),
     ] = None,
+    port: Annotated[
+        str | None,
+        typer.Option(
+            "--port",
+            metavar="N",
+            help="TCP port of the sender's own server, for a firewall; any unless given.",
+            rich_help_panel=options.RENDEZVOUS,
+        ),
+    ] = None,
     code: options.CodeOption = None,
     timeout: options.Timeout = options.DEFAULT_TIMEOUT,
     reconnect_for: options.ReconnectFor = options.DEFAULT_RECONNECT,
+    interface: options.Interface = None,
+    udp_ports: options.UdpPorts = None,
+    ice_server: options.IceServers = None,
+    ice_user: options.IceUser = None,
+    relay_only: options.RelayOnly = False,
     channels: options.Channels = options.DEFAULT_CHANNELS,
     mode: options.Mode = "balanced",
     reliable: options.Reliable = False,
@@ -104,15 +119,14 @@ def command(
     from tallow_cli.cli.drive import drive
     from tallow_cli.cli.settings import chosen_server, link_settings, naming_server, show
     from tallow_cli.cli.trace_option import refuse_trace_within, tracing
+    from tallow_cli.cli.ways import check_relay_only, with_ways
     from tallow_cli.session.send import send
     from tallow_cli.session.settings import SendSettings, Waits
 
     environment = environment_of(context)
-    settings = SendSettings(
-        code=None if code is None else _chosen_code(context, code, json=json),
-        server=chosen_server(context, server, local=local),
-        listen=listen,
-        link=link_settings(
+    meeting_at = chosen_server(context, server, local=local)
+    link = with_ways(
+        link_settings(
             engine=engine,
             channels=channels,
             mode=mode,
@@ -123,6 +137,20 @@ def command(
             limit=limit,
             no_encrypt=no_encrypt,
         ),
+        environment.variables,
+        interface=interface,
+        udp_ports=udp_ports,
+        servers=ice_server,
+        ice_user=ice_user,
+        relay_only=relay_only,
+    )
+    check_relay_only(link, meeting_at, "the sender's own server")
+    settings = SendSettings(
+        code=None if code is None else _chosen_code(context, code, json=json),
+        server=meeting_at,
+        listen=listen,
+        port=_own_port(context, port, meeting_at),
+        link=link,
         waits=Waits(
             peer_s=options.wait_option("--timeout", timeout),
             reconnect_s=options.reconnect_option(reconnect_for),
@@ -140,6 +168,17 @@ def command(
                 return await send(source, replace(settings, link=replace(settings.link, trace=told)), emit)
 
         return drive(session, show(environment, json=json, quiet=quiet, verbose=verbose), environment)
+
+
+def _own_port(context: typer.Context, text: str | None, server: str | None) -> int | None:
+    """Raises BadOption."""
+    if text is None:
+        return None
+    if server is not None and is_typed(context, "port"):
+        raise BadOption(
+            "--port", "it is for the sender's own server, and another is named; --local does without that"
+        )
+    return options.count_option("--port", text, 1, MAX_PORT)
 
 
 def _chosen_code(context: typer.Context, text: str, *, json: bool) -> Code:

@@ -59,7 +59,9 @@ class LinkOptions:
     relay_only: bool = False  # no address of this machine leaves it, and no check leaves from one
     # This machine's to be reached by, the likeliest first; None: all. More may be offered later.
     own_addresses: tuple[str, ...] | None = None
-    only_own_addresses: bool = False  # relays, too, are spoken to from these alone
+    through: int | None = (
+        None  # the index of the interface that all leaves by, also what goes to relays; None: any
+    )
     udp_ports: tuple[int, int] | None = None  # those that may be bound, both ends included; None: any
     offload: bool = True  # GSO and GRO, where the system has them
     # Speak to this UDP relay (an IP literal, a port) in place of the peer's own addresses.
@@ -135,9 +137,11 @@ class GatheredLink(Protocol):
         """
         ...
 
-    async def add_servers(self, servers: Sequence[IceServer]) -> None:
+    async def add_servers(self, servers: Sequence[IceServer]) -> tuple[str, ...]:
         """Ask these for more addresses, which `description` has then: STUN servers for what NATs make of ours, relays
         for one of theirs. Costs a second at most where they do not answer. Never raises.
+
+        Returns what each relay that gave none has said, for people; without credentials.
         """
         ...
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 
 import ifaddr
 
 from tallow_cli.errors import NoNetwork
+from tallow_cli.wire.source_address import source_address
 
 # TEST-NET-1 (RFC 5737): never routed. Connecting a UDP socket sends nothing; it only asks for the route.
 _ELSEWHERE = ("192.0.2.1", 9)
@@ -31,15 +31,3 @@ def require_network() -> None:
     """Raises NoNetwork if no interface has an address: then no socket leads anywhere, and errors would blame others."""
     if not any(adapter.ips for adapter in ifaddr.get_adapters()):
         raise NoNetwork
-
-
-def source_address(destination: tuple[str, int]) -> str | None:
-    """The address datagrams to `destination` would come from; None where no route leads there."""
-    family = socket.AF_INET6 if ":" in destination[0] else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect(destination)
-            address: str = probe.getsockname()[0]
-            return address
-    except OSError:
-        return None

@@ -8,14 +8,15 @@ has a card of its own (the faster first), what has none, bridges of this machine
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tallow_cli.errors import BadOption
-from tallow_cli.meeting.addresses import source_address
 from tallow_cli.meeting.interfaces import Address, Interface, interfaces, is_usable
+from tallow_cli.wire.source_address import source_address
 
 # A description has room for 32: the others are for what NATs make of these, and for a relay's.
 MAX_ADDRESSES: Final = 24
@@ -59,6 +60,14 @@ def own_addresses(reached_from: str | None = None, *, interface: str | None = No
         natures={each.name: _nature(each.name) for each in found},
     )
     return in_order(found, standing)
+
+
+def interface_index(named: str) -> int | None:
+    """The system's number of the interface that `own_addresses` takes this for; None where that is not known."""
+    try:
+        return socket.if_nametoindex(_chosen(named)[0].name)
+    except OSError:
+        return None
 
 
 def in_order(found: Sequence[Interface], standing: Standing) -> tuple[str, ...]:

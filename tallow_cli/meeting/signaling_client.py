@@ -92,6 +92,7 @@ class SignalingClient:
     def __init__(self, url: str, socket: WebSocket) -> None:
         self.url = url
         self.stun_port: int | None = None  # UDP, of the same host, if the server answers STUN requests
+        self.has_relays = False  # whether the server will name some, once there is a peer
         self.ice_servers: tuple[IceServer, ...] = ()  # relays to use, once there is a peer: untrusted
         self._socket = socket
         self._was_in_room = False
@@ -276,6 +277,7 @@ class SignalingClient:
         if message.version != PROTOCOL_VERSION:
             raise ServerRefused(self.url, f"it speaks version {message.version}, this is {PROTOCOL_VERSION}")
         self.stun_port = message.stun_port
+        self.has_relays = message.has_relays
 
     def _peer_came(self, message: Joined | PeerJoined) -> None:
         """Both are in the room: only now the server says which relays there are."""

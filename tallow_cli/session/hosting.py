@@ -36,6 +36,7 @@ from tallow_cli.session.meeting import (
     HELLO_S,
     ConfirmLost,
     Meeting,
+    check_relay,
     parting,
     prepare_link,
     shake_hands_as_host,
@@ -58,8 +59,8 @@ _DRAWS = 5  # of a number that no other sender on this machine has
 
 @asynccontextmanager
 async def hosting(settings: SendSettings, emit: Callable[[SessionEvent], None]) -> AsyncIterator[Host]:
-    """Where receivers can come to, for as long as the context lasts. Raises ServerUnreachable."""
-    async with open_meeting_place(settings.server, emit, listen=settings.listen) as place:
+    """Where receivers can come to, for as long as the context lasts. Raises ServerUnreachable, BadOption."""
+    async with open_meeting_place(settings.server, emit, listen=settings.listen, port=settings.port) as place:
         host = Host(place, settings, emit)
         try:
             yield host
@@ -142,6 +143,7 @@ class Host:
             client = self._client = await SignalingClient.connect(
                 self.place.connect_url, timeout_s=self._settings.waits.connect_s
             )
+            check_relay(client, self._settings.link)
         if self._code is not None:
             try:
                 await client.allocate(self._code.nameplate)

@@ -13,6 +13,7 @@ from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.events import Notice, PeerAuthenticated, SessionEvent
 from tallow_cli.session.meeting import (
     Meeting,
+    check_relay,
     parting,
     prepare_link,
     shake_hands_as_joiner,
@@ -72,6 +73,7 @@ async def _join_room(settings: ReceiveSettings, emit: Emit, stack: AsyncExitStac
         urls = [settings.server] if settings.server is not None else await find(code.nameplate, find_s)
         client = await SignalingClient.connect_any(urls, timeout_s=settings.waits.connect_s)
         stack.push_async_callback(client.close)
+        check_relay(client, settings.link)
         while True:
             try:
                 # Whom discovery found may be busy with somebody who only came and went.

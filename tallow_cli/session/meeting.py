@@ -23,6 +23,7 @@ from tallow_cli.crypto.handshake import (
 from tallow_cli.errors import (
     BadOption,
     NoPathError,
+    NoRelay,
     PeerCancelled,
     PeerVanished,
     ProofNotTaken,
@@ -31,8 +32,9 @@ from tallow_cli.errors import (
     WrongCodeError,
 )
 from tallow_cli.link.description import encode
+from tallow_cli.link.ice_servers import is_relay
 from tallow_cli.link.link import GatheredLink, IceServer, LinkOptions, LinkRole
-from tallow_cli.meeting.own_addresses import own_addresses
+from tallow_cli.meeting.own_addresses import interface_index, own_addresses
 from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.settings import MAX_WAIT_S, LinkSettings, ReceiveSettings, SendSettings, Waits
 
@@ -105,7 +107,7 @@ async def prepare_link(
             max_retransmits=chosen.max_retransmits,
             relay_only=chosen.relay_only,
             own_addresses=_own_addresses(chosen),
-            only_own_addresses=chosen.interface is not None,
+            through=None if chosen.interface is None else interface_index(chosen.interface),
             udp_ports=chosen.udp_ports,
             via=chosen.via,
             trace=chosen.trace,
@@ -123,19 +125,28 @@ def _own_addresses(settings: LinkSettings, reached_from: str | None = None) -> t
         raise NoPathError(error.problem) from error
 
 
+def check_relay(client: SignalingClient, settings: LinkSettings) -> None:
+    """Raises NoRelay where nothing else may be used, and it is plain beforehand that there will be none."""
+    own = any(is_relay(server.url) for server in settings.ice_servers)
+    if settings.relay_only and not own and not client.has_relays:
+        raise NoRelay
+
+
 async def _ask_servers(link: GatheredLink, client: SignalingClient, settings: LinkSettings) -> None:
     """Have `link` find out what the world sees of it, and a relay: from what the server of `client`, in whose room the
     other side is by now, says that there is. What reached that server leads to the other side, too, more likely than
-    what did not.
+    what did not. Raises NoRelay, and what `offer` does.
     """
     await link.offer(_own_addresses(settings, client.local_address))
-    relays = [each for each in client.ice_servers if each.url.startswith(("turn:", "turns:"))]
+    relays = [each for each in client.ice_servers if is_relay(each.url)]
     servers = [*settings.ice_servers]
     servers += [IceServer(each.url, each.username, each.credential) for each in relays]
     if client.stun_port is not None:
         host = urlsplit(client.url).hostname or ""
         servers.append(IceServer(f"stun:{f'[{host}]' if ':' in host else host}:{client.stun_port}"))
-    await link.add_servers(servers)
+    refusals = await link.add_servers(servers)
+    if settings.relay_only and not link.description.candidates:
+        raise NoRelay(refusals)
 
 
 def _capabilities(settings: LinkSettings, waits: Waits) -> frozenset[str]:

@@ -36,12 +36,17 @@ class MeetingPlace:
 
 @asynccontextmanager
 async def open_meeting_place(
-    server: str | None, emit: Callable[[SessionEvent], None], *, listen: str | None = None
+    server: str | None,
+    emit: Callable[[SessionEvent], None],
+    *,
+    listen: str | None = None,
+    port: int | None = None,
 ) -> AsyncIterator[MeetingPlace]:
-    """The user's server, or one of our own for as long as the context lasts (`listen`: see `SendSettings`).
+    """The user's server, or one of our own for as long as the context lasts (`listen`, `port`: see
+    `SendSettings`).
 
     Raises ServerUnreachable if no port can be listened on, NoNetwork if this process could not reach it, BadOption for
-    an address this machine does not have.
+    an address this machine does not have and for a port that is not to be had.
     """
     if server is not None:
         yield MeetingPlace(
@@ -58,8 +63,10 @@ async def open_meeting_place(
     own = SignalingServer(limits=EMBEDDED_LIMITS)
     listening = [*loopback, *_addresses(listen)]
     try:
-        port = await own.start("" if listen == LISTEN_ANYWHERE else listening, 0)
+        bound = await own.start("" if listen == LISTEN_ANYWHERE else listening, port or 0)
     except CannotListen as error:
+        if port is not None:
+            raise BadOption("--port", f"{error}") from error
         raise ServerUnreachable("this machine", str(error)) from error
     announcements = AsyncExitStack()
     announced: str | None = None
@@ -72,7 +79,7 @@ async def open_meeting_place(
         await announcements.enter_async_context(
             announce(
                 nameplate,
-                port,
+                bound,
                 public=listen is not None,
                 on_notice=lambda notice, is_detail: emit(Notice(notice, detail=is_detail)),
             )
@@ -91,9 +98,9 @@ async def open_meeting_place(
             emit(Notice(_ONLY_PUBLIC))
         async with announcements:
             yield MeetingPlace(
-                connect_url=server_url(loopback[0], port),
+                connect_url=server_url(loopback[0], bound),
                 given_url=None,
-                reachable_as=None if reachable is None else server_url(reachable, port),
+                reachable_as=None if reachable is None else server_url(reachable, bound),
                 announce=replace_announcement,
                 withdraw=withdraw,
             )

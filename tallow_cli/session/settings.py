@@ -96,12 +96,14 @@ LISTEN_ANYWHERE = "any"
 @dataclass(frozen=True, slots=True)
 class SendSettings:
     """`code` None: make one. `server` None: start one here and announce it; it listens on loopback and on the addresses
-    that this machine has in networks of its own, or where `listen` says: on one address, or `LISTEN_ANYWHERE`.
+    that this machine has in networks of its own, or where `listen` says: on one address, or `LISTEN_ANYWHERE`; at
+    `port`, or any (None).
     """
 
     code: Code | None = None
     server: str | None = None
     listen: str | None = None
+    port: int | None = None
     link: LinkSettings = field(default_factory=LinkSettings)
     waits: Waits = field(default_factory=Waits)
     prepare_link: PrepareLink = prepare  # what makes links

@@ -5,30 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
-from urllib.parse import urlsplit
 
 from aiortc import RTCIceCandidate
 
 from signaling.turn import NotARelay, parsed_relay
 from tallow_cli.link.description import MAX_CANDIDATES, CandidateInfo
+from tallow_cli.link.ice_servers import parsed_stun
 from tallow_cli.link.link import IceServer
 from tallow_cli.webrtc.ice_gathering import RelayServer, StunServer
 
-_STUN_PORT: Final = 3_478  # RFC 8489 section 9
 _MOST_RELAYED: Final = 4
 _MOST_REFLEXIVE: Final = 8
 
 
 def stun_servers(servers: Iterable[IceServer]) -> list[StunServer]:
     """Those of them that answer Binding requests. A URL that cannot be read is nobody to ask."""
-    found = []
-    for server in servers:
-        scheme, _, rest = server.url.partition(":")
-        with suppress(ValueError):
-            parts = urlsplit(f"//{rest}")
-            if scheme == "stun" and parts.hostname:
-                found.append(StunServer(parts.hostname, parts.port or _STUN_PORT))
-    return found
+    return [StunServer(*parts) for server in servers if (parts := parsed_stun(server.url)) is not None]
 
 
 def relay_servers(servers: Iterable[IceServer]) -> list[RelayServer]:

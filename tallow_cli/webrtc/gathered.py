@@ -80,11 +80,12 @@ class RtcGatheredLink:
     async def offer(self, own_addresses: Sequence[str]) -> None:
         await gathering(self.transports.ice).offer(own_addresses)
 
-    async def add_servers(self, servers: Sequence[IceServer]) -> None:
+    async def add_servers(self, servers: Sequence[IceServer]) -> tuple[str, ...]:
         connection = gathering(self.transports.ice)
         await asyncio.gather(
             connection.ask_stun(stun_servers(servers)), connection.add_relay(relay_servers(servers))
         )
+        return tuple(connection.gathered.relay_refusals)
 
     async def checked(self) -> None:
         await checked_by_peer(self.transports.ice)
@@ -201,7 +202,7 @@ async def gather(role: LinkRole, options: LinkOptions, engine: Engine) -> RtcGat
         controlling=role == "host",
         relay_only=options.relay_only,
         own_addresses=options.own_addresses,
-        only_own_addresses=options.only_own_addresses,
+        through=options.through,
         ports=options.udp_ports,
     )
     transports = Transports(RTCIceTransport(gatherer))

@@ -9,7 +9,7 @@ itself pass without looking at it again. Here the likely pairs are tried, the be
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, cast
 
 import aioice
@@ -19,6 +19,7 @@ from aioice.ice import CandidatePair
 
 from tallow_cli.webrtc.ice_gathering import GatheringIceConnection, local_preference
 from tallow_cli.webrtc.ice_nomination import Nomination, Rank
+from tallow_cli.wire.source_address import source_address
 
 # RFC 8445 section 6.1.2.5: a peer that lists addresses of its choice has us send no more than this.
 MAX_PAIRS: Final = 100
@@ -41,10 +42,20 @@ _Route = tuple[int, str, int]  # a socket of ours, and where it sends
 
 
 class CheckingIceConnection(GatheringIceConnection):
-    """See the module. The peer's candidates are complete before `connect`."""
+    """See the module. The peer's candidates are complete before `connect`. `source_towards` says which address the
+    system takes for a destination, None where no route leads there.
+    """
 
-    def __init__(self, ice_controlling: bool, **options: Any) -> None:
+    def __init__(
+        self,
+        ice_controlling: bool,
+        *,
+        source_towards: Callable[[tuple[str, int]], str | None] = source_address,
+        **options: Any,
+    ) -> None:
         super().__init__(ice_controlling, **options)
+        self._source_towards = source_towards
+        self._sources: dict[str, str | None] = {}
         self._nomination: Nomination[CandidatePair] = Nomination()
         self._nominator: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
@@ -54,17 +65,20 @@ class CheckingIceConnection(GatheringIceConnection):
     # Which pairs, and in which order
 
     async def connect(self) -> None:
+        ours = [each.host for each in self._local_candidates if each.type == "host"]
         self._mirrored = mirrored(
-            [each.host for each in self._local_candidates if each.type == "host"],
-            [each.host for each in self._remote_candidates if each.type == "host"],
+            ours, [each.host for each in self._remote_candidates if each.type == "host"]
         )
+        for each in self._remote_candidates:
+            source = self._source_towards((each.host, each.port))
+            self._sources[each.host] = source if source in ours else None
         pairs = [
             CandidatePair(protocol, remote)
             for protocol in self._protocols
             for remote in self._remote_candidates
             if protocol.local_candidate.can_pair_with(remote)
         ]
-        pairs.sort(key=self._rank, reverse=True)
+        pairs.sort(key=self._order, reverse=True)
         self._check_list.extend(_likely(pairs))
         await super().connect()
 
@@ -80,8 +94,16 @@ class CheckingIceConnection(GatheringIceConnection):
     def _rank(self, pair: CandidatePair) -> Rank:
         return Rank(
             not _is_relayed(pair),
+            self._is_straight(pair),
             ice.candidate_pair_priority(pair.local_candidate, pair.remote_candidate, self.ice_controlling),
         )
+
+    def _is_straight(self, pair: CandidatePair) -> bool:
+        """Of our addresses that might reach one of the peer's, the one that the system would take: from the others it
+        goes by the wrong card, or by the right one under a wrong name.
+        """
+        source = self._sources.get(pair.remote_candidate.host)
+        return source is None or pair.local_candidate.type == "relay" or pair.local_candidate.host == source
 
     # One check
 

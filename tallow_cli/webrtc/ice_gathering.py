@@ -24,7 +24,7 @@ from aioice.candidate import candidate_foundation, candidate_priority
 
 from tallow_cli.webrtc.ice_wall import TurnOverTcp, TurnOverUdp, WalledIceConnection, WalledStun
 from tallow_cli.webrtc.stun_requests import Address, StunRequest
-from tallow_cli.webrtc.udp_ports import bound_socket, explain_ports
+from tallow_cli.webrtc.udp_ports import bound_socket, connected_stream, explain_ports
 from tallow_cli.wire.udp_buffers import grow_buffers
 
 NO_ANSWER_S: Final = 1.0
@@ -40,6 +40,7 @@ _LOOPBACK: Final = ("127.0.0.1", "::1")  # what a machine without a network has
 # Each is asked about by every server: where there are dozens, these are the likely ones.
 _MOST_ASKED_FROM: Final = 8
 _NO_ADDRESS: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104  # a client's, or not bound at all
+_UNAUTHORIZED: Final = 401
 _MOST_LOCAL_PREFERENCE: Final = 65_535  # RFC 8445 section 5.1.2.1
 
 
@@ -60,6 +61,12 @@ class RelayServer:
     username: str = ""
     credential: str = field(default="", repr=False)
 
+    @property
+    def url(self) -> str:
+        """RFC 7065's, as people know it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'turns' if self.secure else 'turn'}:{host}:{self.port}?transport={self.transport}"
+
 
 @dataclass(slots=True)
 class Gathered:
@@ -75,8 +82,8 @@ class Gathered:
 class GatheringIceConnection(WalledIceConnection):
     """`own_addresses` are bound in this order, the likeliest first; None: whatever this machine has.
 
-    With `only_own_addresses` relays are spoken to from these alone. `ports` are the UDP ports that may be bound, both
-    ends included; None: any.
+    All leaves by the interface with the index `through`, also what goes to relays, from these addresses alone. `ports`
+    are the UDP ports that may be bound, both ends included; None: any.
     """
 
     def __init__(
@@ -85,13 +92,13 @@ class GatheringIceConnection(WalledIceConnection):
         *,
         transport_policy: aioice.TransportPolicy = aioice.TransportPolicy.ALL,
         own_addresses: Sequence[str] | None = None,
-        only_own_addresses: bool = False,
+        through: int | None = None,
         ports: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(ice_controlling, transport_policy=transport_policy)
         self.gathered = Gathered()
         self._own_addresses = own_addresses
-        self._only_from = own_addresses if only_own_addresses else None
+        self._through = through
         self._ports = ports
 
     async def gather_candidates(self) -> None:
@@ -136,7 +143,7 @@ class GatheringIceConnection(WalledIceConnection):
     async def _bound(self, address: str, preference: int) -> WalledStun:
         """A socket on this address of ours. Raises OSError."""
         loop = asyncio.get_running_loop()
-        sock = bound_socket(address, self._ports)
+        sock = bound_socket(address, self._ports, self._through)
         _, protocol = await loop.create_datagram_endpoint(lambda: WalledStun(self), sock=sock)
         # The system's default is less than one window of aiortc's: its own bursts overflow that.
         grow_buffers(sock)
@@ -196,34 +203,34 @@ class GatheringIceConnection(WalledIceConnection):
         gets a head start before the next is tried beside it. Never raises.
         """
         self.gathered.relays_asked += len(relays)
-        tasks = [
-            asyncio.create_task(self._relayed(relay, order * _HEAD_START_S))
+        tasks = {
+            asyncio.create_task(self._relayed(relay, order * _HEAD_START_S)): relay
             for order, relay in enumerate(relays)
-        ]
+        }
         try:
             pending = set(tasks)
             while pending and self.gathered.relay is None:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    self._take(task)
+                    self._take(task, tasks[task])
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _take(self, task: asyncio.Task[tuple[RelayServer, WalledStun]]) -> None:
+    def _take(self, task: asyncio.Task[WalledStun], relay: RelayServer) -> None:
         error = task.exception()
         if error is not None:
-            self.gathered.relay_refusals.append(_reason(error))
+            self.gathered.relay_refusals.append(f"{relay.url}: {_reason(error)}")
             return
-        relay, protocol = task.result()
+        protocol = task.result()
         if self.gathered.relay is not None:
             protocol.transport.close()  # two at once: one is enough
             return
         self.gathered.relay = relay
         self._add(protocol.local_candidate, protocol)
 
-    async def _relayed(self, relay: RelayServer, delay_s: float) -> tuple[RelayServer, WalledStun]:
+    async def _relayed(self, relay: RelayServer, delay_s: float) -> WalledStun:
         """Raises OSError, stun.TransactionError, TimeoutError."""
         await asyncio.sleep(delay_s)
         protocol = WalledStun(self)
@@ -236,7 +243,7 @@ class GatheringIceConnection(WalledIceConnection):
         protocol.local_candidate = _candidate(
             "relay", host, port, host, _MOST_LOCAL_PREFERENCE, related=related
         )
-        return relay, protocol
+        return protocol
 
     async def _allocate(self, relay: RelayServer, protocol: WalledStun) -> turn.TurnTransport:
         """aioice's `create_turn_endpoint`, over a client whose input is checked."""
@@ -255,10 +262,9 @@ class GatheringIceConnection(WalledIceConnection):
             if relay.transport == "tcp":
                 connection, inner = await loop.create_connection(
                     lambda: TurnOverTcp(address, **options),
-                    *address,
+                    sock=await connected_stream(self._source(address), address, self._through),
                     ssl=ssl.create_default_context() if relay.secure else None,
                     server_hostname=relay.host if relay.secure else None,
-                    local_addr=None if self._only_from is None else (self._source(address), 0),
                 )
                 _say_it_answered(give_up)
             else:
@@ -278,10 +284,10 @@ class GatheringIceConnection(WalledIceConnection):
         """A UDP socket that speaks to this relay alone. Raises OSError."""
         source = self._source(relay)
         try:
-            sock = bound_socket(source, self._ports)
+            sock = bound_socket(source, self._ports, self._through)
         except OSError:
             # This is a client's socket, which needs no hole in a firewall: better from elsewhere than not at all.
-            sock = bound_socket(source, None)
+            sock = bound_socket(source, None, self._through)
         try:
             sock.connect(relay)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, turn.UDP_SOCKET_BUFFER_SIZE)
@@ -292,9 +298,9 @@ class GatheringIceConnection(WalledIceConnection):
 
     def _source(self, relay: tuple[str, int]) -> str:
         """The address of ours that speaks to it. Raises OSError."""
-        if self._only_from is None:
+        if self._through is None or self._own_addresses is None:
             return _NO_ADDRESS[6 if ":" in relay[0] else 4]
-        source = next((each for each in self._only_from if _may_reach(each, relay[0])), None)
+        source = next((each for each in self._own_addresses if _may_reach(each, relay[0])), None)
         if source is None:
             raise OSError(errno.EADDRNOTAVAIL, "no address of the chosen interface can reach it")
         return source
@@ -385,7 +391,15 @@ def _say_it_answered(give_up: asyncio.Timeout) -> None:
 def _reason(error: BaseException) -> str:
     if isinstance(error, stun.TransactionFailed):
         code, words = error.response.attributes.get("ERROR-CODE", (0, ""))
+        if code == _UNAUTHORIZED:
+            return "it does not take these credentials, or wants some (--ice-user, TALLOW_ICE_PASSWORD)"
         return f"it said no ({code} {words})".replace(" )", ")")
     if isinstance(error, TimeoutError | stun.TransactionTimeout):
         return "it does not answer"
-    return str(getattr(error, "strerror", None) or error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its TLS certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.reason or error}"
+    if isinstance(error, socket.gaierror):
+        return "its name cannot be resolved"
+    return str(getattr(error, "strerror", None) or str(error) or type(error).__name__)

@@ -30,6 +30,7 @@ class Rank(NamedTuple):
     """How good a pair is; the larger, the better."""
 
     is_direct: bool
+    is_straight: bool  # it takes the way that the system would
     priority: int  # RFC 8445 section 6.1.2.3
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.processes import TALLOW
 from tests.support.signaling_program import serving
 from tests.support.surroundings import missing
 
 WHY_NOT = missing()
+TALLOW = [sys.executable, "-m", "tallow_cli"]
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.lab,
@@ -70,7 +70,7 @@ def wired(*networks: str, default: str) -> Iterator[Pair]:
 def carried(
     pair: Pair, directory: Path, server: str, sending: Sequence[str] = (), receiving: Sequence[str] = ()
 ) -> tuple[dict[str, Any], float]:
-    """Send a text from A to B: what the receiver says of the connection, and how long it took after the peer was known."""
+    """Send a text from A to B: what the receiver says of the connection, and how long that took once they had met."""
     environment = {**os.environ, "TALLOW_SERVER": server, "XDG_RUNTIME_DIR": str(directory)}
     code = f"{1000 + os.getpid() % 9000}-acorn-blend-crisp"
     sender = subprocess.Popen(
@@ -103,6 +103,7 @@ def carried(
         assert receiver.returncode == 0, events
         return events["connected"], at["connected"] - at["peer"]
     finally:
+        sender.terminate()
         sender.communicate(timeout=30)
 
 

@@ -103,8 +103,9 @@ class FakeGatheredLink:
     async def offer(self, own_addresses: Sequence[str]) -> None:
         """There are none to choose from."""
 
-    async def add_servers(self, servers: Sequence[IceServer]) -> None:
+    async def add_servers(self, servers: Sequence[IceServer]) -> tuple[str, ...]:
         """There is no world outside this test to be seen from."""
+        return ()
 
     async def checked(self) -> None:
         """Once the peer begins to connect."""

@@ -40,6 +40,7 @@ CLIENT_MESSAGES: list[tuple[ClientMessage, str]] = [
 SERVER_MESSAGES: list[tuple[ServerMessage, str]] = [
     (Welcome(1), '{"type":"welcome","version":1}'),
     (Welcome(1, 8765), '{"type":"welcome","version":1,"stun_port":8765}'),
+    (Welcome(1, None, has_relays=True), '{"type":"welcome","version":1,"has_relays":true}'),
     (Allocated("4821"), '{"type":"allocated","nameplate":"4821"}'),
     (Joined(), '{"type":"joined"}'),
     (PeerJoined(), '{"type":"peer-joined"}'),

@@ -59,9 +59,11 @@ class Wire(asyncio.DatagramTransport):
 Agent = CheckingIceConnection | WalledIceConnection
 
 
-def agent(network: Network, kind: type[Any], controlling: bool, *addresses: str) -> Any:
+def agent(network: Network, kind: type[Any], controlling: bool, *addresses: str, **options: Any) -> Any:
     """Those that begin with `relay` are relayed, and those that follow a `/` are what a NAT makes of the one before."""
-    made = kind(ice_controlling=controlling)
+    if kind is CheckingIceConnection:
+        options.setdefault("source_towards", lambda destination: None)
+    made = kind(ice_controlling=controlling, **options)
     for order, text in enumerate(addresses):
         address, _, reflexive = text.removeprefix("relay ").partition("/")
         type_ = "relay" if text.startswith("relay") else "host"
@@ -266,6 +268,20 @@ def test_no_more_pairs_are_tried_than_the_peer_may_ask_for() -> None:
         with suppress(ConnectionError):
             await one.connect()
         assert len(one._check_list) == MAX_PAIRS
+
+    run(main())
+
+
+def test_of_two_of_our_addresses_the_one_that_the_system_would_take_is_used() -> None:
+    async def main() -> None:
+        first, second = "10.8.0.1", "10.9.0.1"
+        network = Network(by(relay=None, direct=0.01))
+        options = {"source_towards": lambda _: second}
+        one = agent(network, CheckingIceConnection, True, first, second, **options)
+        other = agent(network, CheckingIceConnection, False, "10.9.0.2")
+        await connected(one, other)
+        assert settled(one) == (second, "10.9.0.2")
+        assert network.sent[0] in ((second, "10.9.0.2"), ("10.9.0.2", first))
 
     run(main())
 

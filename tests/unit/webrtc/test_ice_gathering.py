@@ -127,7 +127,7 @@ async def test_dozens_of_addresses_ask_no_storm_of_questions() -> None:
 
 async def test_a_relay_is_spoken_to_from_the_chosen_address_and_ports() -> None:
     with silent(socket.SOCK_DGRAM) as port:
-        async with gathering("127.0.0.3", only_own_addresses=True, ports=(50_700, 50_799)) as ice:
+        async with gathering("127.0.0.3", through=1, ports=(50_700, 50_799)) as ice:
             with ice._socket_towards(("127.0.0.1", port)) as sock:
                 host, used = sock.getsockname()
                 assert (host, 50_700 <= used <= 50_799) == ("127.0.0.3", True)

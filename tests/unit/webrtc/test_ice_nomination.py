@@ -13,7 +13,12 @@ from tallow_cli.webrtc.ice_nomination import (
     Rank,
 )
 
-LAN, VPN, RELAY, TWO_RELAYS = Rank(True, 9), Rank(True, 7), Rank(False, 4), Rank(False, 2)
+LAN, VPN, RELAY, TWO_RELAYS = (
+    Rank(True, True, 9),
+    Rank(True, True, 7),
+    Rank(False, True, 4),
+    Rank(False, True, 2),
+)
 
 
 @pytest.fixture
