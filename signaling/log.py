@@ -29,11 +29,18 @@ class LineLog:
     `dropped(count)` is the line that stands for `count` that nobody read in time.
     """
 
-    def __init__(self, descriptor: int = 2, dropped: Callable[[int], str] = _dropped) -> None:
+    def __init__(
+        self,
+        descriptor: int = 2,
+        dropped: Callable[[int], str] = _dropped,
+        *,
+        most_waiting: int = MOST_WAITING,
+    ) -> None:
         self.problem: OSError | None = None  # why nothing is written any more
         self.total_dropped = 0
         self._descriptor = descriptor
         self._dropped_line = dropped
+        self._most_waiting = most_waiting
         self._waiting: deque[str] = deque()
         self._dropped = 0
         self._writing = False
@@ -45,7 +52,7 @@ class LineLog:
         with self._changed:
             if self.problem is not None:
                 return
-            if len(self._waiting) >= MOST_WAITING:
+            if len(self._waiting) >= self._most_waiting:
                 self._dropped += 1
                 self.total_dropped += 1
                 return

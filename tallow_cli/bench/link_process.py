@@ -20,9 +20,10 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -44,6 +45,7 @@ _SO_MEMINFO: Final = 55
 _MEMINFO: Final = struct.Struct("=9I")
 
 Address = tuple[str, int]
+Say = Callable[[str, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class End:
         return drops
 
 
-def emulate(settings: LinkProcessSettings, stopping: threading.Event) -> None:
+def emulate(settings: LinkProcessSettings, stopping: threading.Event, say: Say = say) -> None:
     """Say the two ports, carry datagrams between them until told to stop, and say what was done."""
     address = primary_address() or _LOOPBACK
     with closing(End(address)) as sender, closing(End(address)) as receiver:

@@ -52,7 +52,7 @@ from tallow_cli.dataplane.pathmtu import PathMtu
 from tallow_cli.dataplane.reassembly import MessageReceived
 from tallow_cli.dataplane.receiver import ControlChunk, Receiver
 from tallow_cli.dataplane.recovery_trace import RecoveryTrace
-from tallow_cli.dataplane.sender import BATCH_ACK_DELAY_S, Sender
+from tallow_cli.dataplane.sender import BATCH_ACK_DELAY_S, MAX_RETAINED_BYTES, Sender
 from tallow_cli.dataplane.serial import TSN_MASK
 from tallow_cli.errors import PeerProtocolError
 from tallow_cli.tracing import Trace
@@ -97,6 +97,7 @@ class AssociationConfig:
     `max_message_bytes`: the largest message reassembled, as announced to the peer.
     `peer_joins_parts`: the peer puts packets in parts together again (packet_parts.py), so what was sent too large for
     a path that shrank needs no fragments of IP.
+    `max_retained_bytes`: what the peer may leave us to keep (see `sender`).
     `uniform`: numbers in [0, 1) for the congestion controller; `entropy`: for the nonces of path probes.
     `trace`: told of losses, timers and measurements, once per wake-up.
     """
@@ -125,6 +126,7 @@ class AssociationConfig:
     congestion: str = DEFAULT_CONTROLLER
     initial_rtt_s: float | None = None
     uniform: Callable[[], float] | None = None
+    max_retained_bytes: int = MAX_RETAINED_BYTES
     trace: Trace | None = None
 
 
@@ -196,6 +198,7 @@ class Association:
             else STOCK_ACK_DELAY_S,
             peer_joins_parts=config.peer_joins_parts,
             uniform=config.uniform,
+            max_retained_bytes=config.max_retained_bytes,
         )
         self._receiver = Receiver(
             local_tag=config.local_tag,

@@ -62,6 +62,7 @@ class Sender:
         peer_ack_delay_s: float,
         peer_joins_parts: bool,
         uniform: Callable[[], float] | None,
+        max_retained_bytes: int = MAX_RETAINED_BYTES,
     ) -> None:
         self.queue = SendQueue()
         self.rtt = RttEstimator(initial_rtt_s)
@@ -81,6 +82,7 @@ class Sender:
         self.pacer = Pacer(self.controller.pacing_rate, self.controller.send_quantum_bytes, max_saved_bytes)
         self._peer_rwnd_bytes = peer_rwnd_bytes
         self._peer_ack_delay_s = peer_ack_delay_s
+        self._max_retained_bytes = max_retained_bytes
         self.given_up: list[OutboundMessage] = []
         self.sent_packets = 0
         self.resent_packets = 0
@@ -272,7 +274,9 @@ class Sender:
     def _may_send_new(self) -> bool:
         window = self.window
         # A message that was begun is finished, or it could wait for its own acknowledgement.
-        return window.has_room and (window.retained_bytes < MAX_RETAINED_BYTES or self.queue.is_mid_message)
+        return window.has_room and (
+            window.retained_bytes < self._max_retained_bytes or self.queue.is_mid_message
+        )
 
     def poll_forward_tsn(self, now: float) -> bytes | None:
         """The FORWARD-TSN packet if one is due: news, or unanswered for a round trip (RFC 3758 section 3.5 C3)."""

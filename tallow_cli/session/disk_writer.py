@@ -11,14 +11,10 @@ from typing import Protocol
 from tallow_cli.errors import TallowError
 from tallow_cli.ranges import RangeSet
 from tallow_cli.session.landing import Batch, Landing, Report
+from tallow_cli.session.pace import DiskPace
 from tallow_cli.session.worker import Worker
 from tallow_cli.store.sink import Holding, Sink
 from tallow_cli.transfer.driving import FileReady, FileWithdrawn, PieceDigested
-
-# A hop between threads costs as much as writing and hashing half a megabyte: data gathers first, but not for long.
-BATCH_BYTES = 1024 * 1024
-GATHER_S = 0.005
-PUBLISH_S = 0.1  # between two looks at whether the sink has published what it verified
 
 
 class Arrivals(Protocol):
@@ -46,6 +42,7 @@ class DiskWriter:
         on_report: Callable[[Report], None],
         on_error: Callable[[BaseException], None],
         holding: Holding | None = None,
+        pace: DiskPace | None = None,
     ) -> None:
         """`holding`: what the sink had when it was opened."""
         holding = holding or Holding()
@@ -55,7 +52,8 @@ class DiskWriter:
         self._file_count = file_count
         self._on_report = on_report
         self._on_error = on_error
-        self._landing = Landing(sink, worker.stopping, self._hear)
+        self._pace = pace or DiskPace()
+        self._landing = Landing(sink, worker.stopping, self._hear, self._pace)
         self._is_busy = False
         self._is_stopped = False
         self._gathering: asyncio.TimerHandle | None = None
@@ -128,9 +126,9 @@ class DiskWriter:
         given = self._has_work
         if self._is_busy or not (waiting or given):
             return
-        if not given and waiting < BATCH_BYTES and not self._gathered:
+        if not given and waiting < self._pace.batch_bytes and not self._gathered:
             if self._gathering is None:
-                self._gathering = self._loop.call_later(GATHER_S, self._gather_no_more)
+                self._gathering = self._loop.call_later(self._pace.gather_s, self._gather_no_more)
             return
         self._gathered = False
         writes, self._unwritten = self._unwritten + arrivals.writes(), []
@@ -169,7 +167,7 @@ class DiskWriter:
                 self._worked_off = self._loop.create_future()
                 await self._worked_off
             if not (self._is_busy or self._has_work) and self._files_verified > self._published.total:
-                await asyncio.sleep(PUBLISH_S)
+                await asyncio.sleep(self._pace.publish_s)
         self._landing.forget_waiting()
 
     @property

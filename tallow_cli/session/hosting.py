@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from asyncio import sleep
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -47,10 +46,8 @@ from tallow_cli.session.settings import SendSettings
 from tallow_cli.session.task_groups import first_error
 
 _MAX_CODES = 5  # wrong guesses after which the sender stops offering fresh codes
-_FIRST_PAUSE_S = 0.25  # before the room is opened again after a visit in vain; then twice as long each time
 _LONGEST_PAUSE_S = 5.0  # a receiver asks again for longer than that
 _TIMER_SLACK_S = 0.05  # a wait that ended this little before its time was ended by our own timer
-_SHORTEST_WAIT_S = 1.0  # a server that ends waits sooner than that is asked again only after this pause
 # A server pings every 20 s and waits 20 s for the answer before it forgets a connection that is gone.
 _FORGET_S = 45.0
 _SERVER_AWAY = (ServerUnreachable, ServerRefused)
@@ -173,14 +170,14 @@ class Host:
         self._emit(
             Notice(f"The signaling server was lost ({lost.reason}). Trying again; the code still holds.")
         )
-        pause_s = _FIRST_PAUSE_S
+        pause_s = self._settings.pace.first_pause_s
         while True:
             client, self._client = self._client, None
             if client is not None:
                 await client.close()
             if loop.time() + pause_s >= self._give_up_at:
                 raise lost
-            await sleep(pause_s)
+            await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             try:
                 await self._open_room(may_be_ours=loop.time() - began < _FORGET_S)
@@ -263,8 +260,9 @@ class Host:
                 now = loop.time()
                 if now >= self._give_up_at - _TIMER_SLACK_S:
                     raise PeerNeverCame(self._settings.waits.peer_s) from None
-                if now - begun < _SHORTEST_WAIT_S:
-                    await sleep(_SHORTEST_WAIT_S)
+                shortest_s = self._settings.pace.shortest_wait_s
+                if now - begun < shortest_s:
+                    await asyncio.sleep(shortest_s)
             await self._open_room()
 
     async def _shake_hands(
@@ -298,7 +296,7 @@ class Host:
                 > 1,  # once is worth a line, a stranger who keeps coming is not worth more
             )
         )
-        await sleep(min(_FIRST_PAUSE_S * 2 ** (self._visits - 1), _LONGEST_PAUSE_S))
+        await asyncio.sleep(pause_after(self._visits, self._settings.pace.first_pause_s))
 
     def _count_guess(self, error: TallowError) -> None:
         """The code is spent. Raises WrongCodeError where no fresh one may follow."""
@@ -313,6 +311,11 @@ class Host:
         self._emit(
             Notice(f"Somebody used the code {_how(error, _GUESSES)}, so it is spent. Here is a fresh one.")
         )
+
+
+def pause_after(visits: int, first_pause_s: float) -> float:
+    """How long the room stays closed after so many visits in vain: twice as long each time, to a bound."""
+    return min(first_pause_s * float(2 ** (visits - 1)), _LONGEST_PAUSE_S)
 
 
 class _NothingGuessed(Exception):

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Final, TypeVar
 
 from tallow_cli.errors import DiskFull, DiskNearlyFull
+from tallow_cli.session.pace import DiskPace
 from tallow_cli.store.sink import Published, Sink
 from tallow_cli.transfer.driving import FileReady, FileWithdrawn, PieceDigested
 
@@ -18,13 +19,7 @@ T = TypeVar("T")
 # What a job has done is told while it goes on: a slow disk is credited, shown and interrupted in small steps.
 REPORT_BYTES: Final = 1024 * 1024
 REPORT_S: Final = 0.05
-# Files that become whole meanwhile are verified by the next batch, so a slow disk gets its writes in several.
-MOST_S: Final = 0.25
-# Proving what was there before, and hashing what was not in order, reads the disk again: the network's writes go first.
-PROVE_S: Final = 0.05
 CATCH_UP_BYTES: Final = 8 * 1024 * 1024
-ROOM_WAIT_S: Final = 300.0  # for a person to free some space on a disk that is full
-ROOM_LOOK_S: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -59,8 +54,17 @@ class Report:
 class Landing:
     """Works off batches for one sink. One thread at a time; nothing else touches the sink meanwhile."""
 
-    def __init__(self, sink: Sink, stopping: threading.Event, tell: Callable[[Report], None]) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        stopping: threading.Event,
+        tell: Callable[[Report], None],
+        pace: DiskPace | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         """`stopping` ends a batch between two writes; `tell` is given what was done while a batch goes on."""
+        self._pace = pace or DiskPace()
+        self._clock = clock
         self._sink = sink
         self._stopping = stopping
         self._tell = tell
@@ -91,9 +95,9 @@ class Landing:
 
     def _prove_in_time(self, pieces: list[PieceDigested]) -> list[PieceDigested]:
         """Return those for which there was no time."""
-        until = monotonic() + PROVE_S
+        until = self._clock() + self._pace.prove_s
         for number, piece in enumerate(pieces):
-            if self._stopping.is_set() or (number and monotonic() >= until):
+            if self._stopping.is_set() or (number and self._clock() >= until):
                 return pieces[number:]
             if self._sink.prove(piece.start, piece.end) == piece.digest:
                 self._with_room(lambda piece=piece: self._sink.proved(piece.start, piece.end))  # type: ignore[misc]
@@ -107,7 +111,7 @@ class Landing:
         """They are whole: to stop before they are verified would throw them away. Only what was not in order may still
         have to be read again, which may take long; return those for which there was no time.
         """
-        until = monotonic() + MOST_S
+        until = self._clock() + self._pace.most_s
         unverified = []
         for file in files:
             if not self._catches_up(file, until):
@@ -122,7 +126,7 @@ class Landing:
 
     def _catches_up(self, file: FileReady, until: float) -> bool:
         while not self._with_room(lambda: self._sink.catch_up(file.index, CATCH_UP_BYTES)):
-            if self._stopping.is_set() or monotonic() >= until:
+            if self._stopping.is_set() or self._clock() >= until:
                 return False
         return True
 
@@ -144,17 +148,17 @@ class Landing:
             except DiskNearlyFull:  # a rule, and not the end of the disk
                 raise
             except DiskFull as full:
-                now = monotonic()
+                now = self._clock()
                 since = now if since is None else since
-                if self._stopping.is_set() or now - since >= ROOM_WAIT_S:
+                if self._stopping.is_set() or now - since >= self._pace.room_wait_s:
                     raise
                 if now == since:
                     self._report.notices.append(
                         f"The disk of {full.path} is full. Free some space: the transfer goes on by itself then, and "
-                        f"is broken off after {ROOM_WAIT_S / 60:.0f} minutes."
+                        f"is broken off after {self._pace.room_wait_s / 60:.0f} minutes."
                     )
                     self._tell_now()
-                self._stopping.wait(ROOM_LOOK_S)
+                self._stopping.wait(self._pace.room_look_s)
             else:
                 if since is not None:
                     self._report.notices.append("There is room again, so the transfer goes on.")
@@ -162,11 +166,11 @@ class Landing:
 
     def _write_in_time(self, writes: list[tuple[int, memoryview]]) -> list[tuple[int, memoryview]]:
         """Return those for which there was no time."""
-        until = monotonic() + MOST_S
+        until = self._clock() + self._pace.most_s
         for number, (offset, data) in enumerate(writes, 1):
             self._write(offset, data)
             self._tell_in_time(len(data))
-            if self._stopping.is_set() or monotonic() >= until:
+            if self._stopping.is_set() or self._clock() >= until:
                 return writes[number:]
         return []
 
@@ -204,7 +208,7 @@ class Landing:
     def _tell_in_time(self, written: int) -> None:
         """After each step."""
         self._unreported_bytes += written
-        if self._unreported_bytes >= REPORT_BYTES or monotonic() - self._reported_at >= REPORT_S:
+        if self._unreported_bytes >= REPORT_BYTES or self._clock() - self._reported_at >= REPORT_S:
             self._report.published.extend(self._with_room(self._sink.publish_due))
             self._tell_now()
 
@@ -215,4 +219,4 @@ class Landing:
     def _begin_report(self) -> None:
         self._report = Report()
         self._unreported_bytes = 0
-        self._reported_at = monotonic()
+        self._reported_at = self._clock()

@@ -41,7 +41,6 @@ from tallow_cli.session.meeting import (
 from tallow_cli.session.meeting_place import MeetingPlace
 from tallow_cli.session.settings import ReceiveSettings, SendSettings
 
-GONE_S = 10.0  # a sender's own server that refuses connections for so long has gone, and the sender with it
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 1.0  # a path that is back shall be used within two seconds
 _CONNECT_S = 10.0  # for one try, while others begin
@@ -101,7 +100,11 @@ async def join_again(
     """
 
     async def arrive(stack: AsyncExitStack) -> SignalingClient:
-        client = await (_dial([server], stack) if is_named else _find(server, rendezvous.announced_as, stack))
+        client = await (
+            _dial([server], stack)
+            if is_named
+            else _find(server, rendezvous.announced_as, stack, settings.pace.gone_s)
+        )
         await client.meet_again(rendezvous.nameplate, is_host=False)
         return client
 
@@ -146,14 +149,14 @@ async def _meet(
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
-async def _find(server: str, announced_as: str, stack: AsyncExitStack) -> SignalingClient:
+async def _find(server: str, announced_as: str, stack: AsyncExitStack, gone_s: float) -> SignalingClient:
     """The sender's own server, where it was or where it is announced now. Raises SenderGone."""
 
     async def elsewhere() -> SignalingClient:
         return await _dial(await find(announced_as, math.inf), stack)
 
     searches = [
-        asyncio.create_task(_dial([server], stack, gone_s=GONE_S)),
+        asyncio.create_task(_dial([server], stack, gone_s=gone_s)),
         asyncio.create_task(elsewhere()),
     ]
     try:

@@ -34,6 +34,15 @@ class MeetingPlace:
     withdraw: Callable[[], Awaitable[None]]  # make none findable
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What this machine says of its place in the network, and how often it is asked."""
+
+    neighbours: Callable[[], list[str]] = neighbours_addresses
+    primary: Callable[[], str | None] = primary_address
+    rescan_s: float = RESCAN_S
+
+
 @asynccontextmanager
 async def open_meeting_place(
     server: str | None,
@@ -41,6 +50,8 @@ async def open_meeting_place(
     *,
     listen: str | None = None,
     port: int | None = None,
+    surroundings: Surroundings | None = None,
+    own_server: Callable[..., SignalingServer] = SignalingServer,
 ) -> AsyncIterator[MeetingPlace]:
     """The user's server, or one of our own for as long as the context lasts (`listen`, `port`: see
     `SendSettings`).
@@ -60,8 +71,9 @@ async def open_meeting_place(
     loopback = loopback_addresses()
     if not loopback:
         raise NoNetwork(only_loopback=True)
-    own = SignalingServer(limits=EMBEDDED_LIMITS)
-    listening = [*loopback, *_addresses(listen)]
+    here = surroundings or Surroundings()
+    own = own_server(limits=EMBEDDED_LIMITS)
+    listening = [*loopback, *_addresses(listen, here)]
     try:
         bound = await own.start("" if listen == LISTEN_ANYWHERE else listening, port or 0)
     except CannotListen as error:
@@ -91,9 +103,9 @@ async def open_meeting_place(
         announced = None
         await announcements.aclose()
 
-    following = asyncio.create_task(_follow_interfaces(own, listening)) if listen is None else None
+    following = asyncio.create_task(_follow_interfaces(own, listening, here)) if listen is None else None
     try:
-        reachable = _reachable(listening, listen)
+        reachable = _reachable(listening, listen, here.primary())
         if reachable is None:
             emit(Notice(_ONLY_PUBLIC))
         async with announcements:
@@ -113,10 +125,10 @@ async def open_meeting_place(
             await own.close()
 
 
-def _addresses(listen: str | None) -> list[str]:
+def _addresses(listen: str | None, here: Surroundings) -> list[str]:
     """Where our server listens besides loopback."""
     if listen is None:
-        return neighbours_addresses()
+        return here.neighbours()
     if listen == LISTEN_ANYWHERE:
         return [str(each.ip) for interface in interfaces() for each in interface.addresses]
     if not interfaces((listen,)):
@@ -124,12 +136,11 @@ def _addresses(listen: str | None) -> list[str]:
     return [listen]
 
 
-def _reachable(listening: list[str], listen: str | None) -> str | None:
+def _reachable(listening: list[str], listen: str | None, primary: str | None) -> str | None:
     """The address to name to somebody who cannot discover us; None where the one to name is not listened on.
 
     A machine with no network but itself may still have no place to announce in: then it is loopback, which is left.
     """
-    primary = primary_address()
     if primary in listening:
         return primary
     if primary is not None and listen is None and not is_for_neighbours(ipaddress.ip_address(primary)):
@@ -137,11 +148,11 @@ def _reachable(listening: list[str], listen: str | None) -> str | None:
     return next((text for text in listening if not ipaddress.ip_address(text).is_loopback), listening[0])
 
 
-async def _follow_interfaces(own: SignalingServer, listening: list[str]) -> None:
+async def _follow_interfaces(own: SignalingServer, listening: list[str], here: Surroundings) -> None:
     """A laptop that joins a network while it waits is found there."""
     while True:
-        await asyncio.sleep(RESCAN_S)
-        for address in neighbours_addresses():
+        await asyncio.sleep(here.rescan_s)
+        for address in here.neighbours():
             if address not in listening:
                 listening.append(address)
                 with suppress(CannotListen):  # the port is another program's there

@@ -16,8 +16,8 @@ from tallow_cli.measure.path_summary import PathSummary
 from tallow_cli.measure.quality import LimitedBy
 from tallow_cli.measure.throughput import mbps
 from tallow_cli.session.events import ChannelStats, Done, Progress, SessionEvent, Stats
+from tallow_cli.session.pace import TICK_S
 
-TICK_S = 0.2
 _ETA_TICKS = 25  # the last five seconds decide what time is left
 
 

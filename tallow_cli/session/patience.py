@@ -24,10 +24,12 @@ class Patience:
         what: str,
         timeout_s: float,
         on_overdue: Callable[[], None] | None = None,
+        *,
+        moment_s: float = A_MOMENT_S,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._timers: list[asyncio.TimerHandle | AwakeTimer] = [
-            loop.call_later(A_MOMENT_S, emit, Waiting.of(what, timeout_s))
+            loop.call_later(moment_s, emit, Waiting.of(what, timeout_s))
         ]
         if on_overdue is not None:
             self._timers.append(AwakeTimer(timeout_s, on_overdue))

@@ -12,7 +12,7 @@ from tallow_cli.session.attempt import Attempt
 from tallow_cli.session.connection import Connection
 from tallow_cli.session.events import LastWords, Notice
 from tallow_cli.session.landing import Report
-from tallow_cli.session.meter import TICK_S, Sample
+from tallow_cli.session.meter import Sample
 from tallow_cli.session.words import for_the_peer, kind_for_the_peer
 from tallow_cli.transfer.driving import (
     Failed,
@@ -178,7 +178,7 @@ class ReceiveAttempt:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(self._transfer.settings.pace.tick_s)
             if self._is_accepted and self._transfer.meter is not None and self._transfer.disk is not None:
                 self._transfer.disk.publish_due()
                 self._transfer.meter.tick(monotonic(), self._sample(), self._attempt.channel_stats())

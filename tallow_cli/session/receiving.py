@@ -51,11 +51,6 @@ from tallow_cli.transfer.driving import (
     FileWithdrawn,
 )
 
-# How long a disk may take to publish what is verified when the transfer failed, and when people are told that it does.
-# After a signal the process ends sooner (cli.drive).
-_KEEP_S = 30.0
-_SAY_AFTER_S = 1.0
-
 # Asked with the validated offer; returns where to put it, or raises the TallowError that refuses it.
 Decide = Callable[[Manifest], Awaitable[Sink]]
 # Asked before the offer is shown: what of it is there already; None if that takes too long to tell.
@@ -156,10 +151,12 @@ class ReceiveTransfer:
         sink = self._sink
         if isinstance(sink, StdoutSink):
             sink.close()  # wakes a write that waits for whoever reads standard output
-        slow = asyncio.get_running_loop().call_later(_SAY_AFTER_S, self._say_why_it_waits)
+        slow = asyncio.get_running_loop().call_later(
+            self.settings.pace.disk.say_after_s, self._say_why_it_waits
+        )
         try:
             if sink is not None:
-                async with asyncio.timeout(_KEEP_S):
+                async with asyncio.timeout(self.settings.pace.disk.keep_s):
                     await self._leave_disk(sink)
                 self._show_notices(sink)
         except TimeoutError:
@@ -244,7 +241,9 @@ class ReceiveTransfer:
         if holding.kept.total == file_count:  # nothing will be written: what there is to do is done now
             await self._worker.run(sink.complete)
         self.manifest = manifest
-        self.disk = DiskWriter(sink, self._worker, file_count, self._take_report, self.fail, holding)
+        self.disk = DiskWriter(
+            sink, self._worker, file_count, self._take_report, self.fail, holding, self.settings.pace.disk
+        )
         return manifest
 
     def _tell_held(self, manifest: Manifest, holding: Holding) -> None:

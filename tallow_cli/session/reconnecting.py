@@ -30,8 +30,9 @@ from tallow_cli.errors import (
 )
 from tallow_cli.session.connection import Connection, connect
 from tallow_cli.session.events import Done, Notice, Reconnected, Reconnecting, SessionEvent, Waiting
-from tallow_cli.session.meet_again import GONE_S, SenderGone
+from tallow_cli.session.meet_again import SenderGone
 from tallow_cli.session.meeting import Meeting
+from tallow_cli.session.pace import GONE_S
 from tallow_cli.session.settings import LinkSettings, Waits
 
 _CONNECT_S: Final = 10.0  # for one try: a path that comes back in the middle of it is found by the next

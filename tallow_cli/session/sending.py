@@ -25,7 +25,7 @@ from tallow_cli.session.attempt import Attempt
 from tallow_cli.session.connection import Connection
 from tallow_cli.session.disk_reader import DiskNews, DiskReader
 from tallow_cli.session.events import Done, FileFinished, LastWords, LeftOut, Notice, Resuming, SessionEvent
-from tallow_cli.session.meter import TICK_S, Meter, Sample
+from tallow_cli.session.meter import Meter, Sample
 from tallow_cli.session.offer_events import describe, hole_bytes, left_out, withdrawn_item
 from tallow_cli.session.path_view import PathView
 from tallow_cli.session.patience import Patience
@@ -331,7 +331,7 @@ class _SendAttempt:
     async def _tick(self) -> None:
         told: PathSummary | None = None
         for tick in count(1):
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(self._transfer.settings.pace.tick_s)
             if self._meter is None:
                 continue
             self._machine.network_packet(self._connection.link.network_packet_bytes)

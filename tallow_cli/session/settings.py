@@ -18,6 +18,7 @@ from tallow_cli.link.channels import (
 )
 from tallow_cli.link.link import DEFAULT_ENGINE, IceServer, PrepareLink, check_udp_ports
 from tallow_cli.offer.name_rules import POSIX, NameRules
+from tallow_cli.session.pace import Pace
 from tallow_cli.tracing import Trace
 from tallow_cli.transfer.buffer_marks import DEFAULT_BUFFER_HIGH, DEFAULT_BUFFER_LOW, check_buffer_marks
 from tallow_cli.webrtc.prepare import prepare
@@ -107,6 +108,7 @@ class SendSettings:
     link: LinkSettings = field(default_factory=LinkSettings)
     waits: Waits = field(default_factory=Waits)
     prepare_link: PrepareLink = prepare  # what makes links
+    pace: Pace = field(default_factory=Pace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +122,4 @@ class ReceiveSettings:
     prepare_link: PrepareLink = prepare  # what makes links
     max_bytes: int | None = None  # refuse an offer that is larger, and stop a stream there
     names: NameRules = POSIX  # what names have to keep where it goes; store.name_probe finds out
+    pace: Pace = field(default_factory=Pace)

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from signaling.log import LineLog
+from signaling.log import MOST_WAITING, LineLog
 from tallow_cli import __version__
 from tallow_cli.errors import BadOption, ReportExists, TargetUnwritable
 from tallow_cli.tracing import milliseconds
@@ -26,12 +26,23 @@ _FLUSH_S: Final = 2.0  # for the last lines; a disk that takes longer has stoppe
 class TraceFile:
     """A `Trace`. Make it with `open_trace`, and call `close` whatever happens."""
 
-    def __init__(self, descriptor: int, path: str, role: str, now: float, unix_time: float) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        path: str,
+        role: str,
+        now: float,
+        unix_time: float,
+        *,
+        flush_s: float = _FLUSH_S,
+        most_waiting: int = MOST_WAITING,
+    ) -> None:
+        self._flush_s = flush_s
         self._descriptor = descriptor
         self._path = path
         self._began_at = now
         self.events = 0  # put down so far
-        self._log = LineLog(descriptor, _dropped)
+        self._log = LineLog(descriptor, _dropped, most_waiting=most_waiting)
         header = {
             "trace_version": VERSION,
             "tallow": __version__,
@@ -49,7 +60,7 @@ class TraceFile:
 
     def close(self) -> str | None:
         """Write what waits, for a moment at most. Returns a sentence for people if the trace is not whole."""
-        is_written = self._log.flush(_FLUSH_S)
+        is_written = self._log.flush(self._flush_s)
         problem = self._log.problem
         if is_written or problem is not None:  # otherwise its thread hangs in a write
             try:
@@ -65,7 +76,15 @@ class TraceFile:
         return None
 
 
-def open_trace(path: str, *, role: str, now: float, unix_time: float) -> TraceFile:
+def open_trace(
+    path: str,
+    *,
+    role: str,
+    now: float,
+    unix_time: float,
+    flush_s: float = _FLUSH_S,
+    most_waiting: int = MOST_WAITING,
+) -> TraceFile:
     """A new file for this user only, or a pipe or device that is there and is read.
 
     Raises BadOption, ReportExists, TargetUnwritable.
@@ -78,7 +97,7 @@ def open_trace(path: str, *, role: str, now: float, unix_time: float) -> TraceFi
         raise ReportExists(path, OPTION) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL, which no path holds
         raise TargetUnwritable(path, _reason(error), option=OPTION) from error
-    return TraceFile(descriptor, path, role, now, unix_time)
+    return TraceFile(descriptor, path, role, now, unix_time, flush_s=flush_s, most_waiting=most_waiting)
 
 
 def _open(path: str) -> int:

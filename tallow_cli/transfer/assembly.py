@@ -25,7 +25,8 @@ LARGEST_WRITE_BYTES = 256 * 1024
 class StreamIntake:
     """Takes data as it arrives and gives out each byte once. `total_bytes` is None until the end is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_backlog_writes: int = MAX_BACKLOG_WRITES) -> None:
+        self._max_backlog_writes = max_backlog_writes
         self.total_bytes: int | None = None
         self.duplicate_bytes = 0
         self._received = RangeSet()
@@ -103,7 +104,7 @@ class StreamIntake:
         self.duplicate_bytes += len(data) - news
         if (
             len(self._received) > self._most_fragments
-            or len(self._waiting) + self._writes_out > MAX_BACKLOG_WRITES
+            or len(self._waiting) + self._writes_out > self._max_backlog_writes
         ):
             raise PeerProtocolError("a flood of small pieces")
         return news

@@ -34,9 +34,15 @@ class Pieces(Sequence[Piece]):
     apart, within the stream. Raises ValueError for claims that are not.
     """
 
-    __slots__ = ("_ends", "_starts", "total_bytes")
+    __slots__ = ("_ends", "_segment_bytes", "_starts", "total_bytes")
 
-    def __init__(self, file_ends: Sequence[int] = (), claims: Iterable[tuple[int, int]] = ()) -> None:
+    def __init__(
+        self,
+        file_ends: Sequence[int] = (),
+        claims: Iterable[tuple[int, int]] = (),
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        self._segment_bytes = segment_bytes
         self._starts = array("q")
         self._ends = array("q")
         self.total_bytes = 0
@@ -54,7 +60,7 @@ class Pieces(Sequence[Piece]):
             file_start, file_end = file_ends[index - 1] if index else 0, file_ends[index]
             stop = min(end, file_end)
             while start < stop:
-                segment_end = start + SEGMENT_BYTES - (start - file_start) % SEGMENT_BYTES
+                segment_end = start + self._segment_bytes - (start - file_start) % self._segment_bytes
                 piece_end = min(stop, segment_end)
                 self._starts.append(start)
                 self._ends.append(piece_end)

@@ -25,7 +25,7 @@ from tallow_cli.offer.manifest import MAX_MANIFEST_BYTES
 from tallow_cli.offer.name_rules import POSIX, NameRules
 from tallow_cli.ranges import RangeSet
 from tallow_cli.transfer.acks import AckTracker
-from tallow_cli.transfer.assembly import FileLedger, StreamIntake
+from tallow_cli.transfer.assembly import MAX_BACKLOG_WRITES, FileLedger, StreamIntake
 from tallow_cli.transfer.channel import Channel
 from tallow_cli.transfer.claims import ClaimBook
 from tallow_cli.transfer.driving import (
@@ -65,7 +65,7 @@ from tallow_cli.transfer.messages import (
     bounded_sentence,
     pack_kept,
 )
-from tallow_cli.transfer.pieces import Pieces
+from tallow_cli.transfer.pieces import SEGMENT_BYTES, Pieces
 
 
 class ReceiveState(Enum):
@@ -100,6 +100,9 @@ class ReceiveOptions:
     # How long nothing but digests of pieces may be missing, and none come. The slowest disk reads a piece of 4 MiB in
     # that time; who tells none for so long never will.
     pieces_timeout_s: float = 600.0
+    max_claimed_ranges: int = MAX_CLAIMED_RANGES  # of what is claimed, the largest
+    max_backlog_writes: int = MAX_BACKLOG_WRITES  # pieces that wait for the disk
+    segment_bytes: int = SEGMENT_BYTES  # as in the spec; both ends have the same
 
 
 ReceiverEvent = OfferArrived | PieceDigested | FileReady | FileWithdrawn | Reported | Finished
@@ -120,7 +123,7 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
         )
         self._state = ReceiveState.WAITING_OFFER
         self._window = ReceiveWindow(options.window_bytes)
-        self._intake = StreamIntake()
+        self._intake = StreamIntake(options.max_backlog_writes)
         self._files = FileLedger(())
         self._claims = ClaimBook(Pieces())
         self._wanted = RangeSet()  # and the sender is not told yet
@@ -196,8 +199,8 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
             for gap_start, gap_end in here.gaps(start, end):
                 self._files.written(gap_start, gap_end - gap_start)
             here.add(start, end)
-        claimed = _largest(here, claims or RangeSet())
-        self._claims = ClaimBook(Pieces(file_ends or (), claimed))
+        claimed = _largest(here, claims or RangeSet(), self._options.max_claimed_ranges)
+        self._claims = ClaimBook(Pieces(file_ends or (), claimed, self._options.segment_bytes))
         for start, end in (*here, *claimed):
             self._intake.hold(start, end)
         credit = self._window.advertise(now, reliably=True)
@@ -539,11 +542,11 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
         return self._control.channel
 
 
-def _largest(here: RangeSet, claims: RangeSet) -> list[tuple[int, int]]:
-    """What of `claims` is not `here`, ascending; the largest MAX_CLAIMED_RANGES of it."""
+def _largest(here: RangeSet, claims: RangeSet, most: int) -> list[tuple[int, int]]:
+    """What of `claims` is not `here`, ascending; the largest `most` of it."""
     claimed = [gap for start, end in claims for gap in here.gaps(start, end)]
-    if len(claimed) > MAX_CLAIMED_RANGES:
-        claimed = sorted(nlargest(MAX_CLAIMED_RANGES, claimed, key=lambda gap: gap[1] - gap[0]))
+    if len(claimed) > most:
+        claimed = sorted(nlargest(most, claimed, key=lambda gap: gap[1] - gap[0]))
     return claimed
 
 

@@ -66,7 +66,7 @@ from tallow_cli.transfer.messages import (
 )
 from tallow_cli.transfer.owed import FilesOwed
 from tallow_cli.transfer.parallel_channels import ParallelChannelManager
-from tallow_cli.transfer.pieces import Pieces
+from tallow_cli.transfer.pieces import SEGMENT_BYTES, Pieces
 from tallow_cli.transfer.sendbuffer import SendBuffer
 
 READ_AHEAD_S = 0.1  # of data at the present rate: the disk's hiccups do not reach the network
@@ -106,6 +106,7 @@ class SendOptions:
     buffer_high: int = DEFAULT_BUFFER_HIGH  # a channel with so much in its local buffer gets nothing new …
     buffer_low: int = DEFAULT_BUFFER_LOW  # … until it has drained to this
     idle_timeout_s: float = 60.0  # silence of the peer after which it is gone
+    segment_bytes: int = SEGMENT_BYTES  # as in the spec; both ends have the same
 
 
 class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
@@ -408,7 +409,7 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
             self._buffer.keep(ends[start - 1] if start else 0, ends[end - 1])
         self._buffer.hold_untrusted(message.held, self._stream_bytes if total_bytes is None else total_bytes)
         self._buffer.claim_untrusted(message.claims)
-        self._pieces = Pieces(ends, message.claims)
+        self._pieces = Pieces(ends, message.claims, self._options.segment_bytes)
         self._untold_bytes = self._pieces.total_bytes
         self._held_bytes = self._buffer.acked_bytes
         self._data.credit.granted(message.credit)

@@ -51,11 +51,19 @@ class BatchDtlsTransport(DtlsTransport):
     """A DTLS transport that takes over its ICE transport's sockets when started."""
 
     def __init__(
-        self, transport: RTCIceTransport, certificate: RTCCertificate, role: str, *, offload: bool = True
+        self,
+        transport: RTCIceTransport,
+        certificate: RTCCertificate,
+        role: str,
+        *,
+        offload: bool = True,
+        takes_sockets: bool = True,
     ) -> None:
+        """Without `takes_sockets` all goes through aioice's, as on a relayed path."""
         super().__init__(transport, certificate, role)
         self.sockets: list[BatchSocket] = []
         self._offload = offload
+        self._takes_sockets = takes_sockets
         self._packet_receiver: PacketReceiver | None = None
         self._packets: list[bytes] = []
         self._is_batching = False
@@ -64,7 +72,8 @@ class BatchDtlsTransport(DtlsTransport):
 
     async def start(self, remoteParameters: RTCDtlsParameters) -> None:
         """Take the sockets over, shake hands, then receive in batches."""
-        self.sockets = take_over_sockets(self.transport, offload=self._offload)
+        if self._takes_sockets:
+            self.sockets = take_over_sockets(self.transport, offload=self._offload)
         await super().start(remoteParameters)
         if self.state != "connected" or self._ssl is None:
             return

@@ -39,7 +39,9 @@ _HALF: Final = SCTP_TSN_MODULO // 2
 
 
 class StockSctpTransport(WalledSctpTransport):
-    """See the module."""
+    """See the module. At most `max_fragments` of messages that are not whole are kept."""
+
+    max_fragments = MAX_FRAGMENTS
 
     async def _handle_data(self, data: bytes) -> None:
         """One decrypted packet; replaces aiortc's reading of it, which raises, or never returns, on bad lengths."""
@@ -90,8 +92,8 @@ class StockSctpTransport(WalledSctpTransport):
         kept = max(fragments, len(self._sack_misordered))
         held = STOCK_RWND_BYTES - self._advertised_rwnd + len(chunk.user_data)
         if distance == 1:
-            return held <= _GAP_LIMIT and kept < 2 * MAX_FRAGMENTS
-        return held <= _TOP_LIMIT and kept < MAX_FRAGMENTS
+            return held <= _GAP_LIMIT and kept < 2 * self.max_fragments
+        return held <= _TOP_LIMIT and kept < self.max_fragments
 
     async def _receive_forward_tsn_chunk(self, chunk: ForwardTsnChunk) -> None:
         if self._last_received_tsn is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from aiortc import RTCCertificate, RTCDataChannel, RTCDtlsTransport, RTCIceTransport, RTCSctpTransport
@@ -39,7 +40,15 @@ class TurboEngine:
     # docs/adr/0007: at 1 % loss messages of many packets then still arrive, and waste nothing.
     retransmissions = 2
 
-    def __init__(self, *, offload: bool = True, trace: Trace | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        offload: bool = True,
+        trace: Trace | None = None,
+        granted_bytes: Callable[[], int] = receive_buffer_bytes,
+    ) -> None:
+        """`granted_bytes`: how much a UDP socket may receive at once."""
+        self._granted_bytes = granted_bytes
         self._trace = trace
         self._offload = offload and os.environ.get(NO_OFFLOAD_VARIABLE, "") in ("", "0")
         self._dtls: BatchDtlsTransport | None = None
@@ -47,7 +56,7 @@ class TurboEngine:
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        if receive_buffer_bytes() >= LARGE_BUFFER_BYTES:
+        if self._granted_bytes() >= LARGE_BUFFER_BYTES:
             return (CAPABILITY, LARGE_BUFFER_CAPABILITY)
         return (CAPABILITY,)
 

@@ -25,7 +25,6 @@ from hypothesis.stateful import (
 
 from tallow_cli.errors import PeerVanished
 from tallow_cli.ranges import RangeSet
-from tallow_cli.transfer import pieces
 from tallow_cli.transfer.receiver import ReceiveOptions
 from tests.sim.channels import Profile
 from tests.sim.transfer import Ends, Scenario, Simulation
@@ -47,6 +46,7 @@ class Lives(RuleBasedStateMachine):
     @initialize(files=st.sampled_from(SHAPES), seed=st.integers(0, 1000))
     def begin(self, files: tuple[int, ...], seed: int) -> None:
         self.scenario = Scenario(
+            segment_bytes=SEGMENT,
             files=files,
             seed=seed,
             there=PATH,
@@ -183,8 +183,7 @@ class Lives(RuleBasedStateMachine):
         assert self.written_bytes == self.starts[-1] + self.lost_bytes + self.refuted_bytes
 
 
-def test_whatever_befalls_a_transfer_it_completes_and_sends_no_more_than_was_lost(monkeypatch):
-    monkeypatch.setattr(pieces, "SEGMENT_BYTES", SEGMENT)
+def test_whatever_befalls_a_transfer_it_completes_and_sends_no_more_than_was_lost():
     run_state_machine_as_test(
         Lives,
         settings=settings(

@@ -14,7 +14,6 @@ import pytest
 
 from tallow_cli.errors import PeerVanished
 from tallow_cli.ranges import RangeSet
-from tallow_cli.transfer import pieces
 from tallow_cli.transfer.receiver import ReceiveOptions
 from tallow_cli.transfer.sender import SendOptions
 from tests.sim.channels import Profile
@@ -27,11 +26,6 @@ SEEDS = 5 * int(os.environ.get("TALLOW_SEEDS", "60"))
 SLICES = 4
 SEGMENT = 16 * 1024  # small, so that small transfers have many pieces
 ATTEMPTS = 12
-
-
-@pytest.fixture(autouse=True)
-def small_segments(monkeypatch):
-    monkeypatch.setattr(pieces, "SEGMENT_BYTES", SEGMENT)
 
 
 def ranges(rng: Random, total: int, count: int) -> list[tuple[int, int]]:
@@ -68,6 +62,7 @@ def resume_scenario(seed: int) -> Scenario:
         withdrawn = {}
     delay = rng.choice([0.001, 0.02, 0.1])
     return Scenario(
+        segment_bytes=SEGMENT,
         files=files,
         seed=seed,
         held=tuple(held),
@@ -147,7 +142,14 @@ def test_two_attempts_with_half_of_the_claims_wrong_send_the_lacking_half_once()
     wrong = tuple((start, start + SEGMENT) for start in range(0, 1_000_000, 2 * SEGMENT))
     first = Simulation(
         Scenario(
-            files=(size,), claims=claims, wrong=wrong, there=profile, back=profile, hash_rate=2e6, cut_at=1.0
+            segment_bytes=SEGMENT,
+            files=(size,),
+            claims=claims,
+            wrong=wrong,
+            there=profile,
+            back=profile,
+            hash_rate=2e6,
+            cut_at=1.0,
         )
     )
     first.run()
@@ -162,14 +164,22 @@ def test_two_attempts_with_half_of_the_claims_wrong_send_the_lacking_half_once()
 
 
 def test_all_of_it_there_and_right_costs_no_byte_and_no_credit():
-    outcome = simulate_success(Scenario(files=(500_000, 0, 70_000), claims=((0, 570_000),)))
+    outcome = simulate_success(
+        Scenario(segment_bytes=SEGMENT, files=(500_000, 0, 70_000), claims=((0, 570_000),))
+    )
     assert outcome.sender.figures.bytes_sent == 0
     assert outcome.receiver.figures.bytes_written == 570_000
 
 
 def test_all_of_it_claimed_and_nothing_right_is_a_transfer_like_any_other():
     outcome = simulate_success(
-        Scenario(files=(500_000, 0, 70_000), claims=((0, 570_000),), wrong=((0, 570_000),), hash_rate=10e6)
+        Scenario(
+            segment_bytes=SEGMENT,
+            files=(500_000, 0, 70_000),
+            claims=((0, 570_000),),
+            wrong=((0, 570_000),),
+            hash_rate=10e6,
+        )
     )
     assert outcome.sender.figures.bytes_sent == 570_000
 
@@ -177,6 +187,7 @@ def test_all_of_it_claimed_and_nothing_right_is_a_transfer_like_any_other():
 def test_what_is_not_claimed_does_not_wait_for_hashing():
     outcome = simulate_success(
         Scenario(
+            segment_bytes=SEGMENT,
             files=(1_000_000,),
             claims=((0, 500_000),),
             there=Profile(rate=1e6),

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from tallow_cli.errors import PeerVanished, TransferStalled
-from tallow_cli.transfer import assembly
 from tallow_cli.transfer.receiver import ReceiveOptions, ReceiveState
 from tallow_cli.transfer.sender import SendOptions, SendState
 from tests.sim.channels import PROFILES, Profile
@@ -219,9 +218,8 @@ def test_a_transfer_of_nothing_is_complete_at_once():
     assert outcome.finished_at < 0.5
 
 
-def test_a_stream_of_short_lines_waits_for_a_reader_who_pauses(monkeypatch):
+def test_a_stream_of_short_lines_waits_for_a_reader_who_pauses():
     """The bound on waiting pieces is a tenth of the real one here, and so is what comes while nobody reads."""
-    monkeypatch.setattr(assembly, "MAX_BACKLOG_WRITES", 2_000)
     scenario = Scenario(
         files=(80 * 9_000,),
         unknown_length=True,
@@ -231,6 +229,7 @@ def test_a_stream_of_short_lines_waits_for_a_reader_who_pauses(monkeypatch):
         back=Profile(rate=2.5e6, delay=0.02, loss=0.02),
         seed=1,
         give_up_at=1_000.0,
+        receive=ReceiveOptions(max_backlog_writes=2_000),
     )
     outcome = simulate_success(scenario)
     assert outcome.most_backlog > 80 * 8_000, "nearly all of it waited"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from random import Random
 
@@ -34,7 +34,7 @@ from tallow_cli.transfer.driving import (
 )
 from tallow_cli.transfer.frames import HEADER_BYTES, Data, parse_frames_untrusted, parse_header_untrusted
 from tallow_cli.transfer.messages import NOT_PROVEN, Why
-from tallow_cli.transfer.pieces import Piece, Pieces
+from tallow_cli.transfer.pieces import SEGMENT_BYTES, Piece, Pieces
 from tallow_cli.transfer.receiver import ReceiveMachine, ReceiveOptions, ReceiveState
 from tallow_cli.transfer.sender import SendMachine, SendOptions, SendState
 from tests.sim.channels import CONTROL, Profile, Wire
@@ -71,6 +71,7 @@ class Scenario:
     consent_after: float = 0.1
     deaths: tuple[tuple[float, int], ...] = ()  # (time, channel)
     pauses: tuple[tuple[float, float, int], ...] = ()  # (from, until, channel): nothing of it leaves
+    segment_bytes: int = SEGMENT_BYTES
     send: SendOptions = field(default_factory=SendOptions)
     receive: ReceiveOptions = field(default_factory=ReceiveOptions)
     reports_late: bool = False  # an ACK is fed before the departures that caused it are reported
@@ -132,9 +133,11 @@ class Simulation:
             channels=s.channels,
             chunk_sizer=FixedChunks(s.chunk_bytes),
             now=0.0,
-            options=s.send,
+            options=replace(s.send, segment_bytes=s.segment_bytes),
         )
-        self.receiver = ReceiveMachine(channels=s.channels, now=0.0, options=s.receive)
+        self.receiver = ReceiveMachine(
+            channels=s.channels, now=0.0, options=replace(s.receive, segment_bytes=s.segment_bytes)
+        )
         self.disk, self.on_disk = ends.disk, ends.taken
         self.unsendable = RangeSet()  # the receiver has it, or says so
         self.sent_bytes = 0  # distinct or not

@@ -81,7 +81,7 @@ async def _peer(kind: str, *, is_host: bool, loss: float, both_turbo: bool) -> P
         walled = StockSctpTransport(dtls)
         walled.takes_in_band_channels = True
         return Peer(ice, dtls, walled)
-    lossy = LossyDtls(ice, certificate, role, offload=kind != "plain")
+    lossy = LossyDtls(ice, certificate, role, offload=kind != "plain", takes_sockets=kind != "relayed")
     lossy.loss = loss
     turbo = TurboSctpTransport(lossy, peer_is_tallow=both_turbo)
     turbo.takes_in_band_channels = True
@@ -96,8 +96,9 @@ async def connected(
     prepare: Callable[[Peer, Peer], None] | None = None,
     loss: float = 0.0,
 ) -> AsyncIterator[tuple[Peer, Peer]]:
-    """Two peers of kind "stock" (aiortc's own), "walled" (the same behind our checks), "turbo" or "plain" (turbo
-    without offload), ESTABLISHED. All but "stock" take channels opened in band, as foreign stacks do.
+    """Two peers of kind "stock" (aiortc's own), "walled" (the same behind our checks), "turbo", "plain" (turbo without
+    offload) or "relayed" (turbo without sockets of its own), ESTABLISHED. All but "stock" take channels opened in band,
+    as foreign stacks do.
 
     `prepare` is called before they connect, to open negotiated channels or change a transport.
     """

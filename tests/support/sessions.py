@@ -22,6 +22,7 @@ from tallow_cli.offer.manifest import Manifest
 from tallow_cli.offer.name_rules import POSIX, NameRules
 from tallow_cli.session.connection import Connection, connect
 from tallow_cli.session.events import CodeReady, Done, SessionEvent
+from tallow_cli.session.pace import Pace
 from tallow_cli.session.receive import receive
 from tallow_cli.session.send import send
 from tallow_cli.session.settings import LinkSettings, ReceiveSettings, SendSettings, Waits
@@ -102,6 +103,7 @@ class Sessions:
     def __init__(self, network: FakeNetwork, prepare_link: PrepareLink | None = None) -> None:
         self.network = network
         self.prepare_link = prepare_link or network.prepare
+        self.pace = Pace()  # of the sides started from now on
         self._sides: list[Side] = []
 
     def send(
@@ -119,6 +121,7 @@ class Sessions:
             link=link or LinkSettings(),
             waits=waits or Waits(),
             prepare_link=self.prepare_link,
+            pace=self.pace,
         )
         side = Side()
         return self._start(side, send(source, settings, side.emit))
@@ -142,6 +145,7 @@ class Sessions:
             self.prepare_link,
             max_bytes=max_bytes,
             names=names,
+            pace=self.pace,
         )
         side = Side()
         return self._start(side, receive(settings, side.emit, decide))

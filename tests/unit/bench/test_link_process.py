@@ -6,7 +6,7 @@ import json
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
@@ -22,18 +22,19 @@ TIMEOUT_S = 5.0
 class Running:
     """`emulate` in a thread; `said` fills as it speaks."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, spec: LinkSpec) -> None:
+    def __init__(self, spec: LinkSpec) -> None:
         self.said: dict[str, dict[str, Any]] = {}
         self._ready = threading.Event()
         self._stopping = threading.Event()
-        monkeypatch.setattr("tallow_cli.bench.link_process.say", self._say)
         settings = LinkProcessSettings(spec, seed=1)
-        self._thread = threading.Thread(target=emulate, args=(settings, self._stopping), daemon=True)
+        self._thread = threading.Thread(
+            target=emulate, args=(settings, self._stopping, self._say), daemon=True
+        )
         self._thread.start()
         assert self._ready.wait(TIMEOUT_S)
 
-    def _say(self, event: str, fields: dict[str, Any]) -> None:
-        self.said[event] = json.loads(json.dumps(fields))
+    def _say(self, event: str, fields: Mapping[str, Any]) -> None:
+        self.said[event] = json.loads(json.dumps(dict(fields)))
         self._ready.set()
 
     def port(self, name: str) -> tuple[str, int]:
@@ -64,8 +65,8 @@ def receive(sock: socket.socket, wanted: bytes) -> tuple[str, int]:
             return address, port
 
 
-def test_two_ends_speak_through_it_and_a_third_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    link = Running(monkeypatch, SPEC)
+def test_two_ends_speak_through_it_and_a_third_is_not_heard() -> None:
+    link = Running(SPEC)
     facing_sender, facing_receiver = link.port("facing_sender"), link.port("facing_receiver")
     with sockets(facing_sender[0], 3) as (sender, receiver, stranger):
         receiver.sendto(b"here", facing_receiver)

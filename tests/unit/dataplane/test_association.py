@@ -204,11 +204,8 @@ def test_peers_that_skip_our_turn_cannot_make_timers_spin() -> None:
     assert turns < 500
 
 
-def test_a_peer_that_never_moves_its_cumulative_ack_cannot_make_us_keep_everything(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("tallow_cli.dataplane.sender.MAX_RETAINED_BYTES", 100_000)
-    left, right = pair()
+def test_a_peer_that_never_moves_its_cumulative_ack_cannot_make_us_keep_everything() -> None:
+    left, right = pair(max_retained_bytes=100_000)
     for _ in range(500):
         left.send_message(1, 53, bytes(3_000), ordered=False)
     now, first_tsn = 0.0, struct.pack("!L", left.next_tsn)
@@ -222,9 +219,8 @@ def test_a_peer_that_never_moves_its_cumulative_ack_cannot_make_us_keep_everythi
     assert 1_500_000 - left.total_buffered_bytes <= 100_000 + 3_000
 
 
-def test_one_message_larger_than_all_we_would_keep_still_goes_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tallow_cli.dataplane.sender.MAX_RETAINED_BYTES", 100_000)
-    left, right = pair()
+def test_one_message_larger_than_all_we_would_keep_still_goes_over() -> None:
+    left, right = pair(max_retained_bytes=100_000)
     left.send_message(1, 53, bytes(400_000))
     exchange(left, right, 0.0, turns=200)
     assert left.is_flushed

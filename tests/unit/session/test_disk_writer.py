@@ -10,9 +10,9 @@ from blake3 import blake3
 
 from tallow_cli.errors import DigestMismatch
 from tallow_cli.offer.manifest import Entry, EntryKind, Manifest
-from tallow_cli.session import disk_writer, landing
 from tallow_cli.session.disk_writer import DiskWriter
 from tallow_cli.session.landing import Report
+from tallow_cli.session.pace import DiskPace
 from tallow_cli.session.worker import Worker
 from tallow_cli.store.sequential_sink import NullSink
 from tallow_cli.transfer.driving import FileReady
@@ -38,7 +38,7 @@ class Waiting:
 class Disk:
     """A writer into nowhere, and what it told."""
 
-    def __init__(self, worker: Worker, *sizes: int) -> None:
+    def __init__(self, worker: Worker, *sizes: int, pace: DiskPace | None = None) -> None:
         entries = tuple(
             Entry(f"file{number}", EntryKind.FILE, size, 0o644, 0) for number, size in enumerate(sizes)
         )
@@ -46,7 +46,7 @@ class Disk:
         sink.open(Manifest("files", entries))
         self.reports: list[Report] = []
         self.errors: list[BaseException] = []
-        self.writer = DiskWriter(sink, worker, len(sizes), self.reports.append, self.errors.append)
+        self.writer = DiskWriter(sink, worker, len(sizes), self.reports.append, self.errors.append, pace=pace)
 
     @property
     def written(self) -> list[tuple[int, int]]:
@@ -54,7 +54,7 @@ class Disk:
 
     async def idle(self) -> None:
         for _ in range(40):
-            await asyncio.sleep(disk_writer.GATHER_S)
+            await asyncio.sleep(DiskPace().gather_s)
 
 
 @pytest.fixture
@@ -107,12 +107,9 @@ async def test_nothing_is_given_to_the_disk_after_stop_but_what_is_whole_is_stil
     assert disk.writer.files_verified == 1
 
 
-async def test_what_a_batch_gave_back_is_not_written_behind_the_end_of_the_sink(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_a_batch_gave_back_is_not_written_behind_the_end_of_the_sink(worker: Worker) -> None:
     """It would make anew what the end has just removed."""
-    monkeypatch.setattr(landing, "MOST_S", 0.0)
-    disk = Disk(worker, 10)
+    disk = Disk(worker, 10, pace=DiskPace(most_s=0.0))
     disk.writer.take_over(Waiting((0, b"hello"), (5, b"world")))
     disk.writer.stop()
     await disk.idle()
@@ -120,10 +117,9 @@ async def test_what_a_batch_gave_back_is_not_written_behind_the_end_of_the_sink(
 
 
 async def test_what_came_over_a_lost_connection_is_written_and_then_need_not_come_again(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
+    worker: Worker,
 ) -> None:
-    monkeypatch.setattr(landing, "MOST_S", 0.0)
-    disk = Disk(worker, 10)
+    disk = Disk(worker, 10, pace=DiskPace(most_s=0.0))
     disk.writer.take_over(Waiting((5, b"world"), (0, b"hel")))
     await disk.writer.settle()
     assert list(disk.writer.written) == [(0, 3)], "what waits for its turn is forgotten, and comes again"

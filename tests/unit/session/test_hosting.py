@@ -17,21 +17,23 @@ from tallow_cli.crypto.codes import Code, parse_code
 from tallow_cli.crypto.handshake import JoinerHandshake, abort_body
 from tallow_cli.errors import (
     IncompatiblePeer,
-    InvalidCode,
     NameplateTaken,
     PeerNeverCame,
     PeerVanished,
     ServerUnreachable,
+    SignalingError,
     TallowError,
     UnknownNameplate,
     UnsupportedCrypto,
     WrongCodeError,
 )
 from tallow_cli.meeting.signaling_client import SignalingClient
-from tallow_cli.session import hosting
 from tallow_cli.session.events import CodeReady, Connected, Notice, PeerAuthenticated, Waiting
+from tallow_cli.session.hosting import pause_after
+from tallow_cli.session.pace import Pace
 from tallow_cli.session.settings import FOREVER_S, Waits
 from tallow_cli.store.memory_source import TextSource
+from tests.support.hostile_server import HostileServer, Wire, text
 from tests.support.sessions import CODE, Sessions, opened_sessions, running_server
 
 WRONG = parse_code("4821-acorn-blend-acorn")
@@ -117,11 +119,9 @@ async def visit(url: str, nameplate: str, body: bytes | None = None) -> None:
                 await client.recv(5)  # the abort
 
 
-async def test_seven_visitors_who_join_and_leave_take_no_code(
-    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_seven_visitors_who_join_and_leave_take_no_code(sessions: Sessions) -> None:
     """Any host of a local network can do that, and has guessed nothing."""
-    monkeypatch.setattr(hosting, "_FIRST_PAUSE_S", 0.002)
+    sessions.pace = Pace(first_pause_s=0.002)
     async with running_server() as url:
         sender = sessions.send(TextSource("x"), code=None, server=url)
         code = await sender.code()
@@ -147,23 +147,8 @@ async def test_visitors_do_not_prolong_the_wait(sessions: Sessions) -> None:
         assert len(sender.of(Waiting)) == 1
 
 
-async def test_the_pause_after_a_visit_in_vain_grows(
-    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pauses: list[float] = []
-
-    async def sleep(delay_s: float) -> None:
-        pauses.append(delay_s)
-
-    monkeypatch.setattr(hosting, "sleep", sleep)
-    async with running_server() as url:
-        sender = sessions.send(TextSource("x"), server=url)
-        await sender.event(CodeReady)
-        for count in range(1, 8):
-            await visit(url, CODE.nameplate)
-            await sender.event(Notice, count)
-        sender.cancel()
-        await sender.failure()
+def test_the_pause_after_a_visit_in_vain_grows() -> None:
+    pauses = [pause_after(visits, Pace().first_pause_s) for visits in range(1, 8)]
     assert pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
 
 
@@ -216,10 +201,8 @@ async def test_somebody_who_asks_and_leaves_before_proving_anything_has_guessed(
         assert "left before proving" in sender.of(Notice)[0].message
 
 
-async def test_a_servers_own_limit_of_a_wait_does_not_shorten_ours(
-    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hosting, "_SHORTEST_WAIT_S", 0.05)
+async def test_a_servers_own_limit_of_a_wait_does_not_shorten_ours(sessions: Sessions) -> None:
+    sessions.pace = Pace(shortest_wait_s=0.05)
     async with running_server(ServerLimits(unjoined_s=0.2)) as url:
         sender = sessions.send(TextSource("x"), server=url, waits=Waits(peer_s=FOREVER_S))
         await sender.event(CodeReady)
@@ -231,9 +214,9 @@ async def test_a_servers_own_limit_of_a_wait_does_not_shorten_ours(
 
 
 async def test_a_number_that_another_sender_took_meanwhile_is_given_up_for_a_fresh_code(
-    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+    sessions: Sessions,
 ) -> None:
-    monkeypatch.setattr(hosting, "_FIRST_PAUSE_S", 0.3)
+    sessions.pace = Pace(first_pause_s=0.3)
     async with running_server() as url, await SignalingClient.connect(url) as other:
         sender = sessions.send(TextSource("x"), code=None, server=url)
         first = await sender.code()
@@ -309,15 +292,15 @@ async def test_a_taken_nameplate_is_refused(sessions: Sessions) -> None:
     assert str(named) == str(embedded), "one sentence, whichever server it is"
 
 
-async def test_a_server_that_hands_out_no_number_gets_no_words_from_us(
-    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def allocate(_client: SignalingClient, _nameplate: str | None = None) -> str:
-        return "12; rm -rf /"
+async def test_a_server_that_hands_out_no_number_gets_no_words_from_us(sessions: Sessions) -> None:
+    async def hand_out(wire: Wire) -> None:
+        await wire.welcome()
+        await wire.raw(text('{"type":"allocated","nameplate":"12; rm -rf /"}'))
+        await wire.hear()
 
-    monkeypatch.setattr(SignalingClient, "allocate", allocate)
-    sender = sessions.send(TextSource("x"), code=None)
-    assert isinstance(await sender.failure(), InvalidCode)
+    async with HostileServer(hand_out) as url:
+        sender = sessions.send(TextSource("x"), code=None, server=url)
+        assert isinstance(await sender.failure(), SignalingError)
     assert sender.of(CodeReady) == []
 
 

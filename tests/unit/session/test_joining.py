@@ -15,6 +15,7 @@ from tallow_cli.errors import (
     ServerUnreachable,
     UnknownNameplate,
 )
+from tallow_cli.link.link import GatheredLink, LinkOptions, LinkRole
 from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.events import Notice, Waiting
 from tallow_cli.session.settings import Waits
@@ -40,29 +41,29 @@ async def test_a_sender_that_talks_nonsense_is_left(sessions: Sessions) -> None:
 
 
 async def test_users_of_the_api_get_one_error_and_no_group(
-    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+    sessions: Sessions,
 ) -> None:
     receiver = sessions.receive(waits=Waits(find_s=0.1))
     assert isinstance(await receiver.failure(), UnknownNameplate)
 
-    async def fails(*_arguments: object) -> None:
+    async def fails(_role: LinkRole, _options: LinkOptions) -> GatheredLink:
         raise NoPathError("no network at all")
 
-    monkeypatch.setattr(sessions.network, "prepare", fails)
+    sessions.prepare_link = fails
     assert isinstance(await sessions.receive().failure(), NoPathError)
 
 
 async def test_a_client_that_joined_is_closed_when_the_link_cannot_be_prepared(
-    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+    sessions: Sessions,
 ) -> None:
     async with running_server() as url, await SignalingClient.connect(url) as client:
         await client.allocate(CODE.nameplate)
 
-        async def fails_late(*_arguments: object) -> None:
+        async def fails_late(_role: LinkRole, _options: LinkOptions) -> GatheredLink:
             await client.wait_for_peer(5)
             raise NoPathError("no network at all")
 
-        monkeypatch.setattr(sessions.network, "prepare", fails_late)
+        sessions.prepare_link = fails_late
         assert isinstance(await sessions.receive(server=url).failure(), NoPathError)
         with pytest.raises(PeerVanished):
             await client.recv(5)

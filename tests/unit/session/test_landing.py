@@ -9,8 +9,8 @@ import pytest
 from blake3 import blake3
 
 from tallow_cli.errors import DiskFull, DiskNearlyFull
-from tallow_cli.session import landing
 from tallow_cli.session.landing import Batch, Landing, Report
+from tallow_cli.session.pace import DiskPace
 from tallow_cli.store.sequential_sink import NullSink
 from tallow_cli.store.sink import Published
 from tallow_cli.transfer.driving import FileReady, FileWithdrawn, PieceDigested
@@ -59,32 +59,34 @@ def test_a_large_batch_is_told_every_megabyte() -> None:
     assert [published.path for published in last.published] == ["a"]
 
 
-def test_a_slow_batch_is_told_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_batch_is_told_by_time() -> None:
     now = 0.0
 
     def pass_time() -> None:
         nonlocal now
         now += 0.02
 
-    monkeypatch.setattr(landing, "monotonic", lambda: now)
     told: list[Report] = []
     work, _ = batch(9)
-    last = Landing(opened(SlowSink(pass_time), 9), threading.Event(), told.append).work(work)
+    last = Landing(opened(SlowSink(pass_time), 9), threading.Event(), told.append, clock=lambda: now).work(
+        work
+    )
     assert [len(report.written) for report in told] == [3, 3, 3]
     assert last.written == []
 
 
-def test_what_there_is_no_time_for_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_there_is_no_time_for_is_given_back() -> None:
     now = 0.0
 
     def pass_time() -> None:
         nonlocal now
         now += 0.1
 
-    monkeypatch.setattr(landing, "monotonic", lambda: now)
     told: list[Report] = []
     work, _ = batch(9)
-    last = Landing(opened(SlowSink(pass_time), 9), threading.Event(), told.append).work(work)
+    last = Landing(opened(SlowSink(pass_time), 9), threading.Event(), told.append, clock=lambda: now).work(
+        work
+    )
     assert [len(report.written) for report in told] == [1, 1, 1]
     assert [offset for offset, _ in last.unwritten] == [number * SIZE for number in range(3, 9)]
 
@@ -185,29 +187,25 @@ def test_each_piece_is_proven_by_its_digest() -> None:
     assert sink.asked[-1] == ("refuted", 40, 60)
 
 
-def test_pieces_for_which_there_is_no_time_wait_and_what_is_withdrawn_waits_for_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(landing, "PROVE_S", 0.0)
+def test_pieces_for_which_there_is_no_time_wait_and_what_is_withdrawn_waits_for_them() -> None:
     sink = ClaimingSink()
     opened(sink, 1)
     pieces = [piece(0, b"right"), piece(1, b"right")]
     gone = FileWithdrawn(0, Why.VANISHED)
     told: list[Report] = []
-    job = Landing(sink, threading.Event(), told.append)
+    job = Landing(sink, threading.Event(), told.append, DiskPace(prove_s=0.0))
     report = job.work(Batch([], [], True, [gone], pieces))
     assert (report.proved, report.unproven, report.undropped) == ([pieces[0]], [pieces[1]], [gone])
     job.work(Batch([], [], True, report.undropped, report.unproven))
     assert (told[0].proved, told[0].dropped) == ([pieces[1]], [gone])
 
 
-def test_a_file_that_is_still_being_hashed_is_verified_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(landing, "MOST_S", 0.0)
+def test_a_file_that_is_still_being_hashed_is_verified_later() -> None:
     sink = ClaimingSink(steps=1)
     opened(sink, 1)
     work, _ = batch(1, ready=True)
     told: list[Report] = []
-    job = Landing(sink, threading.Event(), told.append)
+    job = Landing(sink, threading.Event(), told.append, DiskPace(most_s=0.0))
     report = job.work(work)
     assert (report.verified, report.unverified) == (0, work.files)
     report = job.work(Batch([], report.unverified, True))
@@ -228,25 +226,23 @@ class FullSink(NullSink):
         return super().write(offset, data)  # type: ignore[arg-type]  # what a sink takes
 
 
-def test_a_full_disk_is_waited_for_and_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(landing, "ROOM_LOOK_S", 0.0)
+def test_a_full_disk_is_waited_for_and_told_once() -> None:
     sink = FullSink(5)
     opened(sink, 1)
     told: list[Report] = []
-    last = Landing(sink, threading.Event(), told.append).work(batch(1)[0])
+    last = Landing(sink, threading.Event(), told.append, DiskPace(room_look_s=0.0)).work(batch(1)[0])
     assert "is full" in told[0].notices[0]
     assert last.notices == ["There is room again, so the transfer goes on."]
     assert last.written == [(0, SIZE)]
 
 
 @pytest.mark.parametrize("why", ["too long", "over", "a rule"])
-def test_a_full_disk_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
-    monkeypatch.setattr(landing, "ROOM_LOOK_S", 0.0)
-    monkeypatch.setattr(landing, "ROOM_WAIT_S", 0.0 if why == "too long" else 1e9)
+def test_a_full_disk_is_not_waited_for_without_end(why: str) -> None:
+    pace = DiskPace(room_look_s=0.0, room_wait_s=0.0 if why == "too long" else 1e9)
     stopping = threading.Event()
     if why == "over":
         stopping.set()
     sink = FullSink(1_000_000, DiskNearlyFull if why == "a rule" else DiskFull)
     opened(sink, 1)
     with pytest.raises(DiskFull):
-        Landing(sink, stopping, lambda _: None).work(batch(1)[0])
+        Landing(sink, stopping, lambda _: None, pace).work(batch(1)[0])

@@ -15,11 +15,11 @@ from tallow_cli.crypto.handshake import JoinerHandshake
 from tallow_cli.crypto.keys import KeySchedule, Rendezvous, Role
 from tallow_cli.errors import TallowError
 from tallow_cli.meeting.signaling_client import SignalingClient
-from tallow_cli.session import meet_again
 from tallow_cli.session.events import Notice, SessionEvent
 from tallow_cli.session.meet_again import SenderGone, host_again, join_again
 from tallow_cli.session.meeting import Meeting
 from tallow_cli.session.meeting_place import MeetingPlace, open_meeting_place
+from tallow_cli.session.pace import Pace
 from tallow_cli.session.settings import ReceiveSettings, SendSettings
 from tests.support.fake_link import FakeNetwork
 from tests.support.sessions import CODE, opened_sessions, running_server
@@ -47,12 +47,20 @@ async def at(url: str) -> MeetingPlace:
 class Two:
     """Both sides, and what they emit."""
 
-    def __init__(self, place: MeetingPlace, *, named: bool = True, server: str | None = None) -> None:
+    def __init__(
+        self,
+        place: MeetingPlace,
+        *,
+        named: bool = True,
+        server: str | None = None,
+        pace: Pace | None = None,
+    ) -> None:
         self.events: list[SessionEvent] = []
         self.stack = AsyncExitStack()
         self._network = FakeNetwork()
         self._place = place
         self._named = named
+        self._pace = pace or Pace()
         self._server = server or place.connect_url
 
     async def host(self, rendezvous: Rendezvous = RENDEZVOUS) -> Meeting:
@@ -68,7 +76,7 @@ class Two:
                 self._server,
                 self._named,
                 rendezvous,
-                ReceiveSettings(CODE, prepare_link=self._network.prepare),
+                ReceiveSettings(CODE, prepare_link=self._network.prepare, pace=self._pace),
                 self.events.append,
             )
         )
@@ -205,18 +213,14 @@ async def test_what_is_announced_opens_no_room() -> None:
         await asyncio.gather(hosting, return_exceptions=True)
 
 
-async def test_a_sender_whose_own_server_does_not_listen_any_more_is_gone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(meet_again, "GONE_S", 0.3)
-    two = Two(await at("ws://127.0.0.1:9"), named=False)
+async def test_a_sender_whose_own_server_does_not_listen_any_more_is_gone() -> None:
+    two = Two(await at("ws://127.0.0.1:9"), named=False, pace=Pace(gone_s=0.3))
     with pytest.raises(SenderGone):
         await two.join()
 
 
-async def test_a_server_that_was_named_may_be_away_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meet_again, "GONE_S", 0.3)
-    two = Two(await at("ws://127.0.0.1:9"))
+async def test_a_server_that_was_named_may_be_away_for_longer() -> None:
+    two = Two(await at("ws://127.0.0.1:9"), pace=Pace(gone_s=0.3))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1):
             await two.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,8 @@ from signaling.server import CannotListen, SignalingServer
 from tallow_cli.errors import BadOption, ServerUnreachable, UnknownNameplate
 from tallow_cli.meeting.discovery import find
 from tallow_cli.meeting.signaling_client import SignalingClient
-from tallow_cli.session import meeting_place
 from tallow_cli.session.events import Notice, SessionEvent
-from tallow_cli.session.meeting_place import open_meeting_place
+from tallow_cli.session.meeting_place import Surroundings, open_meeting_place
 
 
 @pytest.fixture(autouse=True)
@@ -57,13 +57,13 @@ async def test_a_fresh_code_replaces_the_announcement_of_the_spent_one() -> None
             await find("4821", 0.1)
 
 
-async def test_a_machine_that_cannot_listen_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def start(_server: SignalingServer, _host: str, _port: int) -> int:
-        raise CannotListen("no port is free")
+async def test_a_machine_that_cannot_listen_says_so() -> None:
+    class Deaf(SignalingServer):
+        async def start(self, _host: str | Sequence[str], _port: int) -> int:
+            raise CannotListen("no port is free")
 
-    monkeypatch.setattr(SignalingServer, "start", start)
     with pytest.raises(ServerUnreachable, match="no port is free"):
-        async with open_meeting_place(None, silence):
+        async with open_meeting_place(None, silence, own_server=Deaf):
             pass
 
 
@@ -98,12 +98,9 @@ async def can_connect(address: str, url: str) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs every address of 127.0.0.0/8")
-async def test_our_own_server_listens_for_neighbours_and_not_for_the_world(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(meeting_place, "neighbours_addresses", lambda: ["127.0.0.5"])
-    monkeypatch.setattr(meeting_place, "primary_address", lambda: "127.0.0.5")
-    async with open_meeting_place(None, silence) as place:
+async def test_our_own_server_listens_for_neighbours_and_not_for_the_world() -> None:
+    here = Surroundings(lambda: ["127.0.0.5"], lambda: "127.0.0.5")
+    async with open_meeting_place(None, silence, surroundings=here) as place:
         assert place.reachable_as is not None
         assert place.reachable_as.startswith("ws://127.0.0.5:")
         assert await can_connect("127.0.0.1", place.connect_url)
@@ -111,19 +108,16 @@ async def test_our_own_server_listens_for_neighbours_and_not_for_the_world(
         assert not await can_connect("127.0.0.6", place.connect_url)
 
 
-async def test_asked_to_it_listens_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meeting_place, "primary_address", lambda: None)
-    async with open_meeting_place(None, silence, listen="any") as place:
+async def test_asked_to_it_listens_everywhere() -> None:
+    here = Surroundings(primary=lambda: None)
+    async with open_meeting_place(None, silence, listen="any", surroundings=here) as place:
         assert await can_connect("127.0.0.6", place.connect_url)
 
 
-async def test_a_public_address_is_not_opened_unasked_and_that_is_said(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(meeting_place, "neighbours_addresses", lambda: ["172.17.0.1"])  # a container's bridge
-    monkeypatch.setattr(meeting_place, "primary_address", lambda: "8.8.8.8")
+async def test_a_public_address_is_not_opened_unasked_and_that_is_said() -> None:
+    here = Surroundings(lambda: ["172.17.0.1"], lambda: "8.8.8.8")  # a container's bridge
     events: list[SessionEvent] = []
-    async with open_meeting_place(None, events.append) as place:
+    async with open_meeting_place(None, events.append, surroundings=here) as place:
         assert place.reachable_as is None
     [notice] = events
     assert isinstance(notice, Notice)
@@ -139,13 +133,10 @@ async def test_an_address_that_this_machine_does_not_have_is_refused() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs every address of 127.0.0.0/8")
-async def test_a_machine_that_joins_a_network_while_it_waits_is_reached_there(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_machine_that_joins_a_network_while_it_waits_is_reached_there() -> None:
     addresses: list[str] = []
-    monkeypatch.setattr(meeting_place, "neighbours_addresses", lambda: addresses)
-    monkeypatch.setattr(meeting_place, "RESCAN_S", 0.01)
-    async with open_meeting_place(None, silence) as place:
+    here = Surroundings(neighbours=lambda: addresses, rescan_s=0.01)
+    async with open_meeting_place(None, silence, surroundings=here) as place:
         assert not await can_connect("127.0.0.7", place.connect_url)
         addresses.append("127.0.0.7")
         async with asyncio.timeout(5):

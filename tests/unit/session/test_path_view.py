@@ -13,6 +13,7 @@ from tallow_cli.webrtc.engines import PathFigures
 TRANSFER = SendFigures(
     bytes_acked=0,
     bytes_written=0,
+    unproven_bytes=0,
     bytes_in_flight=0,
     bytes_sent=0,
     retained_bytes=0,

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
-from tallow_cli.session import patience
 from tallow_cli.session.events import SessionEvent, Waiting
 from tallow_cli.session.patience import Patience
 
-
-@pytest.fixture(autouse=True)
-def short_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "A_MOMENT_S", 0.01)
+MOMENT_S = 0.01
 
 
 async def test_a_long_wait_is_announced_once_and_given_up_once() -> None:
     events: list[SessionEvent] = []
     overdue: list[bool] = []
-    Patience(events.append, "for rain", 0.03, lambda: overdue.append(True))
+    Patience(events.append, "for rain", 0.03, lambda: overdue.append(True), moment_s=MOMENT_S)
     await asyncio.sleep(0.1)
     assert events == [Waiting("for rain", 0.03)]
     assert overdue == [True]
@@ -27,7 +21,9 @@ async def test_a_long_wait_is_announced_once_and_given_up_once() -> None:
 
 async def test_what_comes_soon_is_not_spoken_of() -> None:
     events: list[SessionEvent] = []
-    with Patience(events.append, "for rain", 0.02, lambda: events.append(Waiting("never", 0))):
+    with Patience(
+        events.append, "for rain", 0.02, lambda: events.append(Waiting("never", 0)), moment_s=MOMENT_S
+    ):
         pass
     await asyncio.sleep(0.05)
     assert events == []
@@ -35,7 +31,7 @@ async def test_what_comes_soon_is_not_spoken_of() -> None:
 
 async def test_without_a_consequence_the_wait_is_only_announced() -> None:
     events: list[SessionEvent] = []
-    wait = Patience(events.append, "for rain", 0.02)
+    wait = Patience(events.append, "for rain", 0.02, moment_s=MOMENT_S)
     await asyncio.sleep(0.05)
     wait.end()
     wait.end()

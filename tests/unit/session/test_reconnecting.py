@@ -13,7 +13,7 @@ import pytest
 
 from tallow_cli.errors import Declined, Loss, PeerCancelled, PeerVanished, TallowError, TransferStalled
 from tallow_cli.offer.manifest import Manifest
-from tallow_cli.session import meet_again, reconnecting
+from tallow_cli.session import reconnecting
 from tallow_cli.session.events import (
     CodeReady,
     Connected,
@@ -30,6 +30,7 @@ from tallow_cli.session.events import (
     Unfinished,
     Waiting,
 )
+from tallow_cli.session.pace import Pace
 from tallow_cli.session.settings import LinkSettings, Waits
 from tallow_cli.store.directory_sink import DirectorySink
 from tallow_cli.store.file_source import FileSource
@@ -304,10 +305,8 @@ async def test_who_does_not_come_back_in_time_is_given_up_with_why_and_for_how_l
     assert [event.what for event in sender.of(Waiting)] == ["for the receiver"]
 
 
-async def test_a_sender_whose_own_server_is_gone_is_not_waited_for(
-    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(meet_again, "GONE_S", 0.4)
+async def test_a_sender_whose_own_server_is_gone_is_not_waited_for(sessions: Sessions) -> None:
+    sessions.pace = Pace(gone_s=0.4)
     sender = sessions.send(RandomSource(50_000_000), link=SLOWLY)
     receiver = sessions.receive()
     await moving(receiver)

@@ -41,7 +41,6 @@ from tallow_cli.errors import (
 )
 from tallow_cli.offer.manifest import Entry, EntryKind, Manifest
 from tallow_cli.offer.name_rules import MACOS, POSIX, WINDOWS, NameRules
-from tallow_cli.session import disk_writer, landing, receive_attempt, receiving
 from tallow_cli.session.events import (
     CodeReady,
     Connected,
@@ -57,6 +56,7 @@ from tallow_cli.session.events import (
     TextReceived,
     Waiting,
 )
+from tallow_cli.session.pace import DiskPace, Pace
 from tallow_cli.session.settings import LinkSettings, Waits
 from tallow_cli.store.directory_sink import DirectorySink
 from tallow_cli.store.file_source import FileSource
@@ -361,11 +361,9 @@ async def test_after_a_slip_the_wait_has_its_whole_length_again_and_an_end(sessi
 
 
 async def test_a_disk_that_gets_its_writes_in_pieces_and_publishes_in_between_loses_none(
-    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sessions: Sessions, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(landing, "MOST_S", 0.0)
-    monkeypatch.setattr(receive_attempt, "TICK_S", 0.0005)
-    monkeypatch.setattr(disk_writer, "BATCH_BYTES", 1)
+    sessions.pace = Pace(tick_s=0.0005, disk=DiskPace(most_s=0.0, batch_bytes=1))
     root = tmp_path / "many"
     root.mkdir()
     for number in range(300):
@@ -377,10 +375,9 @@ async def test_a_disk_that_gets_its_writes_in_pieces_and_publishes_in_between_lo
 
 
 async def test_a_failure_is_said_before_a_slow_disk_has_kept_what_arrived_and_a_hung_one_is_left(
-    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sessions: Sessions, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(receiving, "_SAY_AFTER_S", 0.01)
-    monkeypatch.setattr(receiving, "_KEEP_S", 0.2)
+    sessions.pace = Pace(disk=DiskPace(say_after_s=0.01, keep_s=0.2))
     never = threading.Event()
 
     class Hung(NullSink):

@@ -16,8 +16,8 @@ from tallow_cli.errors import BadOption, ReportExists, TargetUnwritable
 from tallow_cli.session.trace_file import TraceFile, open_trace
 
 
-def opened(path: Path | str) -> TraceFile:
-    return open_trace(str(path), role="sender", now=100.0, unix_time=1_700_000_000.5)
+def opened(path: Path | str, **limits: Any) -> TraceFile:
+    return open_trace(str(path), role="sender", now=100.0, unix_time=1_700_000_000.5, **limits)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -81,12 +81,11 @@ def test_a_full_disk_ends_the_trace_and_is_told_once_it_is_over() -> None:
     assert "no space left" in (trace.close() or "")
 
 
-def test_a_reader_that_stops_costs_lines_and_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tallow_cli.session.trace_file._FLUSH_S", 0.01)
+def test_a_reader_that_stops_costs_lines_and_no_time(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    trace = opened(fifo)
+    trace = opened(fifo, flush_s=0.01)
     for index in range(3 * MOST_WAITING):
         trace(101.0, "recovery:metrics_updated", {"filler": "x" * 100, "index": index})
     assert "takes nothing more" in (trace.close() or "")
@@ -96,13 +95,27 @@ def test_a_reader_that_stops_costs_lines_and_no_time(tmp_path: Path, monkeypatch
             thread.join(5.0)
 
 
-def test_lines_that_were_dropped_leave_a_mark_and_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("signaling.log.MOST_WAITING", 0)
-    trace = opened(tmp_path / "t.jsonl")
-    trace(101.0, "recovery:packet_lost", {"packets": 1})
-    monkeypatch.setattr("signaling.log.MOST_WAITING", 10)
-    trace(102.0, "recovery:packet_lost", {"packets": 2})
-    assert "2 of its lines" in (trace.close() or "")
-    assert {"time": None, "name": "trace:lines_dropped", "data": {"lines": 2}} in lines(tmp_path / "t.jsonl")
+def test_lines_that_were_dropped_leave_a_mark_and_a_sentence(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    trace = opened(fifo, most_waiting=3)
+    for index in range(300):  # a pipe holds 64 KiB, and nobody reads
+        trace(101.0, "recovery:packet_lost", {"filler": "x" * 1000, "index": index})
+    os.set_blocking(reader, True)
+    came = bytearray()
+
+    def read() -> None:
+        while piece := os.read(reader, 65_536):
+            came.extend(piece)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    sentence = trace.close() or ""
+    reading.join(5.0)
+    os.close(reader)
+    marks = [json.loads(line) for line in came.splitlines() if b"lines_dropped" in line]
+    lost = 300 - came.count(b"packet_lost")
+    assert [(mark["time"], mark["name"]) for mark in marks] == [(None, "trace:lines_dropped")] * len(marks)
+    assert sum(mark["data"]["lines"] for mark in marks) == lost > 200
+    assert f"{lost} of its lines" in sentence

@@ -77,9 +77,8 @@ def test_a_flood_of_islands_is_stopped():
         flood()
 
 
-def test_a_flood_of_writes_the_disk_does_not_take_is_stopped(monkeypatch):
-    monkeypatch.setattr(assembly, "MAX_BACKLOG_WRITES", 100)
-    intake = StreamIntake()
+def test_a_flood_of_writes_the_disk_does_not_take_is_stopped():
+    intake = StreamIntake(max_backlog_writes=100)
 
     def flood():
         for n in range(200):  # two streams in turns: no neighbours to join

@@ -6,7 +6,6 @@ from tallow_cli.errors import PeerCancelled, PeerFailed, PeerProtocolError, Peer
 from tallow_cli.measure.path_summary import PathSummary
 from tallow_cli.offer.name_rules import POSIX, WINDOWS
 from tallow_cli.ranges import RangeSet
-from tallow_cli.transfer import receiver
 from tallow_cli.transfer.driving import (
     ChannelState,
     Failed,
@@ -696,9 +695,8 @@ def test_data_of_a_claim_that_was_not_wanted_is_passed_over():
     assert write_all(machine) == [(5_000, 5_000)]
 
 
-def test_of_very_many_claims_the_largest_are_made_and_the_rest_comes_as_new(monkeypatch):
-    monkeypatch.setattr(receiver, "MAX_CLAIMED_RANGES", 2)
-    machine, peer = resumed((100,), claims=[(0, 10), (20, 25), (30, 60)])
+def test_of_very_many_claims_the_largest_are_made_and_the_rest_comes_as_new():
+    machine, peer = resumed((100,), claims=[(0, 10), (20, 25), (30, 60)], max_claimed_ranges=2)
     assert list(machine.claims) == [(0, 10), (30, 60)]
     peer.send(1, Floor(0), data(20, 5))
     assert write_all(machine) == [(20, 5)]

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from typing import Any
 
 import msgspec
 import pytest
-from aiortc import RTCDataChannel
 
 from tallow_cli.errors import NoPathError, PeerProtocolError, PeerVanished
 from tallow_cli.link.description import decode_untrusted, encode
@@ -45,23 +43,15 @@ async def test_the_smaller_number_of_channels_and_the_stricter_wishes_win() -> N
 
 
 @pytest.mark.parametrize("engine", sorted(ENGINES))
-async def test_each_side_chooses_how_often_its_own_packets_are_sent_again(
-    engine: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[RTCDataChannel] = []
-
-    class Recorded(RTCDataChannel):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
-            made.append(self)
-
-    monkeypatch.setattr("tallow_cli.webrtc.gathered.RTCDataChannel", Recorded)
+async def test_each_side_chooses_how_often_its_own_packets_are_sent_again(engine: str) -> None:
     asked = [LinkOptions(engine=engine, max_retransmits=5), LinkOptions(engine=engine)]
     async with two_links(*asked) as links:
         own = ENGINES[engine](EngineOptions()).retransmissions
         for link, expected in zip(links, (5, own), strict=True):
             assert link.link.traits.retransmissions == expected
-            control, *data = [c.maxRetransmits for c in made if c.transport is link.sctp]
+            control, *data = [
+                channel.maxRetransmits for _, channel in sorted(link.sctp._data_channels.items())
+            ]
             assert control is None
             assert data == [expected] * 3
 

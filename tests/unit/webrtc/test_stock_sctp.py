@@ -7,7 +7,6 @@ import struct
 import pytest
 from aiortc.rtcsctptransport import HeartbeatAckChunk, SackChunk
 
-from tallow_cli.webrtc import stock_sctp
 from tallow_cli.webrtc.stock_sctp import (
     MAX_DUPLICATES,
     MAX_GAP_BLOCKS,
@@ -102,11 +101,8 @@ async def test_the_announced_window_is_enforced_but_for_what_fills_the_first_gap
     assert held(sctp) == before + 60_000
 
 
-async def test_tiny_fragments_and_numbers_far_ahead_are_bounded_too(
-    sctp: StockSctpTransport, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    most = 2 * MAX_GAP_BLOCKS
-    monkeypatch.setattr(stock_sctp, "MAX_FRAGMENTS", most)
+async def test_tiny_fragments_and_numbers_far_ahead_are_bounded_too(sctp: StockSctpTransport) -> None:
+    most = sctp.max_fragments = 2 * MAX_GAP_BLOCKS
     await established(sctp)
     open_channel(sctp, 1)
     for number in range(1, most + 50):

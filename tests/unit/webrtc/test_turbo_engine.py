@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tallow_cli.webrtc import turbo_engine
 from tallow_cli.webrtc.stock_engine import STOCK_PACKET_BYTES
 from tallow_cli.webrtc.turbo_engine import (
     CAPABILITY,
@@ -22,10 +21,9 @@ from tallow_cli.webrtc.turbo_engine import (
     ],
 )
 def test_a_large_buffer_is_announced_only_where_the_system_grants_one(
-    granted: int, announced: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    granted: int, announced: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(turbo_engine, "receive_buffer_bytes", lambda: granted)
-    assert TurboEngine().capabilities == announced
+    assert TurboEngine(granted_bytes=lambda: granted).capabilities == announced
 
 
 def test_before_a_connection_it_assumes_the_smallest_and_says_nothing() -> None:

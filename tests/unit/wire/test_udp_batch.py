@@ -162,16 +162,13 @@ async def test_ipv6_works_too(offload: bool) -> None:
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.EINVAL])
 async def test_when_the_route_cannot_do_gso_the_run_is_sent_singly_and_gso_stays_off(
-    code: int, monkeypatch: pytest.MonkeyPatch
+    code: int,
 ) -> None:
     async with pair() as (a, b, receiver, _):
         if not a.has_gso:
             pytest.skip("no GSO here")
 
-        def refuse(run: bytes, segment: int, address: tuple[Any, ...]) -> None:
-            raise OSError(code, "no")
-
-        monkeypatch.setattr(a, "_send_glued", refuse)
+        a._sock = RefusingSocket(a._sock, code)  # type: ignore[assignment]  # a double that refuses runs
         sent = [record(number, 500) for number in range(10)]
         a.send_run(b"".join(sent), 500, where(b))
         assert not a.has_gso
@@ -199,6 +196,20 @@ async def test_a_full_kernel_buffer_keeps_the_rest_in_order_and_says_when_there_
         assert not a.is_blocked
         await receiver.until(lambda: len(receiver.datagrams) == 60)
         assert receiver.datagrams == sent
+
+
+class RefusingSocket:
+    """A socket whose route takes no runs."""
+
+    def __init__(self, sock: socket.socket, code: int) -> None:
+        self._sock = sock
+        self._code = code
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def sendmsg(self, *_args: Any) -> int:
+        raise OSError(self._code, "no")
 
 
 class BlockingSocket:
