@@ -89,7 +89,7 @@ class Accept(_Message, frozen=True, tag="accept"):
 
 
 class Refuse(_Message, frozen=True, tag="refuse"):
-    """Receiver: I do not take it. `kind` is the exit-code name of errors.py: whether a person said no, or something
+    """Receiver: I do not take it. `kind` is the name of an exit code (`errors`): whether a person said no, or something
     is amiss here that can be mended.
     """
 
@@ -181,7 +181,7 @@ class Bye(_Message, frozen=True, tag="bye"):
 
 
 class Failed(_Message, frozen=True, tag="failed"):
-    """Either: I met an error of my own. `kind` is the exit-code name of errors.py."""
+    """Either: I met an error of my own. `kind` is the name of an exit code (`errors`)."""
 
     kind: _Kind
     sentence: _Sentence

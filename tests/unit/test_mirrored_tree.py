@@ -11,6 +11,11 @@ UNIT = ROOT / "tests" / "unit"
 
 # Modules whose tests stand elsewhere: (where, why).
 ELSEWHERE = {
+    "errors/connection.py": ("unit/errors/test_base.py", "the tree of all errors is checked as one"),
+    "errors/files.py": ("unit/errors/test_base.py", "the tree of all errors is checked as one"),
+    "errors/meeting.py": ("unit/errors/test_base.py", "the tree of all errors is checked as one"),
+    "errors/program.py": ("unit/errors/test_base.py", "the tree of all errors is checked as one"),
+    "errors/usage.py": ("unit/errors/test_base.py", "the tree of all errors is checked as one"),
     "bench/bare.py": ("e2e/test_bench.py", "a process of its own that speaks with another"),
     "bench/runner.py": ("e2e/test_bench.py", "starts processes and waits for them"),
     "bench/worker.py": ("e2e/test_bench.py", "a process of its own"),
@@ -66,6 +71,7 @@ WITHOUT_A_MODULE = {
     "test_cli_reference.py": "the generated page",
     "test_dependencies.py": "pyproject.toml and the lock",
     "test_mirrored_tree.py": "this",
+    "test_no_patching.py": "all tests",
 }
 
 
