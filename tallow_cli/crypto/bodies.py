@@ -54,7 +54,7 @@ class AbortReason(IntEnum):
     PROTOCOL = 2
     VERSION = 3
     LOCAL = 4
-    NO_PATH = 5  # after the handshake: no way through the network was found
+    NO_PATH = 5  # no way through the network was found, or the host has no address to offer
     CANCELLED = 6  # its user stopped it
 
 
@@ -248,6 +248,9 @@ def _raise_abort(body: bytes, at: Kind) -> None:
         raise WrongCodeError(WRONG_CODE_TYPED if at is Kind.CONFIRM else "")
     if reason == AbortReason.VERSION:
         raise IncompatiblePeer("the other side said so")
+    if reason == AbortReason.NO_PATH and at is Kind.REPLY:
+        # To the host it proves nothing: whoever came may have used the code up.
+        raise NoPathError("the other side has no address to offer")
     raise PeerProtocolError("it gave up during the handshake")
 
 

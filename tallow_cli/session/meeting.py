@@ -206,8 +206,12 @@ async def shake_hands_as_joiner(
         entropy=os.urandom,
         capabilities=_capabilities(settings.link, settings.waits),
     )
-    await client.send(handshake.hello())
-    await _ask_servers(link, client, settings.link)  # while the answer is on its way
+    if settings.link.relay_only:
+        await _ask_servers(link, client, settings.link)  # where that fails, the code has not been used yet
+        await client.send(handshake.hello())
+    else:
+        await client.send(handshake.hello())
+        await _ask_servers(link, client, settings.link)  # while the answer is on its way
     confirm, result = handshake.receive_reply(await client.recv(ANSWER_S), encode(link.description))
     await client.send(confirm)
     return result

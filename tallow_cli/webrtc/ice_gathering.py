@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Sequence
@@ -25,9 +26,11 @@ from aioice.candidate import candidate_foundation, candidate_priority
 from tallow_cli.webrtc.ice_wall import TurnOverTcp, TurnOverUdp, WalledIceConnection, WalledStun
 from tallow_cli.webrtc.stun_requests import Address, StunRequest
 from tallow_cli.webrtc.udp_ports import bound_socket, connected_stream, explain_ports
+from tallow_cli.wire.source_address import source_address
 from tallow_cli.wire.udp_buffers import grow_buffers
 
 NO_ANSWER_S: Final = 1.0
+_RESOLVING_S: Final = 0.9  # of that
 # Once it has answered anything, a relay may take its time: TCP, TLS and two requests are six round trips.
 RELAY_S: Final = 5.0
 # Between the tries of the first request to a server: at 30 % loss each way seven of them leave 0.9 % unanswered.
@@ -250,7 +253,7 @@ class GatheringIceConnection(WalledIceConnection):
         loop = asyncio.get_running_loop()
         give_up = asyncio.timeout(NO_ANSWER_S)
         async with give_up:
-            address = (await _resolved(relay.host, relay.port))[0]
+            address = self._reachable(await _resolved_in_time(relay.host, relay.port))
             options: dict[str, Any] = {
                 "username": relay.username,
                 "password": relay.credential,
@@ -260,13 +263,14 @@ class GatheringIceConnection(WalledIceConnection):
             connection: asyncio.BaseTransport
             inner: turn.TurnClientProtocol
             if relay.transport == "tcp":
+                stream = await connected_stream(self._source(address), address, self._through)
+                _say_it_answered(give_up)
                 connection, inner = await loop.create_connection(
                     lambda: TurnOverTcp(address, **options),
-                    sock=await connected_stream(self._source(address), address, self._through),
+                    sock=stream,
                     ssl=ssl.create_default_context() if relay.secure else None,
                     server_hostname=relay.host if relay.secure else None,
                 )
-                _say_it_answered(give_up)
             else:
                 connection, inner = await loop.create_datagram_endpoint(
                     lambda: TurnOverUdp(address, lambda: _say_it_answered(give_up), **options),
@@ -295,6 +299,15 @@ class GatheringIceConnection(WalledIceConnection):
             sock.close()
             raise
         return sock
+
+    def _reachable(self, addresses: Sequence[tuple[str, int]]) -> tuple[str, int]:
+        """The first that something of ours leads to: a name may have addresses of a kind that this machine lacks."""
+        for each in addresses:
+            if source_address(each) is not None:
+                with suppress(OSError):
+                    self._source(each)
+                    return each
+        return addresses[0]
 
     def _source(self, relay: tuple[str, int]) -> str:
         """The address of ours that speaks to it. Raises OSError."""
@@ -373,6 +386,15 @@ async def _resolved(host: str, port: int) -> list[tuple[str, int]]:
     return list(dict.fromkeys(addresses))
 
 
+async def _resolved_in_time(host: str, port: int) -> list[tuple[str, int]]:
+    """Raises OSError, also where no name server answers."""
+    try:
+        async with asyncio.timeout(_RESOLVING_S):
+            return await _resolved(host, port)
+    except TimeoutError:
+        raise socket.gaierror(socket.EAI_AGAIN, "no name server answers") from None
+
+
 async def _all(steps: Sequence[Awaitable[None]] | Any) -> None:
     """All of them, whatever becomes of one: a server that cannot be reached is one that does not answer."""
     tasks = [asyncio.ensure_future(each) for each in steps]
@@ -402,4 +424,8 @@ def _reason(error: BaseException) -> str:
         return f"TLS failed: {error.reason or error}"
     if isinstance(error, socket.gaierror):
         return "its name cannot be resolved"
-    return str(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there"
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno)  # asyncio's own texts quote its calls
+    return str(error) or type(error).__name__

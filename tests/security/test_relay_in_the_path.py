@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tallow_cli.link.description import decode_untrusted, encode
 from tallow_cli.link.link import IceServer, LinkOptions
 from tallow_cli.webrtc.engines import ENGINES
 from tests.security.test_strangers import connect, talk
@@ -72,6 +73,33 @@ async def test_two_peers_talk_over_a_relay(engine: str, transport: str, tmp_path
             await talk(host, joiner)
         finally:
             await asyncio.gather(host.close(), joiner.close())
+
+
+@pytest.mark.skipif(TURNSERVER is None, reason="coturn is not installed")
+async def test_where_only_a_relay_may_be_used_the_description_holds_no_other_address(tmp_path: Path) -> None:
+    """What the other side decrypts, whatever this machine has, and whatever becomes known of it later."""
+    async with coturn(tmp_path) as port:
+        servers = (
+            IceServer(f"stun:127.0.0.1:{port}"),
+            IceServer(f"turn:127.0.0.1:{port}", "u", "p"),
+        )
+        own = ("127.0.0.2", "127.0.0.3")
+        for options in (
+            LinkOptions(ice_servers=servers, relay_only=True),
+            LinkOptions(
+                ice_servers=servers, relay_only=True, own_addresses=own[:1], udp_ports=(50_300, 50_399)
+            ),
+        ):
+            hidden = await LinkEnd.prepare("host", options)
+            try:
+                await hidden.gathered.offer(own)
+                await hidden.gathered.add_servers(servers[:1])
+                (shown,) = decode_untrusted(encode(hidden.description)).candidates
+                assert (shown.type, shown.related_address, shown.related_port) == ("relay", "0.0.0.0", 9)
+                assert not any(address.encode() in encode(hidden.description) for address in own)
+                assert [each.local_candidate.type for each in hidden.ice._connection._protocols] == ["relay"]
+            finally:
+                await hidden.close()
 
 
 class _Nonsense(asyncio.DatagramProtocol):
