@@ -14,9 +14,10 @@ import random
 import time
 from dataclasses import dataclass
 
-from tallow_cli.dataplane.association import Association, MessageReceived
+from tallow_cli.dataplane.association import Association
 from tallow_cli.dataplane.congestion.controller import AckSample, CongestionController, ControllerConfig
 from tallow_cli.dataplane.congestion.registry import register_controller
+from tallow_cli.dataplane.reassembly import MessageReceived
 from tests.sim.associations import make_configs
 
 PACKETS_A_TURN = 46

@@ -23,7 +23,8 @@ from tallow_cli.transfer.driving import (
     PieceDigested,
     Reported,
 )
-from tallow_cli.transfer.receiver import ReceiveMachine, ReceiveOptions, ReceiverEvent
+from tallow_cli.transfer.options import ReceiveOptions
+from tallow_cli.transfer.receiver import ReceiveMachine, ReceiverEvent
 
 if TYPE_CHECKING:
     from tallow_cli.session.receiving import ReceiveTransfer

@@ -35,7 +35,8 @@ from tallow_cli.store.failures import displayable
 from tallow_cli.store.source import Source
 from tallow_cli.transfer.chunking import AdaptiveBitrateController, ChunkMode
 from tallow_cli.transfer.driving import Accepted, Failed, Finished, PeerReady
-from tallow_cli.transfer.sender import SendMachine, SendOptions, SendState
+from tallow_cli.transfer.options import SendOptions
+from tallow_cli.transfer.sender import SendMachine, SendState
 
 # The receiver's user is told the sender's measurements as soon as there are some, once a second, and, so that the last
 # figures of both agree, at every tick once everything has been sent.

@@ -16,18 +16,11 @@ happened. Once Complete is sent nothing can fail: a sender that vanishes then on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
-from heapq import nlargest
 
 from tallow_cli.errors import PeerProtocolError, TallowError, TransferStalled
-from tallow_cli.offer.manifest import MAX_MANIFEST_BYTES
-from tallow_cli.offer.name_rules import POSIX, NameRules
 from tallow_cli.ranges import RangeSet
-from tallow_cli.transfer.acks import AckTracker
-from tallow_cli.transfer.assembly import MAX_BACKLOG_WRITES, FileLedger, StreamIntake
-from tallow_cli.transfer.channel import Channel
-from tallow_cli.transfer.claims import ClaimBook
+from tallow_cli.transfer.answers import Answers
 from tallow_cli.transfer.driving import (
     ChannelState,
     FileReady,
@@ -40,13 +33,9 @@ from tallow_cli.transfer.driving import (
     Reported,
 )
 from tallow_cli.transfer.endpoint import PACKETS_BUDGET_BYTES, TransferEndpoint
-from tallow_cli.transfer.flow import ReceiveWindow
-from tallow_cli.transfer.frames import Data, Floor, Frame, Ping, encode_credit
+from tallow_cli.transfer.frames import Data, Floor, Frame, Ping
 from tallow_cli.transfer.messages import (
-    MAX_CLAIMED_RANGES,
-    MAX_HELD_RANGES,
     MAX_LATER_BYTES,
-    MAX_WANTED_RANGES,
     PROTOCOL_VERSION,
     Accept,
     Bye,
@@ -65,7 +54,9 @@ from tallow_cli.transfer.messages import (
     bounded_sentence,
     pack_kept,
 )
-from tallow_cli.transfer.pieces import SEGMENT_BYTES, Pieces
+from tallow_cli.transfer.options import ReceiveOptions
+from tallow_cli.transfer.pieces import Pieces
+from tallow_cli.transfer.stream_book import StreamBook
 
 
 class ReceiveState(Enum):
@@ -88,23 +79,6 @@ _EXPECTED: dict[ReceiveState, tuple[type, ...]] = {
 _ACCEPTED = (ReceiveState.RECEIVING, ReceiveState.VERIFYING, ReceiveState.REPORTED)
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiveOptions:
-    sealed: bool = True  # payload is sealed by the shell: marks the header
-    max_message_bytes: int = 262_144  # the peer's negotiated maximum for one DataChannel message
-    window_bytes: int = 32 * 1024 * 1024  # bound of data received and not yet written
-    max_manifest_bytes: int = MAX_MANIFEST_BYTES
-    names: NameRules = POSIX  # what names have to keep where it goes; the sender is told
-    idle_timeout_s: float = 60.0  # silence of the peer after which it is gone
-    bye_timeout_s: float = 5.0  # how long to wait for the sender's goodbye once it has our report
-    # How long nothing but digests of pieces may be missing, and none come. The slowest disk reads a piece of 4 MiB in
-    # that time; who tells none for so long never will.
-    pieces_timeout_s: float = 600.0
-    max_claimed_ranges: int = MAX_CLAIMED_RANGES  # of what is claimed, the largest
-    max_backlog_writes: int = MAX_BACKLOG_WRITES  # pieces that wait for the disk
-    segment_bytes: int = SEGMENT_BYTES  # as in the spec; both ends have the same
-
-
 ReceiverEvent = OfferArrived | PieceDigested | FileReady | FileWithdrawn | Reported | Finished
 
 
@@ -113,8 +87,9 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
 
     def __init__(self, *, channels: int, now: float, options: ReceiveOptions | None = None) -> None:
         self._options = options = options or ReceiveOptions()
+        self._answers = Answers(channels=channels, sealed=options.sealed, window_bytes=options.window_bytes)
         super().__init__(
-            channels=[Channel(index, sealed=options.sealed) for index in range(1, channels + 1)],
+            channels=self._answers.channels,
             now=now,
             sealed=options.sealed,
             max_message_bytes=options.max_message_bytes,
@@ -122,14 +97,11 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
             assembly_limit_bytes=options.max_manifest_bytes + MAX_LATER_BYTES,
         )
         self._state = ReceiveState.WAITING_OFFER
-        self._window = ReceiveWindow(options.window_bytes)
-        self._intake = StreamIntake(options.max_backlog_writes)
-        self._files = FileLedger(())
-        self._claims = ClaimBook(Pieces())
-        self._wanted = RangeSet()  # and the sender is not told yet
+        self._window = self._answers.window
+        self._book = StreamBook(options)
+        self._intake = self._book.intake
         self._remains: list[tuple[int, memoryview]] = []
         self._progress_at = now  # the last time something was learnt from the sender
-        self._trackers = {index: AckTracker() for index in range(1, channels + 1)}
         self._first_data_at: float | None = None
         self._path_report: PathReport | None = None
         self._bye_deadline: float | None = None
@@ -149,13 +121,13 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
         report = self._path_report
         return ReceiveFigures(
             bytes_received=self._intake.received_bytes,
-            bytes_written=self._files.written_bytes + self._claims.unproven_bytes,
-            unproven_bytes=self._claims.unproven_bytes,
+            bytes_written=self._book.written_bytes,
+            unproven_bytes=self._book.claims.unproven_bytes,
             duplicate_bytes=self._intake.duplicate_bytes,
             backlog_bytes=self._window.backlog_bytes,
             total_bytes=self._intake.total_bytes,
-            files_verified=self._files.verified,
-            missing_packets=sum(tracker.missing_packets for tracker in self._trackers.values()),
+            files_verified=self._book.files.verified,
+            missing_packets=self._answers.missing_packets,
             first_data_at=self._first_data_at,
             path=None if report is None else report.path,
         )
@@ -187,22 +159,8 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
             return
         if self._state is not ReceiveState.OFFERED:
             raise ValueError("no offer to accept")
-        self._files = FileLedger(file_ends)
-        if file_ends is not None:
-            self._intake.end_untrusted(file_ends[-1] if file_ends else 0)
         kept = kept or RangeSet()
-        here = RangeSet(self._files.keep(first, end - 1) for first, end in kept)
-        said = [(start, end) for start, end in held or () if not here.covers(start, end)]
-        if len(said) > MAX_HELD_RANGES:
-            raise ValueError(f"{len(said)} held ranges")
-        for start, end in said:
-            for gap_start, gap_end in here.gaps(start, end):
-                self._files.written(gap_start, gap_end - gap_start)
-            here.add(start, end)
-        claimed = _largest(here, claims or RangeSet(), self._options.max_claimed_ranges)
-        self._claims = ClaimBook(Pieces(file_ends or (), claimed, self._options.segment_bytes))
-        for start, end in (*here, *claimed):
-            self._intake.hold(start, end)
+        said, claimed = self._book.open(file_ends, held or RangeSet(), kept, claims or RangeSet())
         credit = self._window.advertise(now, reliably=True)
         self._control.send(Accept(credit, tuple(said), pack_kept(kept), tuple(claimed)))
         self._state = ReceiveState.RECEIVING
@@ -212,7 +170,7 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
     @property
     def claims(self) -> Pieces:
         """What was claimed in `accept`, piece by piece."""
-        return self._claims.pieces
+        return self._book.claims.pieces
 
     def refuse(self, now: float, kind: str, reason: str) -> None:
         """Decline; `reason` is shown to the sender's user, `kind` is an exit code's name. State becomes FAILED,
@@ -256,9 +214,8 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
         """
         if self._over:
             return
-        self._intake.finished_write()
-        self._files.written(offset, size)
-        self._grant(now, size)
+        self._book.written(offset, size)
+        self._answers.grant(now, size, self._control)
         self._advance(now)
 
     def remains(self) -> list[tuple[int, memoryview]]:
@@ -271,33 +228,27 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
         """What is on disk of this piece has the digest that `PieceDigested` told: it counts as written."""
         if self._over:
             return
-        piece = self._claims.proved(index)
-        if piece is not None:
-            self._files.written(piece.start, piece.size)
+        if self._book.proved(index):
             self._advance(now)
 
     def piece_refuted(self, now: float, index: int) -> None:
         """What is on disk of this piece is something else, or cannot be read (then no digest need have come): the
         sender is asked for it, and it comes in `writes`."""
-        if self._over:
-            return
-        piece = self._claims.refuted(index)
-        if piece is not None:
-            self._intake.reopen(*piece)
-            self._wanted.add(*piece)
+        if not self._over:
+            self._book.refuted(index)
 
     def file_verified(self, now: float, index: int) -> None:
         """The file of a `FileReady` is verified, synced and published. After the last the sender is told."""
         if self._over:
             return
-        self._files.file_verified(index)
+        self._book.files.file_verified(index)
         self._advance(now)
 
     def file_dropped(self, now: float, index: int) -> None:
         """The file of a `FileWithdrawn` was dropped."""
         if self._over:
             return
-        self._files.file_dropped(index)
+        self._book.files.file_dropped(index)
         self._advance(now)
 
     # The network ----------------------------------------------------------------------------------------------
@@ -312,13 +263,13 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
         self._awake_at = now
         if self._parted:
             return []
-        if self._wanted:
-            self._ask_for_wanted()
+        for wanted in self._book.take_wanted():
+            self._control.send(Want(wanted))
         packets = self._control.packets(PACKETS_BUDGET_BYTES)
         if self._state in _ACCEPTED:
-            due = [index for index, tracker in self._trackers.items() if _is_due(tracker, now)]
-            if due:
-                packets.append(self._acknowledge(now, due[0]))
+            answer = self._answers.packet(now, self._control.channel)
+            if answer is not None:
+                packets.append(answer)
         if packets:
             self._life.spoke(now)
         return packets
@@ -326,11 +277,10 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
     def next_timeout(self) -> float | None:
         if self._over or self._parted:
             return None
-        deadlines = [self._life_deadline]
-        deadlines += [tracker.due_at for tracker in self._trackers.values() if tracker.due_at is not None]
+        deadlines = [self._life_deadline, *self._answers.deadlines()]
         if self._bye_deadline is not None:
             deadlines.append(self._bye_deadline)
-        if self._claims.untold and self._waits_for_pieces:
+        if self._waits_for_pieces:
             deadlines.append(self._progress_at + self._options.pieces_timeout_s)
         return min(deadlines)
 
@@ -338,7 +288,7 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
     def _waits_for_pieces(self) -> bool:
         """All that the sender has to do is to tell the digests of claimed pieces."""
         waiting = self._state in (ReceiveState.RECEIVING, ReceiveState.VERIFYING) and not self._parted
-        return waiting and self._claims.untold > 0 and self._intake.complete
+        return waiting and self._book.claims.untold > 0 and self._intake.complete
 
     def _on_pause(self, late_s: float) -> None:
         super()._on_pause(late_s)
@@ -370,12 +320,9 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
     @property
     def _needs_sender(self) -> bool:
         """Whether anything of the transfer is still to come."""
-        return self._state not in _ACCEPTED or not (self._all_here and self._files.all_digests_known)
-
-    @property
-    def _all_here(self) -> bool:
-        """Every byte has come, or is known to have been here."""
-        return self._intake.complete and not self._claims.undecided
+        return self._state not in _ACCEPTED or not (
+            self._book.is_all_here and self._book.files.all_digests_known
+        )
 
     def _peer_ended(self, now: float, error: TallowError) -> None:
         self.parted_by = error
@@ -400,7 +347,7 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
 
     def _on_channels_lost(self, now: float) -> None:
         """Digests and goodbyes come over the control channel: with every byte here no other is needed."""
-        if not (self._state in _ACCEPTED and self._all_here):
+        if not (self._state in _ACCEPTED and self._book.is_all_here):
             super()._on_channels_lost(now)
 
     def _on_message(self, now: float, message: ControlMessage) -> None:
@@ -417,57 +364,39 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
             self._state = ReceiveState.OFFERED
             self._events.append(OfferArrived(message.manifest))
         elif isinstance(message, Digests):
-            indexes = self._files.digests_untrusted(message.first, message.digests)
-            if self._claims.undecided and any(self._claims.has_void(*self._files.span(i)) for i in indexes):
-                raise PeerProtocolError("a digest of a file of which a piece cannot be read")
+            self._book.digests_untrusted(message.first, message.digests)
             self._advance(now)
         elif isinstance(message, PieceDigests):
-            self._events += self._claims.digests_untrusted(message.first, message.digests)
+            self._events += self._book.claims.digests_untrusted(message.first, message.digests)
             self._advance(now)
         elif isinstance(message, Withdraw):
-            self._on_withdraw(now, message)
+            self._book.withdrawn_untrusted(message.index, message.size, message.why)
+            self._advance(now)
         elif isinstance(message, StreamEnd):
-            self._intake.end_untrusted(message.total)
-            self._files.end(message.total)
+            self._book.end_untrusted(message.total)
             self._advance(now)
         elif isinstance(message, PathReport):
             self._path_report = message
         elif isinstance(message, Bye):
             self._finish()
 
-    def _on_withdraw(self, now: float, message: Withdraw) -> None:
-        rest, end = self._files.withdrawn_untrusted(message.index, message.size, message.why)
-        excused = [(rest, end)]
-        if self._claims.pieces:
-            start, _ = self._files.span(message.index)
-            undecided, wanted = self._claims.drop(start, end)
-            for piece in undecided:
-                self._files.written(piece.start, piece.size)
-            for piece in wanted:
-                self._wanted.remove(*piece)
-            excused += wanted
-        for excused_start, excused_end in excused:
-            for gap_start, gap_end in self._intake.excuse(excused_start, excused_end):
-                self._files.written(gap_start, gap_end - gap_start)
-        self._advance(now)
-
     def _on_packet(self, now: float, channel: int, number: int, frames: list[Frame], size: int) -> None:
         super()._on_packet(now, channel, number, frames, size)
-        if self._over or channel not in self._trackers:
+        if self._over or not self._answers.knows(channel):
             return
         # Only now is the packet known to be sound: what is acknowledged has been taken.
         wants_ack_at_once = self._intake.complete or any(isinstance(frame, Ping) for frame in frames)
-        self._trackers[channel].arrived(now, number, size, at_once=wants_ack_at_once)
+        self._answers.arrived(now, channel, number, size, at_once=wants_ack_at_once)
 
     def _on_data_frame(self, now: float, channel: int, number: int, frame: Frame) -> None:
-        if channel not in self._trackers or self._state not in _ACCEPTED:
+        if not self._answers.knows(channel) or self._state not in _ACCEPTED:
             raise PeerProtocolError(
                 f"a {type(frame).__name__} frame on channel {channel} while {self._state.value}"
             )
         if isinstance(frame, Data):
             self._on_data(now, channel, frame)
         elif isinstance(frame, Floor):
-            self._trackers[channel].floor(number, frame.number)
+            self._answers.floor(channel, number, frame.number)
         elif not isinstance(frame, Ping):
             raise PeerProtocolError(f"a {type(frame).__name__} frame from the sender")
 
@@ -481,74 +410,32 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
         if self._intake.has_excused:
             unneeded = self._intake.came_all_the_same(frame.offset, len(frame.data))
             self._window.take(unneeded)
-            self._grant(now, unneeded)
+            self._answers.grant(now, unneeded, self._control)
         if frame.end_of_chunk and news:
             self._channels[channel].counters.chunks_received += 1
 
     def _advance(self, now: float) -> None:
         """Moves on as far as what is written and verified allows."""
-        for index, digest in self._files.newly_ready():
+        for index, digest in self._book.files.newly_ready():
             if isinstance(digest, Why):
                 self._events.append(FileWithdrawn(index, digest))
             else:
                 self._events.append(FileReady(index, digest))
-        if self._state is ReceiveState.RECEIVING and self._files.all_written:
+        if self._state is ReceiveState.RECEIVING and self._book.files.all_written:
             self._state = ReceiveState.VERIFYING
-        if self._state is ReceiveState.VERIFYING and self._files.all_settled and self._is_believed:
+        if self._state is ReceiveState.VERIFYING and self._book.files.all_settled and self._is_believed:
             self._state = ReceiveState.REPORTED
             self._events.append(Reported())
             if self._parted:
                 self._finish()
             else:
-                self._control.send(Complete(self._files.written_bytes, self._files.verified))
+                self._control.send(Complete(self._book.files.written_bytes, self._book.files.verified))
 
     @property
     def _is_believed(self) -> bool:
         """Whether the sender would take a report for true, or hears none anyway."""
-        return not self._claims.untold or self._parted
+        return not self._book.claims.untold or self._parted
 
     def _finish(self) -> None:
         self._state = ReceiveState.DONE
         self._events.append(Finished())
-
-    # Outputs --------------------------------------------------------------------------------------------------
-
-    def _acknowledge(self, now: float, due: int) -> OutgoingPacket:
-        """One packet with the ACKs of every channel that wants one, and the credit."""
-        frames = [
-            tracker.acknowledge(now, index) for index, tracker in self._trackers.items() if tracker.pending
-        ]
-        frames.append(encode_credit(self._window.advertise(now, reliably=False)))
-        payload = b"".join(frames)
-        return self._living(due).packet(payload)
-
-    def _grant(self, now: float, size: int) -> None:
-        """So many bytes are out of the way: the sender may send as many more."""
-        self._window.written += size
-        if self._window.is_update_due(now):
-            self._control.send_frames(encode_credit(self._window.advertise(now, reliably=True)))
-
-    def _ask_for_wanted(self) -> None:
-        wanted, self._wanted = tuple(self._wanted), RangeSet()
-        for first in range(0, len(wanted), MAX_WANTED_RANGES):
-            self._control.send(Want(wanted[first : first + MAX_WANTED_RANGES]))
-
-    def _living(self, preferred: int) -> Channel:
-        """The channel to answer on. One whose buffer is full will do: an ACK is small. Control, when all others are
-        closed."""
-        for channel in (self._channels[preferred], *self._channels.values()):
-            if channel.state is not ChannelState.CLOSED:
-                return channel
-        return self._control.channel
-
-
-def _largest(here: RangeSet, claims: RangeSet, most: int) -> list[tuple[int, int]]:
-    """What of `claims` is not `here`, ascending; the largest `most` of it."""
-    claimed = [gap for start, end in claims for gap in here.gaps(start, end)]
-    if len(claimed) > most:
-        claimed = sorted(nlargest(most, claimed, key=lambda gap: gap[1] - gap[0]))
-    return claimed
-
-
-def _is_due(tracker: AckTracker, now: float) -> bool:
-    return tracker.due_at is not None and tracker.due_at <= now

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from tallow_cli.errors import (
@@ -30,7 +29,6 @@ from tallow_cli.errors import (
 )
 from tallow_cli.measure.path_summary import PathSummary
 from tallow_cli.offer.manifest import MAX_MANIFEST_BYTES
-from tallow_cli.transfer.buffer_marks import DEFAULT_BUFFER_HIGH, DEFAULT_BUFFER_LOW
 from tallow_cli.transfer.driving import (
     Accepted,
     ChannelState,
@@ -64,9 +62,10 @@ from tallow_cli.transfer.messages import (
     Withdraw,
     unpack_kept_untrusted,
 )
+from tallow_cli.transfer.options import SendOptions
 from tallow_cli.transfer.owed import FilesOwed
 from tallow_cli.transfer.parallel_channels import ParallelChannelManager
-from tallow_cli.transfer.pieces import SEGMENT_BYTES, Pieces
+from tallow_cli.transfer.pieces import Pieces
 from tallow_cli.transfer.sendbuffer import SendBuffer
 
 READ_AHEAD_S = 0.1  # of data at the present rate: the disk's hiccups do not reach the network
@@ -90,23 +89,6 @@ _EXPECTED: dict[SendState, tuple[type, ...]] = {
     SendState.SENDING: (Want, Complete),
     SendState.COMPLETING: (Want, Complete),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class SendOptions:
-    sealed: bool = True  # payload is sealed by the shell: marks the header and counts the AEAD tag
-    reliable: bool = False  # the data channels are ordered and reliable: nothing is retransmitted here
-    retransmissions: int = (
-        0  # how often unreliable channels send a packet again before they give its message up
-    )
-    max_message_bytes: int = 262_144  # the peer's negotiated maximum for one DataChannel message
-    preferred_message_bytes: int = 131_072  # what the engine carries best
-    memory_bytes: int = 24 * 1024 * 1024  # bound of data read and not yet acknowledged: a process of 150 MiB
-    limit_bytes_per_s: float | None = None  # --limit
-    buffer_high: int = DEFAULT_BUFFER_HIGH  # a channel with so much in its local buffer gets nothing new …
-    buffer_low: int = DEFAULT_BUFFER_LOW  # … until it has drained to this
-    idle_timeout_s: float = 60.0  # silence of the peer after which it is gone
-    segment_bytes: int = SEGMENT_BYTES  # as in the spec; both ends have the same
 
 
 class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):

@@ -30,15 +30,13 @@ from aiortc.rtcsctptransport import (
     serialize_packet,
 )
 
-from tallow_cli.dataplane.association import (
+from tallow_cli.dataplane.association import Association
+from tallow_cli.dataplane.association_words import (
     BASE_PACKET_BYTES,
-    Association,
     AssociationConfig,
     AssociationStats,
     BytesDrained,
-    ControlChunk,
     Event,
-    MessageReceived,
     PathMtuChanged,
 )
 from tallow_cli.dataplane.chunk_checks import (
@@ -57,11 +55,14 @@ from tallow_cli.dataplane.packets import (
     chunks_untrusted,
     verification_tag_untrusted,
 )
+from tallow_cli.dataplane.reassembly import MessageReceived
+from tallow_cli.dataplane.receiver import ControlChunk
 from tallow_cli.errors import PeerProtocolError
 from tallow_cli.tracing import Trace
 from tallow_cli.webrtc.dtls_batch import BatchDtlsTransport
 from tallow_cli.webrtc.sctp_wall import WalledSctpTransport
 from tallow_cli.webrtc.stock_engine import STOCK_PACKET_BYTES
+from tallow_cli.webrtc.turn_timer import TurnTimer
 
 MIB: Final = 1024 * 1024
 # A whole 4 MiB chunk with its header and seal fits one message.
@@ -72,11 +73,6 @@ FOREIGN_MAX_PACKET_V6: Final = 1415
 # A DTLS record holds 16,384 bytes; loopback's MTU of 65,536 allows it.
 TALLOW_MAX_PACKET: Final = 16_352
 RECONFIG_REPEAT_S: Final = 0.5  # then twice as long each time; aiortc begins with 3 s
-# Timers closer than this are not worth re-arming: epoll counts in milliseconds.
-TIMER_SLACK_S: Final = 0.0002
-# uvloop rounds timers to whole milliseconds, and half of one to none: the loop would spin until the pacer's next
-# moment, 150,000 turns for 1 GB at 1.1 Gbit/s. Better to sleep and send two gulps then.
-LEAST_SLEEP_S: Final = 0.001
 
 _ENDING_CHUNKS: Final = frozenset({ABORT, SHUTDOWN, SHUTDOWN_ACK, SHUTDOWN_COMPLETE})
 # RFC 9653: "I accept a checksum of zero, since DTLS (1) checks the packets."
@@ -120,8 +116,7 @@ class TurboSctpTransport(WalledSctpTransport):
         self._had_said_all = True
         self._remote_accepts_zero_checksum = False
         self._handlers: dict[int, Callable[[bytes], None]] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0  # uvloop's handles do not tell
+        self._timer = TurnTimer(self._event_loop, self._timer_due)
         self._turn_is_due = False
         self._is_in_turn = False
         self._advertised_rwnd = 16 * MIB
@@ -219,7 +214,7 @@ class TurboSctpTransport(WalledSctpTransport):
         if state == self.State.CLOSED:
             self._had_said_all = self.is_flushed
             self._association = None
-            self._disarm()
+            self._timer.disarm()
 
     # RFC 9260 section 8.5.1, where aiortc leaves it: an INIT carries the tag 0 also once the peer's own INIT has come.
 
@@ -343,26 +338,11 @@ class TurboSctpTransport(WalledSctpTransport):
 
     def _arm(self) -> None:
         association = self._association
-        if association is None:
-            return
-        now = monotonic()
-        at = association.next_timeout()
-        if self._timer is not None:
-            if at is not None and abs(at - self._timer_at) <= TIMER_SLACK_S:
-                return
-            self._disarm()
-        if at is not None and not self._dtls.is_blocked:
-            self._timer_at = at
-            # uvloop's own clock counts whole milliseconds: only its timers are used.
-            self._timer = self._event_loop.call_later(max(at - now, LEAST_SLEEP_S), self._timer_due)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if association is not None:
+            at = association.next_timeout()
+            self._timer.arm(monotonic(), None if self._dtls.is_blocked else at)
 
     def _timer_due(self) -> None:
-        self._timer = None
         if self._association is not None:
             self._association.handle_timeout(monotonic())
             self._turn()

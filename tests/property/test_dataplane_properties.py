@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallow_cli.dataplane.association import Association, MessageReceived
+from tallow_cli.dataplane.association import Association
 from tallow_cli.dataplane.batches import BatchBuilder
 from tallow_cli.dataplane.packets import (
     PacketWriter,
@@ -22,6 +22,7 @@ from tallow_cli.dataplane.packets import (
     parse_path_probe_ack,
     parse_sack_untrusted,
 )
+from tallow_cli.dataplane.reassembly import MessageReceived
 from tallow_cli.dataplane.received_tsns import ReceivedTsns
 from tallow_cli.dataplane.receiver import Receiver
 from tallow_cli.errors import PeerProtocolError

@@ -11,6 +11,7 @@ from tallow_cli.crypto.keys import KeySchedule, Role
 from tallow_cli.errors import PeerProtocolError
 from tallow_cli.offer.name_rules import POSIX
 from tallow_cli.ranges import RangeSet
+from tallow_cli.transfer.buffer_marks import DEFAULT_BUFFER_HIGH
 from tallow_cli.transfer.driving import Accepted, ChannelState, Failed, PieceDigested
 from tallow_cli.transfer.messages import (
     NOT_PROVEN,
@@ -189,8 +190,13 @@ def test_no_nonce_is_used_twice_under_one_key_whatever_the_attempts_and_their_ch
                 if step == 2:
                     receiver.accept(now, (3_000_000,))
             if change is not None:
+                channel, state = change
                 for machine in (sender, receiver):
-                    machine.channel_state(now, *change)
+                    if state is not ChannelState.PAUSED:
+                        machine.channel_state(now, channel, state)
+                    if channel:  # a full buffer pauses it
+                        full = state is ChannelState.PAUSED
+                        machine.buffered(now, channel, DEFAULT_BUFFER_HIGH if full else 0)
             while (request := sender.next_read(now)) is not None:
                 sender.chunk_read(now, request.offset, bytes(request.size))
             for machine, other, key in ((sender, receiver, keys.seal_key), (receiver, sender, keys.open_key)):

@@ -12,16 +12,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tallow_cli.dataplane.association import (
-    Association,
+from tallow_cli.dataplane.association import Association
+from tallow_cli.dataplane.association_words import (
     AssociationConfig,
     BytesDrained,
-    ControlChunk,
     MessageAbandoned,
-    MessageReceived,
     PathMtuChanged,
 )
 from tallow_cli.dataplane.packets import HEARTBEAT, HEARTBEAT_ACK, PacketWriter
+from tallow_cli.dataplane.reassembly import MessageReceived
+from tallow_cli.dataplane.receiver import ControlChunk
 from tallow_cli.netem.link import IP_UDP_OVERHEAD_BYTES, Link
 from tallow_cli.netem.presets import PathPreset
 

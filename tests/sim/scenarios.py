@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tallow_cli.transfer.receiver import ReceiveOptions
-from tallow_cli.transfer.sender import SendOptions
+from tallow_cli.transfer.options import ReceiveOptions, SendOptions
 from tests.sim.channels import Profile
 from tests.sim.transfer import Scenario
 

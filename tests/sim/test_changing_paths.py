@@ -14,7 +14,7 @@ from random import Random
 import pytest
 
 from tallow_cli.netem.presets import PathPreset, path
-from tallow_cli.transfer.sender import SendOptions
+from tallow_cli.transfer.options import SendOptions
 from tests.sim.model_flow import ModelFlow
 from tests.sim.transfer import Scenario
 from tests.sim.whole_stack import WholeStack

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from tallow_cli.netem.presets import path
-from tallow_cli.transfer.sender import SendOptions
+from tallow_cli.transfer.options import SendOptions
 from tests.sim.test_changing_paths import shares
 
 pytestmark = pytest.mark.sim

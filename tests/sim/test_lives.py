@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 
 from tallow_cli.errors import PeerVanished
 from tallow_cli.ranges import RangeSet
-from tallow_cli.transfer.receiver import ReceiveOptions
+from tallow_cli.transfer.options import ReceiveOptions
 from tests.sim.channels import Profile
 from tests.sim.transfer import Ends, Scenario, Simulation
 

@@ -14,8 +14,7 @@ import pytest
 
 from tallow_cli.errors import PeerVanished
 from tallow_cli.ranges import RangeSet
-from tallow_cli.transfer.receiver import ReceiveOptions
-from tallow_cli.transfer.sender import SendOptions
+from tallow_cli.transfer.options import ReceiveOptions, SendOptions
 from tests.sim.channels import Profile
 from tests.sim.scenarios import MiB, random_profile
 from tests.sim.transfer import Ends, Scenario, Simulation, check_success, simulate_success

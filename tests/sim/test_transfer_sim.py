@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from tallow_cli.errors import PeerVanished, TransferStalled
-from tallow_cli.transfer.receiver import ReceiveOptions, ReceiveState
-from tallow_cli.transfer.sender import SendOptions, SendState
+from tallow_cli.transfer.options import ReceiveOptions, SendOptions
+from tallow_cli.transfer.receiver import ReceiveState
+from tallow_cli.transfer.sender import SendState
 from tests.sim.channels import PROFILES, Profile
 from tests.sim.scenarios import MiB, random_scenario
 from tests.sim.transfer import Scenario, Simulation, simulate, simulate_success

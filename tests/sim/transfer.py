@@ -34,9 +34,10 @@ from tallow_cli.transfer.driving import (
 )
 from tallow_cli.transfer.frames import HEADER_BYTES, Data, parse_frames_untrusted, parse_header_untrusted
 from tallow_cli.transfer.messages import NOT_PROVEN, Why
+from tallow_cli.transfer.options import ReceiveOptions, SendOptions
 from tallow_cli.transfer.pieces import SEGMENT_BYTES, Piece, Pieces
-from tallow_cli.transfer.receiver import ReceiveMachine, ReceiveOptions, ReceiveState
-from tallow_cli.transfer.sender import SendMachine, SendOptions, SendState
+from tallow_cli.transfer.receiver import ReceiveMachine, ReceiveState
+from tallow_cli.transfer.sender import SendMachine, SendState
 from tests.sim.channels import CONTROL, Profile, Wire
 
 TAG = b"t" * 16  # stands for the AEAD tag

@@ -15,7 +15,7 @@ from typing import Any
 from tallow_cli.dataplane.packets import PACKET_OVERHEAD_BYTES
 from tallow_cli.netem.link import IP_UDP_OVERHEAD_BYTES, Link
 from tallow_cli.netem.presets import PRESETS, PathPreset
-from tallow_cli.transfer.sender import SendOptions
+from tallow_cli.transfer.options import SendOptions
 from tallow_cli.webrtc.turbo_engine import TurboEngine
 from tests.sim.associations import DTLS_BYTES, End, make_configs
 from tests.sim.channels import CONTROL

@@ -11,6 +11,11 @@ UNIT = ROOT / "tests" / "unit"
 
 # Modules whose tests stand elsewhere: (where, why).
 ELSEWHERE = {
+    "dataplane/association_words.py": (
+        "unit/dataplane/test_association.py",
+        "words without a life of their own",
+    ),
+    "transfer/options.py": ("unit/transfer/test_sender.py", "what machines are made with"),
     "errors/connection.py": ("unit/errors/test_base.py", "the tree of all errors is checked as one"),
     "errors/files.py": ("unit/errors/test_base.py", "the tree of all errors is checked as one"),
     "errors/meeting.py": ("unit/errors/test_base.py", "the tree of all errors is checked as one"),

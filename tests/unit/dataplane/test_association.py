@@ -4,13 +4,10 @@ from typing import Any
 
 import pytest
 
-from tallow_cli.dataplane.association import (
-    Association,
-    BytesDrained,
-    MessageAbandoned,
-    MessageReceived,
-)
+from tallow_cli.dataplane.association import Association
+from tallow_cli.dataplane.association_words import BytesDrained, MessageAbandoned
 from tallow_cli.dataplane.packets import FORWARD_TSN, SACK, chunks_untrusted
+from tallow_cli.dataplane.reassembly import MessageReceived
 from tests.sim.associations import make_configs
 
 

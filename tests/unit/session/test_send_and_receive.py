@@ -64,7 +64,7 @@ from tallow_cli.store.memory_source import RandomSource, TextSource
 from tallow_cli.store.sequential_sink import NullSink, StdoutSink, TextSink
 from tallow_cli.store.sink import Published, Sink
 from tallow_cli.store.stream_source import StreamSource
-from tallow_cli.transfer.receiver import ReceiveOptions
+from tallow_cli.transfer.options import ReceiveOptions
 from tests.support.disk import temporaries, tree
 from tests.support.sessions import Decide, Sessions, Side, opened_sessions
 

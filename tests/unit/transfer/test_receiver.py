@@ -36,7 +36,8 @@ from tallow_cli.transfer.messages import (
     Withdraw,
 )
 from tallow_cli.transfer.messages import Failed as FailedMessage
-from tallow_cli.transfer.receiver import ReceiveMachine, ReceiveOptions, ReceiveState
+from tallow_cli.transfer.options import ReceiveOptions
+from tallow_cli.transfer.receiver import ReceiveMachine, ReceiveState
 from tests.support.transfer_peer import HandPeer
 
 DIGEST = b"d" * 32

@@ -33,8 +33,9 @@ from tallow_cli.transfer.messages import (
     pack_kept,
 )
 from tallow_cli.transfer.messages import Failed as FailedMessage
+from tallow_cli.transfer.options import SendOptions
 from tallow_cli.transfer.pieces import Pieces
-from tallow_cli.transfer.sender import SendMachine, SendOptions, SendState
+from tallow_cli.transfer.sender import SendMachine, SendState
 from tests.support.transfer_peer import HandPeer
 
 MiB = 1024 * 1024
