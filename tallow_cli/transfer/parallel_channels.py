@@ -24,6 +24,7 @@ from tallow_cli.transfer.frames import (
     encode_ping,
 )
 from tallow_cli.transfer.messagesize import MessageSizer
+from tallow_cli.transfer.options import SendOptions
 from tallow_cli.transfer.recovery import (
     POLL_DEPARTURES_S,
     ChannelRecovery,
@@ -58,26 +59,10 @@ class ParallelChannelManager:
     """Owns the records of `channels` data channels, numbered from 1, and spreads what `buffer` holds over them: a chunk
     goes whole over one, the next over the next that is open and not paused. One whose local buffer reaches
     `buffer_high` is paused until it has drained to `buffer_low`. What a channel that closes had on its way goes over
-    the others, down to the last one (docs/adr/0020). With `reliable` nothing is sent again here; `retransmissions` as
-    in `ChannelRecovery`.
+    the others, down to the last one (docs/adr/0020). With `reliable` channels nothing is sent again here.
     """
 
-    def __init__(
-        self,
-        buffer: SendBuffer,
-        *,
-        channels: int,
-        now: float,
-        sealed: bool,
-        reliable: bool,
-        retransmissions: int,
-        max_message_bytes: int,
-        preferred_message_bytes: int,
-        memory_bytes: int,
-        buffer_high: int,
-        buffer_low: int,
-        limit_bytes_per_s: float | None,
-    ) -> None:
+    def __init__(self, buffer: SendBuffer, *, channels: int, now: float, options: SendOptions) -> None:
         self.rtt = RttEstimator()
         self.loss = LossEstimator()
         self.rate = DeliveryRate()
@@ -86,19 +71,19 @@ class ParallelChannelManager:
         self.sent_bytes = 0
         self.first_data_at: float | None = None
         self.progress_at = now  # the last time data was acknowledged, or began to be in flight
-        self.channels = [Channel(index, sealed=sealed) for index in range(1, channels + 1)]
-        self.lanes = [Lane(channel, retransmissions) for channel in self.channels]
-        self._buffer_high = buffer_high
-        self._buffer_low = buffer_low
+        self.channels = [Channel(index, sealed=options.sealed) for index in range(1, channels + 1)]
+        self.lanes = [Lane(channel, options.retransmissions) for channel in self.channels]
+        self._buffer_high = options.buffer_high
+        self._buffer_low = options.buffer_low
         self._buffer = buffer
-        self._reliable = reliable
-        self._memory_bytes = memory_bytes
-        self._seal_bytes = SEAL_BYTES * sealed
+        self._reliable = options.reliable
+        self._memory_bytes = options.memory_bytes
+        self._seal_bytes = SEAL_BYTES * options.sealed
         self._overhead_bytes = HEADER_BYTES + FLOOR_BYTES + DATA_HEADER_BYTES + self._seal_bytes
-        self._bucket = TokenBucket(limit_bytes_per_s) if limit_bytes_per_s else None
+        self._bucket = TokenBucket(options.limit_bytes_per_s) if options.limit_bytes_per_s else None
         self.sizer = MessageSizer(
-            max_message_bytes=max_message_bytes,
-            preferred_message_bytes=preferred_message_bytes,
+            max_message_bytes=options.max_message_bytes,
+            preferred_message_bytes=options.preferred_message_bytes,
             overhead_bytes=self._overhead_bytes,
             most_payload_bytes=None if self._bucket is None else self._bucket.most_message_bytes,
         )

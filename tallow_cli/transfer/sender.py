@@ -107,20 +107,7 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
     ) -> None:
         self._options = options = options or SendOptions()
         self._buffer = SendBuffer(None, options.memory_bytes)
-        self._data = ParallelChannelManager(
-            self._buffer,
-            channels=channels,
-            now=now,
-            sealed=options.sealed,
-            reliable=options.reliable,
-            retransmissions=options.retransmissions,
-            max_message_bytes=options.max_message_bytes,
-            preferred_message_bytes=options.preferred_message_bytes,
-            memory_bytes=options.memory_bytes,
-            buffer_high=options.buffer_high,
-            buffer_low=options.buffer_low,
-            limit_bytes_per_s=options.limit_bytes_per_s,
-        )
+        self._data = ParallelChannelManager(self._buffer, channels=channels, now=now, options=options)
         super().__init__(
             channels=self._data.channels,
             now=now,

@@ -5,6 +5,7 @@ import pytest
 from tallow_cli.errors import PeerProtocolError
 from tallow_cli.transfer.driving import ChannelState
 from tallow_cli.transfer.frames import SEAL_BYTES, Ack, Data, Ping, parse_frames_untrusted
+from tallow_cli.transfer.options import SendOptions
 from tallow_cli.transfer.parallel_channels import ParallelChannelManager
 from tallow_cli.transfer.sendbuffer import SendBuffer
 
@@ -16,20 +17,8 @@ def start(total=200_000, *, channels=2, chunk=40_000, credit=1 << 30, **changes)
     buffer = SendBuffer(total, 1 << 25)
     while (request := buffer.next_read(chunk, 1 << 30)) is not None:
         buffer.chunk_read(request.offset, bytes(request.size))
-    settings = {
-        "channels": channels,
-        "now": 0.0,
-        "sealed": True,
-        "reliable": False,
-        "retransmissions": 0,
-        "max_message_bytes": 262_144,
-        "preferred_message_bytes": 131_072,
-        "memory_bytes": 1 << 25,
-        "buffer_high": 1 << 24,
-        "buffer_low": 1 << 22,
-        "limit_bytes_per_s": None,
-    }
-    way = ParallelChannelManager(buffer, **{**settings, **changes})
+    options = SendOptions(**{"memory_bytes": 1 << 25, **changes})
+    way = ParallelChannelManager(buffer, channels=channels, now=0.0, options=options)
     for record in way.channels:
         record.become(ChannelState.OPEN)
     way.credit.granted(credit)
