@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from tallow_cli.link.description import Description
-from tallow_cli.link.link import GatheredLink, IceServer, Link, LinkOptions, LinkRole
+from tallow_cli.link.link import GatheredLink, Link, LinkOptions, LinkRole
 from tallow_cli.offer.manifest import Manifest
 from tallow_cli.session.events import Progress, Reconnected, Reconnecting, Stats
 from tallow_cli.session.settings import LinkSettings
@@ -33,18 +34,9 @@ class _Gathered:
     def __init__(self, gathered: GatheredLink, opened: list[Link]) -> None:
         self._gathered = gathered
         self._opened = opened
-        self.checked, self.close = gathered.checked, gathered.close
 
-    @property
-    def description(self) -> Description:
-        return self._gathered.description
-
-    @property
-    def has_path(self) -> bool:
-        return self._gathered.has_path
-
-    async def add_servers(self, servers: Sequence[IceServer]) -> None:
-        await self._gathered.add_servers(servers)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._gathered, name)
 
     async def connect(self, peer: Description, timeout_s: float) -> Link:
         link = await self._gathered.connect(peer, timeout_s)
@@ -63,7 +55,7 @@ async def sessions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: dict[LinkRole, list[Link]]
 ) -> AsyncIterator[Sessions]:
     async def prepare_link(role: LinkRole, options: LinkOptions) -> GatheredLink:
-        return _Gathered(await prepare(role, options), opened[role])
+        return cast(GatheredLink, _Gathered(await prepare(role, options), opened[role]))
 
     async with opened_sessions(tmp_path, monkeypatch, prepare_link) as sessions:
         yield sessions
@@ -147,3 +139,24 @@ async def test_when_every_channel_closes_another_connection_is_made(
     assert tree(into) == {"payload.bin": random_file.read_bytes()}
     assert sender.of(Reconnected)
     assert receiver.of(Reconnected)
+
+
+@pytest.mark.parametrize("left", [0, 1])
+async def test_channels_that_close_while_people_decide_are_noticed_before_any_byte_is_sent(
+    sessions: Sessions, opened: dict[LinkRole, list[Link]], random_file: Path, tmp_path: Path, left: int
+) -> None:
+    into = tmp_path / "into"
+    into.mkdir()
+
+    async def decide(_manifest: Manifest) -> Sink:
+        for channel in opened["joiner"][0].data[left:]:
+            channel.close()
+        await asyncio.sleep(0.3)
+        return DirectorySink(into)
+
+    sender = sessions.send(FileSource([random_file]), link=settings("turbo"))
+    receiver = sessions.receive(decide, link=settings("turbo"))
+    await sender.done()
+    await receiver.done()
+    assert tree(into) == {"payload.bin": random_file.read_bytes()}
+    assert bool(sender.of(Reconnected)) == (left == 0)
