@@ -104,6 +104,7 @@ class Loss(StrEnum):
     """
 
     SILENT = "silent"  # nothing is heard of it
+    PATH_GONE = "path-gone"  # the address of this machine that it began at is not there any more
     PEER_GONE = "peer-gone"  # its system says that nobody listens there any more
     CLOSED = "closed"  # it said so
 

@@ -27,12 +27,14 @@ from aiortc import (
 )
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
 
-from tallow_cli.errors import PeerVanished
+from tallow_cli.errors import Loss, PeerVanished
 from tallow_cli.transfer.control import LATE_S
 from tallow_cli.webrtc.ice_checks import CheckingIceConnection
-from tallow_cli.webrtc.ice_consent import Consent, vanished
+from tallow_cli.webrtc.ice_consent import AWAY, Consent, vanished
 from tallow_cli.webrtc.ice_gathering import GatheringIceConnection
 from tallow_cli.webrtc.ice_wall import WalledStun
+from tallow_cli.webrtc.own_address import OwnAddress, is_ours
+from tallow_cli.wire.source_address import source_address
 from tallow_cli.wire.udp_batch import Address, BatchSocket
 
 
@@ -52,18 +54,31 @@ class IceConnection(CheckingIceConnection):
         """Ask the peer now and then whether it is still there (RFC 7675); close when it is not."""
         consent = self.consent = Consent(monotonic(), random.random)
         checks = _ConsentChecks(self, consent)
-        while (loss := consent.lost(monotonic())) is None:
+        own = self._own_address()
+        while (loss := _lost(monotonic(), consent, own)) is None:
             if monotonic() >= consent.next_check_at:
                 checks.send()
-            due = consent.next_timeout()
+            due = consent.next_timeout() if own is None else min(consent.next_timeout(), own.next_look_at)
             await self._wait_until(due)
             late_s = monotonic() - due
             if late_s > LATE_S:
                 consent.missed(late_s)
         checks.forget()
-        self.loss = vanished(loss)
+        self.loss = loss
         self._query_consent_task = None
         await self.close()
+
+    def _own_address(self) -> OwnAddress | None:
+        """Watches the address of this machine that the chosen pair begins at; None if that is not known."""
+        pair = self._nominated.get(1)
+        if pair is None:
+            return None
+        address, peer = cast(WalledStun, pair.protocol).base, pair.remote_addr
+        if not is_ours(address):
+            return None
+        return OwnAddress(
+            monotonic(), lambda: is_ours(address), lambda: source_address(peer) not in (None, address)
+        )
 
     async def _wait_until(self, due: float) -> None:
         """Until then, or until `refused` has something new."""
@@ -94,6 +109,18 @@ class IceConnection(CheckingIceConnection):
         if consent is not None and pair is not None and tuple(pair.remote_addr[:2]) == tuple(address[:2]):
             consent.refused(monotonic())
             self._woken.set()
+
+
+def _lost(now: float, consent: Consent, own: OwnAddress | None) -> PeerVanished | None:
+    """Why the peer must not be sent to any more, or cannot be."""
+    if own is not None and now >= own.next_look_at:
+        own.look(now)
+        if own.is_replaced:
+            return vanished(Loss.PATH_GONE)
+    loss = consent.lost(now)
+    if loss is Loss.SILENT and own is not None and own.is_away:
+        return PeerVanished(AWAY, Loss.PATH_GONE)
+    return None if loss is None else vanished(loss)
 
 
 class _ConsentChecks:

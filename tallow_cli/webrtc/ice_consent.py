@@ -35,11 +35,13 @@ SUSPICION_ENDS_S: Final = 2.0  # after so long without another refusal the first
 
 SILENT: Final = "the other side no longer answers"
 GONE: Final = "the program on the other side is gone"
+MOVED: Final = "this machine's network address has changed"
+AWAY: Final = "this machine has no network address any more"
 
 
 def vanished(loss: Loss = Loss.SILENT) -> PeerVanished:
     """The error that says why the peer is not sent to any more."""
-    return PeerVanished(GONE if loss is Loss.PEER_GONE else SILENT, loss)
+    return PeerVanished({Loss.PEER_GONE: GONE, Loss.PATH_GONE: MOVED}.get(loss, SILENT), loss)
 
 
 class Consent:

@@ -151,6 +151,7 @@ class GatheringIceConnection(WalledIceConnection):
         # The system's default is less than one window of aiortc's: its own bursts overflow that.
         grow_buffers(sock)
         host, port = sock.getsockname()[:2]
+        protocol.base = host
         protocol.local_candidate = _candidate("host", host, port, host, preference)
         return protocol
 
@@ -276,6 +277,7 @@ class GatheringIceConnection(WalledIceConnection):
                     lambda: TurnOverUdp(address, lambda: _say_it_answered(give_up), **options),
                     sock=self._socket_towards(address),
                 )
+            protocol.base = connection.get_extra_info("sockname")[0]
             try:
                 transport = turn.TurnTransport(inner)
                 await transport._connect(protocol)

@@ -58,6 +58,7 @@ class WalledStun(ice.StunProtocol):
     """aioice's protocol of one socket or relay, which parses whatever it gets, behind the checks."""
 
     receiver: WalledIceConnection
+    base = ""  # the address of this machine that it begins at, which of a relay's is not the candidate's
 
     def datagram_received(self, data: bytes | str, addr: Address) -> None:
         datagram = cast(bytes, data)
