@@ -193,6 +193,10 @@ class Link(Protocol):
         """For how long the peer has not answered; 0.0 while it does."""
         ...
 
+    def lose(self, error: PeerVanished) -> None:
+        """Count it as lost, because of `error`: another one has taken its place. As if it were noticed here."""
+        ...
+
     @property
     def network_packet_bytes(self) -> int:
         """How much of a message one network packet carries now: what is lost, or not, as a whole."""

@@ -43,3 +43,9 @@ class Pace:
     # A server that ends waits sooner than that is asked again only after this pause.
     shortest_wait_s: float = 1.0
     gone_s: float = GONE_S
+    # A connection that was silent for so long is searched for beside: of checks a second apart two answers are missing.
+    silent_s: float = 2.0
+    # Before what was found takes its place, the old path gets so long, and a round trip, to answer: one that is back
+    # answers the next check, which a silent one gets every 0.4 to 0.6 s.
+    answer_s: float = 0.65
+    look_s: float = 0.1  # between two looks at whether it is silent

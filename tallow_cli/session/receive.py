@@ -18,7 +18,8 @@ from tallow_cli.session.joining import join
 from tallow_cli.session.meet_again import join_again
 from tallow_cli.session.meeting import Meeting
 from tallow_cli.session.receiving import Decide, Foresee, ReceiveTransfer
-from tallow_cli.session.reconnecting import Emit, carry_through
+from tallow_cli.session.reconnecting import carry_through
+from tallow_cli.session.searching import Emit
 from tallow_cli.session.session_trace import traced
 from tallow_cli.session.settings import ReceiveSettings
 
@@ -54,5 +55,6 @@ async def _receive(settings: ReceiveSettings, emit: Emit, decide: Decide, forese
         again,
         settings.link,
         settings.waits,
+        settings.pace,
         emit,
     )

@@ -11,7 +11,6 @@ import asyncio
 import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any, Final, Protocol
@@ -20,32 +19,26 @@ from tallow_cli.awake import awake_timeout
 from tallow_cli.crypto.keys import Rendezvous, Role
 from tallow_cli.errors import (
     Loss,
-    NoPathError,
-    PeerProtocolError,
     PeerVanished,
-    SignalingError,
     TallowError,
     TransferStalled,
-    WrongCodeError,
 )
+from tallow_cli.link.link import Link
 from tallow_cli.session.connection import Connection, connect
-from tallow_cli.session.events import Done, Notice, Reconnected, Reconnecting, SessionEvent, Waiting
+from tallow_cli.session.events import Done, Reconnected, Reconnecting
 from tallow_cli.session.meet_again import SenderGone
 from tallow_cli.session.meeting import Meeting
-from tallow_cli.session.pace import GONE_S
+from tallow_cli.session.pace import GONE_S, Pace
+from tallow_cli.session.searching import Emit, Found, Meet, Search, SearchBeside
 from tallow_cli.session.settings import LinkSettings, Waits
 
-_CONNECT_S: Final = 10.0  # for one try: a path that comes back in the middle of it is found by the next
 # Whoever closes a connection without a word either looks for another one at once, over a path that carried this, or is
 # being ended by force.
 _CLOSED_S: Final = 30.0
 _REPORT_S: Final = (
     30.0  # as long as it takes to notice that a path is gone: then the other side looks for us, too
 )
-_PAUSE_S: Final = 0.25
-_LONGEST_PAUSE_S: Final = 1.0
 
-Emit = Callable[[SessionEvent], None]
 # Where the server was, and what both share: the way to the next meeting.
 Meetings = Callable[[str, Rendezvous, Emit], AbstractAsyncContextManager[Meeting]]
 _Lost = PeerVanished | TransferStalled
@@ -81,54 +74,60 @@ async def carry_through(
     again: Meetings,
     link: LinkSettings,
     waits: Waits,
+    pace: Pace,
     emit: Emit,
 ) -> Done:
     """Meet, connect and carry; where the path is lost, meet `again`. Closes the transfer, however it ends.
 
     Raises what ended it. Cancelling tells the other side if there is a connection.
     """
+    search: Search | None = None
+    stack = AsyncExitStack()  # closes the link in use
     try:
-        async with first as met:
-            connection = await connect(met.link, role, met.handshake, link, waits, emit, met)
-            await met.leave()
-            emit(connection.how)
-            outcome = await _carried(transfer, connection)
+        met = await stack.enter_async_context(first)
+        connection = await connect(met.link, role, met.handshake, link, waits, emit, met)
+        await met.leave()
+        emit(connection.how)
         rendezvous, server = met.handshake.keys.rendezvous(), met.server
         attempt, patience = 1, _Patience(waits)
-        while not isinstance(outcome, Done):
+        while True:
+            begin = partial(Search, partial(again, server, rendezvous), role, link, waits, pace, emit)
+            outcome, search = await _carried(transfer, connection, pace, begin)
+            await stack.aclose()
+            if isinstance(outcome, Done):
+                break
             attempt += 1
             lost, begun = outcome, monotonic()
             for_s = min(patience.left_s(lost, transfer.moved_bytes, begun), _worth_waiting_s(lost))
             if for_s <= 0:
                 raise _given_up(lost, "nothing has moved since the connection was lost before")
             emit(Reconnecting(_reason(lost), None if math.isinf(for_s) else for_s))
-            async with AsyncExitStack() as stack:
-                meet = partial(again, server, rendezvous)
-                finding = asyncio.create_task(_find_each_other(stack, meet, role, link, waits, emit))
-                connection, server = await _in_time(finding, transfer.ended, for_s, lost)
-                patience.connected_at = monotonic()
-                emit(Reconnected.of(attempt, patience.connected_at - begun, connection.how))
-                outcome = await _carried(transfer, connection)
+            search = search or begin()
+            connection, server = await _in_time(search.task, transfer.ended, for_s, lost)
+            stack, search = search.taken(), None
+            patience.connected_at = monotonic()
+            emit(Reconnected.of(attempt, patience.connected_at - begun, connection.how))
         if transfer.owes_report:
-            meet = partial(again, server, rendezvous)
-            await _report(transfer, meet, role, link, waits)
+            await _report(transfer, partial(again, server, rendezvous), role, link, waits, pace)
         return outcome
     finally:
-        await transfer.close()
+        try:
+            if search is not None:
+                await search.stop()
+            await stack.aclose()
+        finally:
+            await transfer.close()
 
 
 async def _report(
-    transfer: Transfer,
-    meet: Callable[[Emit], AbstractAsyncContextManager[Meeting]],
-    role: Role,
-    link: LinkSettings,
-    waits: Waits,
+    transfer: Transfer, meet: Meet, role: Role, link: LinkSettings, waits: Waits, pace: Pace
 ) -> None:
     """Let the other side know that all is done, if it is found. Nothing is at stake here: whatever comes, we are done,
     and have said so."""
+    search = Search(meet, role, link, waits, pace, lambda _event: None)
     try:
-        async with AsyncExitStack() as stack, awake_timeout(min(waits.reconnect_s, _REPORT_S)):
-            connection, _ = await _find_each_other(stack, meet, role, link, waits, lambda _event: None)
+        async with awake_timeout(min(waits.reconnect_s, _REPORT_S)):
+            connection, _ = await search.task
             await transfer.carry(connection)
     except (TallowError, SenderGone, TimeoutError):
         return
@@ -136,6 +135,8 @@ async def _report(
         task = asyncio.current_task()
         if task is not None:
             task.uncancel()
+    finally:
+        await search.stop()
 
 
 class _Patience:
@@ -168,26 +169,40 @@ def _reason(lost: _Lost) -> str:
     return lost.detail if isinstance(lost, PeerVanished) else f"nothing moved for {lost.waited_s:.0f} s"
 
 
-async def _carried(transfer: Transfer, connection: Connection) -> Done | _Lost:
-    """What the transfer came to over this connection. Raises what ended it; the disk is left before the link is."""
+async def _carried(
+    transfer: Transfer, connection: Connection, pace: Pace, begin: Callable[[Link], Search]
+) -> tuple[Done | _Lost, Search | None]:
+    """What the transfer came to over this connection, and where that is lost, the search for another one that has begun
+    already. Raises what ended the transfer; the disk is left before the link is.
+    """
+    link = connection.link
+    beside = (
+        SearchBeside(link, pace, lambda: transfer.moved_bytes, begin) if connection.may_reconnect else None
+    )
+    search: Search | None = None
+    goes_on = False
     try:
-        done = await transfer.carry(connection)
-    except (PeerVanished, TransferStalled) as error:
-        if connection.goes_on_after(error):
-            return error
-        await transfer.close()
-        raise
-    except BaseException:
-        await transfer.close()
-        raise
-    if not transfer.owes_report:
-        await transfer.close()
-    return done
+        try:
+            outcome: Done | _Lost = await transfer.carry(connection)
+            goes_on = transfer.owes_report
+        except (PeerVanished, TransferStalled) as error:
+            if not connection.goes_on_after(error):
+                raise
+            outcome, goes_on = error, True
+    finally:
+        if beside is not None:
+            search = await beside.end()
+        if not goes_on:
+            await transfer.close()
+        if search is not None and (not goes_on or isinstance(outcome, Done)):
+            await search.stop()
+            search = None
+    return outcome, search
 
 
 async def _in_time(
-    finding: asyncio.Task[tuple[Connection, str]], ended: asyncio.Future[None], for_s: float, lost: _Lost
-) -> tuple[Connection, str]:
+    finding: asyncio.Task[Found], ended: asyncio.Future[None], for_s: float, lost: _Lost
+) -> Found:
     """The connection found, if it is found in `for_s` and the transfer does not end meanwhile."""
     either: set[asyncio.Future[Any]] = {finding, ended}
     try:
@@ -200,9 +215,6 @@ async def _in_time(
         raise _given_up(lost, f"did not come back within {for_s:,.0f} s") from None
     except SenderGone:
         raise _given_up(lost, "its signaling server is gone, too") from None
-    finally:
-        finding.cancel()
-        await asyncio.gather(finding, return_exceptions=True)
 
 
 def _given_up(lost: _Lost, why: str) -> _Lost:
@@ -211,36 +223,3 @@ def _given_up(lost: _Lost, why: str) -> _Lost:
         return type(lost)(f"{lost.detail}, and {why}", lost.loss)
     lost.add_note(f"The other side {why}.")
     return lost
-
-
-async def _find_each_other(
-    stack: AsyncExitStack,
-    meet: Callable[[Emit], AbstractAsyncContextManager[Meeting]],
-    role: Role,
-    link: LinkSettings,
-    waits: Waits,
-    emit: Emit,
-) -> tuple[Connection, str]:
-    """Meet and connect, until it succeeds: the connection, and the URL of the server. `stack` closes the link."""
-    pause_s = _PAUSE_S
-    waits = replace(waits, connect_s=min(waits.connect_s, _CONNECT_S))
-
-    def quietly(event: SessionEvent) -> None:
-        if isinstance(event, Notice):
-            emit(replace(event, detail=True))
-        elif not isinstance(event, Waiting):
-            emit(event)
-
-    while True:
-        async with AsyncExitStack() as once:
-            try:
-                met = await once.enter_async_context(meet(quietly))
-                connection = await connect(met.link, role, met.handshake, link, waits, quietly, met)
-                await met.leave()
-            except (NoPathError, PeerVanished, SignalingError, WrongCodeError, PeerProtocolError) as error:
-                quietly(Notice(f"Not connected again yet: {error.sentence}"))
-            else:
-                stack.push_async_exit(once.pop_all())
-                return connection, met.server
-        await asyncio.sleep(pause_s)
-        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

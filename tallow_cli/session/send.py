@@ -18,7 +18,8 @@ from tallow_cli.session.hosting import hosting
 from tallow_cli.session.meet_again import host_again
 from tallow_cli.session.meeting import Meeting
 from tallow_cli.session.offer_events import left_out
-from tallow_cli.session.reconnecting import Emit, carry_through
+from tallow_cli.session.reconnecting import carry_through
+from tallow_cli.session.searching import Emit
 from tallow_cli.session.sending import SendTransfer
 from tallow_cli.session.session_trace import traced
 from tallow_cli.session.settings import SendSettings
@@ -53,7 +54,14 @@ async def _send(source: Source, settings: SendSettings, emit: Emit) -> Done:
             transfer = SendTransfer(source, settings, emit)
             try:
                 return await carry_through(
-                    transfer, Role.HOST, host.meeting(), again, settings.link, settings.waits, emit
+                    transfer,
+                    Role.HOST,
+                    host.meeting(),
+                    again,
+                    settings.link,
+                    settings.waits,
+                    settings.pace,
+                    emit,
                 )
             except PeerRefused as refusal:
                 if not refusal.can_be_mended_there:

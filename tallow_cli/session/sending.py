@@ -63,7 +63,7 @@ class SendTransfer:
         self.reader = DiskReader(source)
         self.offer: _Offer | None = None
         self.meter: Meter | None = None  # once the receiver has accepted
-        self.moved_bytes = 0  # have arrived so far
+        self._moved_bytes = 0  # over the connections before
         self.owes_report = False  # what the receiver is owed it has before we are done
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._preparing: asyncio.Task[_Offer] | None = None
@@ -91,9 +91,15 @@ class SendTransfer:
                 self.meter.pause(monotonic())
             raise
         finally:
+            self._moved_bytes = self.moved_bytes
             self._attempt = None
-            self.moved_bytes = max(self.moved_bytes, attempt.sample().bytes_done)
         return self._finish(attempt)
+
+    @property
+    def moved_bytes(self) -> int:
+        """Have arrived so far."""
+        carried = 0 if self._attempt is None else self._attempt.sample().bytes_done
+        return max(self._moved_bytes, carried)
 
     async def close(self) -> None:
         """Let go of the disk. The transfer is over, however it ended. Does nothing when repeated."""

@@ -94,14 +94,14 @@ class OpenLink:
     # The end
 
     def _closed_by_peer(self) -> None:
-        self._fail(PeerVanished(CLOSED_BY_PEER, Loss.CLOSED))
+        self.lose(PeerVanished(CLOSED_BY_PEER, Loss.CLOSED))
 
     def _dtls_changed(self) -> None:
         dtls = self.transports.dtls
         if dtls is not None and dtls.state in ("closed", "failed"):
-            self._fail(ice_loss(self.transports.ice) or PeerVanished(CLOSED_BY_PEER, Loss.CLOSED))
+            self.lose(ice_loss(self.transports.ice) or PeerVanished(CLOSED_BY_PEER, Loss.CLOSED))
 
-    def _fail(self, error: PeerVanished) -> None:
+    def lose(self, error: PeerVanished) -> None:
         if self._lost is not None or self._closing:
             return
         self._lost = error

@@ -136,11 +136,13 @@ class FakeLink:
     """See `link.link.Link`. It loses nothing and measures nothing."""
 
     network_packet_bytes = 1160
-    silence_s = 0.0
 
     def __init__(self, network: FakeNetwork, near: FakeGatheredLink, far_end: FakeGatheredLink) -> None:
         self.role = near.role
         self.closed = False
+        self.is_mute = False  # nothing leaves until `unmute`, and nobody is told
+        self._held: list[tuple[int, bytes]] = []
+        self.silence_s = 0.0
         self.lost: PeerVanished | None = None
         self.on_lost: Callable[[PeerVanished], None] | None = None
         self.hears_last_words = True  # what the peer's transport acknowledges in the end
@@ -169,11 +171,18 @@ class FakeLink:
         network.sent[self.role, index] += 1
         network.sent_bytes[self.role] += len(message)
         far = self.far_end.link
-        if network.silent or far is None:
+        if self.is_mute:
+            self._held.append((index, message))
+        if network.silent or self.is_mute or far is None:
             return
         loop = asyncio.get_running_loop()
         for each in network.tamper(self.role, index, message):
             loop.call_soon(far.arrived, index, each)
+
+    def unmute(self) -> None:
+        self.is_mute, held, self._held = False, self._held, []
+        for index, message in held:
+            self.carry(index, message)
 
     def arrived(self, index: int, message: bytes) -> None:
         channel = (self.control, *self.data)[index]
@@ -204,7 +213,7 @@ class FakeLink:
         self.closed = True
         self._end_channels()
         far = self.far_end.link
-        if far is not None and not self._network.silent:
+        if far is not None and not (self._network.silent or self.is_mute):
             far.lose(PeerVanished("the other side closed the connection", Loss.CLOSED))
 
     def _end_channels(self) -> None:
@@ -244,6 +253,11 @@ class FakeNetwork:
     def links(self) -> list[FakeLink]:
         """Those that opened."""
         return [each.link for each in self.gathered.values() if each.link is not None]
+
+    def mute(self) -> None:
+        """Nothing arrives any more over the connections that there are, and nobody is told."""
+        for link in self.links:
+            link.is_mute = True
 
     def cut(self) -> None:
         """Every connection breaks, and both ends notice."""
