@@ -32,6 +32,7 @@ with QuietInterrupts(EXIT_STOPPED):
 EXIT_CANNOT_LISTEN = 2
 _EVERY_ADDRESS = {"": (4, 6), "0.0.0.0": (4,), "::": (6,)}  # noqa: S104 - compared with; versions of IP
 _MOST_SHOWN = 4
+_MOST_PORT = 65_535
 _OWN_DESCRIPTORS = 32  # the event loop's, the standard streams, the sockets that listen
 
 
@@ -117,7 +118,8 @@ async def _serve_until(stopped: asyncio.Event, settings: ServerSettings, log: Li
         stun = StunSockets(StunResponder(os.urandom))
         stack.callback(stun.close)
         if settings.stun_port is not None:
-            server.announce_stun(await _answer_stun(stun, settings, port, warn))
+            stun_port = await _answer_stun(stun, settings, port, warn)
+            server.announce_stun(stun_port, await _answer_stun_elsewhere(stun, settings, stun_port))
         relays = await stack.enter_async_context(
             offered_relays(settings.relays, await _relay_addresses(settings), settings.certificate, log.say)
         )
@@ -164,6 +166,20 @@ async def _answer_stun(
         if settings.stun_port:
             raise CannotListen(sentence) from error
         say(sentence)
+        return None
+
+
+async def _answer_stun_elsewhere(
+    stun: StunSockets, settings: ServerSettings, first: int | None
+) -> int | None:
+    """A second port, the next one if it is free: two answers tell a client how its NAT maps ports. None will do."""
+    if first is None:
+        return None
+    own_choice = settings.stun_port or settings.port
+    wanted = first + 1 if own_choice and first < _MOST_PORT else 0
+    try:
+        return stun.listen(await resolved([settings.host]), wanted)
+    except OSError:
         return None
 
 

@@ -103,12 +103,14 @@ class Relay(_Message, frozen=True, tag="relay"):
 class Welcome(_Message, frozen=True, tag="welcome", omit_defaults=True):
     """First message of every server, sent without waiting for the hello. `stun_port`: where the same host answers STUN
     Binding requests over UDP (RFC 8489), if it does. `has_relays`: whether two that have met are named relays, so that
-    whoever can use nothing else need not wait in vain.
+    whoever can use nothing else need not wait in vain. `other_stun_port` answers like the first: what it sees differs
+    where a NAT gives every destination another port.
     """
 
     version: Version
     stun_port: Port | None = None
     has_relays: bool = False
+    other_stun_port: Port | None = None
 
 
 class Allocated(_Message, frozen=True, tag="allocated"):

@@ -111,11 +111,12 @@ def _no_relays() -> tuple[IceServer, ...]:
 
 class Rooms:
     """See the module. `entropy(n)` returns n random bytes; `admission` counts what each prefix does; whoever comes
-    is told `stun_port`, and two that have met what `relays()` gives, each credentials of its own.
+    is told `stun_port` and the other one, and two that have met what `relays()` gives, each credentials of its own.
     """
 
     def __init__(self, admission: Admission, entropy: Callable[[int], bytes], metrics: Metrics) -> None:
         self.stun_port: int | None = None
+        self.other_stun_port: int | None = None
         self.relays: Callable[[], tuple[IceServer, ...]] = _no_relays
         self._admission = admission
         self._limits = admission.limits
@@ -138,7 +139,8 @@ class Rooms:
         self._set_alarm(member)
         self._metrics.connections += 1
         self._metrics.connections_total += 1
-        self._send(member, Welcome(PROTOCOL_VERSION, self.stun_port, self.relays is not _no_relays))
+        has_relays = self.relays is not _no_relays
+        self._send(member, Welcome(PROTOCOL_VERSION, self.stun_port, has_relays, self.other_stun_port))
 
     def receive(self, now: float, number: int, message: ClientMessage) -> None:
         member = self._members[number]

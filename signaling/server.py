@@ -170,11 +170,12 @@ class SignalingServer:
         self._log("listening", {"port": bound})
         return bound
 
-    def announce_stun(self, port: int | None) -> None:
+    def announce_stun(self, port: int | None, other: int | None = None) -> None:
         """Tell everybody who comes from now on that STUN requests are answered at this UDP port of the same host, or at
-        none.
+        none, and at that `other` one as well.
         """
         self._rooms.stun_port = port
+        self._rooms.other_stun_port = other
 
     def offer_relays(self, relays: Callable[[], tuple[IceServer, ...]]) -> None:
         """Tell two that meet from now on which relays they may use; asked anew for each of them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import ClassVar, Final
 
@@ -55,13 +55,14 @@ class TallowError(Exception):
 
     Attributes: `exit_code`; `retryable`, whether the same command may succeed if run again unchanged; `peer_told`,
     whether the other side is known to have heard how this ended (None: it was not told, or nothing is known); `items`,
-    all that the sentence only counts, as (path, reason).
+    all that the sentence only counts, as (path, reason); `findings`, what is known of the cause, for programs.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.UNEXPECTED
     retryable: bool = False
     peer_told: bool | None = None
     items: Sequence[tuple[str, str]] = ()
+    findings: Mapping[str, object] | None = None
 
     @property
     def kind(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from tallow_cli.errors.base import RETRYABLE_CODES, ExitCode, TallowError, heard, seconds_text
@@ -12,11 +12,18 @@ class NoPathError(TallowError):
     exit_code = ExitCode.NO_PATH
     retryable = True
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(
-            f"No network path between the two machines was found ({detail}). "
-            "A firewall may block UDP; both must reach each other directly."
-        )
+    """`detail`: what was found, in words. `findings`: the same for programs; see `link.no_path`."""
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        advice: str = "Try another network.",
+        findings: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(f"No network path between the two machines was found ({detail}). {advice}")
+        self.detail = detail
+        self.findings = findings
 
 
 class NoRelay(NoPathError):

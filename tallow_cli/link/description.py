@@ -25,6 +25,9 @@ MAX_MESSAGE_SIZE: Final = 1 << 30
 
 DtlsRole = Literal["client", "server"]
 CandidateType = Literal["host", "srflx", "relay"]
+StunAnswer = Literal["unasked", "answered", "silent"]
+NatMapping = Literal["unknown", "none", "endpoint-independent", "endpoint-dependent"]
+RelayOffer = Literal["none", "ready", "failed"]
 
 # RFC 8839 section 5.4: ice-ufrag is 4-256 and ice-pwd 22-256 ice-chars.
 _UFRAG: Final = re.compile(r"[A-Za-z0-9+/]{4,256}")
@@ -46,6 +49,18 @@ class CandidateInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     related_port: int | None = None
 
 
+class Survey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a side was told by its servers, for whoever has to say why there is no way (`link.no_path`). Informative.
+
+    `stun`: whether a STUN server answered. `nat`: how its NAT maps ports (RFC 4787 section 4.1), as far as two answers
+    show it. `relay`: whether it has a relay to offer.
+    """
+
+    stun: StunAnswer = "unasked"
+    nat: NatMapping = "unknown"
+    relay: RelayOffer = "none"
+
+
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One side's half of the connection.
 
@@ -65,6 +80,7 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channels: int = 3
     reliable: bool = False
     version: int = DESCRIPTION_VERSION
+    survey: Survey = Survey()
 
 
 def encode(description: Description) -> bytes:

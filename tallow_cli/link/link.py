@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, Protocol
 
-from tallow_cli.errors import BadOption, PeerVanished
+from tallow_cli.errors import BadOption, NoPathError, PeerVanished
 from tallow_cli.link.channels import (
     DEFAULT_CHANNELS,
     Channel,
@@ -156,6 +156,10 @@ class GatheredLink(Protocol):
         when the peer goes away meanwhile, PeerProtocolError when its description cannot be used or its certificate is
         not the one described. Call `close` after any of these, and after cancelling.
         """
+        ...
+
+    def why_no_path(self) -> NoPathError:
+        """What is known, once `connect` was called, of why there is no way to the peer yet."""
         ...
 
     async def close(self) -> None:

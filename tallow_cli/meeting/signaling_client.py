@@ -91,6 +91,7 @@ class SignalingClient:
 
     def __init__(self, url: str, socket: WebSocket) -> None:
         self.url = url
+        self.other_stun_port: int | None = None  # answers as well
         self.stun_port: int | None = None  # UDP, of the same host, if the server answers STUN requests
         self.has_relays = False  # whether the server will name some, once there is a peer
         self.ice_servers: tuple[IceServer, ...] = ()  # relays to use, once there is a peer: untrusted
@@ -276,7 +277,7 @@ class SignalingClient:
             raise self._error_for(message)
         if message.version != PROTOCOL_VERSION:
             raise ServerRefused(self.url, f"it speaks version {message.version}, this is {PROTOCOL_VERSION}")
-        self.stun_port = message.stun_port
+        self.stun_port, self.other_stun_port = message.stun_port, message.other_stun_port
         self.has_relays = message.has_relays
 
     def _peer_came(self, message: Joined | PeerJoined) -> None:

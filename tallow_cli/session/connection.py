@@ -111,7 +111,9 @@ async def _unless_parted(gathered: GatheredLink, connecting: Awaitable[Link], ro
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if not connected.done() and not gathered.has_path:
-            raise parted.result()
+            ended = parted.result()
+            # What the other side found, this one knows as well, and says from its own side.
+            raise gathered.why_no_path() if isinstance(ended, NoPathError) else ended
         return await connected
     except (NoPathError, asyncio.CancelledError) as error:
         is_there = not parted.done()

@@ -141,9 +141,12 @@ async def _ask_servers(link: GatheredLink, client: SignalingClient, settings: Li
     relays = [each for each in client.ice_servers if is_relay(each.url)]
     servers = [*settings.ice_servers]
     servers += [IceServer(each.url, each.username, each.credential) for each in relays]
-    if client.stun_port is not None:
-        host = urlsplit(client.url).hostname or ""
-        servers.append(IceServer(f"stun:{f'[{host}]' if ':' in host else host}:{client.stun_port}"))
+    host = urlsplit(client.url).hostname or ""
+    servers += [
+        IceServer(f"stun:{f'[{host}]' if ':' in host else host}:{port}")
+        for port in (client.stun_port, client.other_stun_port)
+        if port is not None
+    ]
     refusals = await link.add_servers(servers)
     if settings.relay_only and not link.description.candidates:
         raise NoRelay(refusals)

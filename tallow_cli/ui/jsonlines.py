@@ -79,5 +79,6 @@ def error_fields(event: Failed) -> dict[str, Any]:
         "kept_in": None if kept is None else kept.place,
         "unfinished_files": None if kept is None else kept.unfinished_files,
         "unfinished_bytes": None if kept is None else kept.unfinished_bytes,
+        "detail": error.findings,
         "items": [{"path": path, "reason": reason} for path, reason in error.items],
     }

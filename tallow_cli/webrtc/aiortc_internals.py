@@ -28,6 +28,7 @@ from aiortc import (
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
 
 from tallow_cli.errors import Loss, PeerVanished
+from tallow_cli.link.no_path import Checks
 from tallow_cli.transfer.control import LATE_S
 from tallow_cli.webrtc.ice_checks import CheckingIceConnection
 from tallow_cli.webrtc.ice_consent import AWAY, Consent, vanished
@@ -206,6 +207,11 @@ class IceGatherer(RTCIceGatherer):
 def gathering(transport: RTCIceTransport) -> GatheringIceConnection:
     """What can still be asked for addresses, until the link connects."""
     return _ours(transport)
+
+
+def checks(transport: RTCIceTransport) -> Checks:
+    """What the connectivity checks have shown so far."""
+    return _ours(transport).checks
 
 
 def nominated_pair(transport: RTCIceTransport) -> tuple[aioice.Candidate, aioice.Candidate] | None:

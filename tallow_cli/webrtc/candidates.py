@@ -23,6 +23,17 @@ def stun_servers(servers: Iterable[IceServer]) -> list[StunServer]:
     return [StunServer(*parts) for server in servers if (parts := parsed_stun(server.url)) is not None]
 
 
+def stun_questions(servers: Iterable[IceServer]) -> tuple[list[StunServer], list[StunServer]]:
+    """Whom to ask how the world sees us, and who else can: further ports of the same hosts, and relays that speak UDP,
+    which answer Binding requests of everybody (RFC 8656 section 5).
+    """
+    asked = list(servers)
+    first: dict[str, StunServer] = {}
+    others = [each for each in stun_servers(asked) if first.setdefault(each.host, each) is not each]
+    others += [StunServer(each.host, each.port) for each in relay_servers(asked) if each.transport == "udp"]
+    return list(first.values()), others
+
+
 def relay_servers(servers: Iterable[IceServer]) -> list[RelayServer]:
     """Those of them that are relays, in their order. A URL that cannot be read is nobody to ask."""
     found = []

@@ -20,14 +20,17 @@ from aiortc import (
     RTCIceTransport,
     RTCSctpCapabilities,
 )
+from msgspec.structs import replace
 
 from tallow_cli.awake import awake_timeout
 from tallow_cli.errors import NoPathError, PeerProtocolError, PeerVanished
 from tallow_cli.link.description import Description, worth_trying
 from tallow_cli.link.link import IceServer, LinkOptions, LinkRole, LinkTraits, PathInfo
+from tallow_cli.link.no_path import diagnosis
 from tallow_cli.webrtc.aiortc_internals import (
     IceGatherer,
     checked_by_peer,
+    checks,
     gathering,
     ice_loss,
     ice_silence_s,
@@ -39,7 +42,7 @@ from tallow_cli.webrtc.candidates import (
     relay_candidate,
     relay_servers,
     rtc_candidate,
-    stun_servers,
+    stun_questions,
 )
 from tallow_cli.webrtc.engines import Engine
 from tallow_cli.webrtc.ice_consent import vanished
@@ -72,6 +75,7 @@ class RtcGatheredLink:
         self._certificate = certificate
         self._phase = ""
         self._link: OpenLink | None = None
+        self._peer: Description | None = None  # with those of its candidates that are worth trying
 
     @property
     def description(self) -> Description:
@@ -82,10 +86,9 @@ class RtcGatheredLink:
 
     async def add_servers(self, servers: Sequence[IceServer]) -> tuple[str, ...]:
         connection = gathering(self.transports.ice)
-        await asyncio.gather(
-            connection.ask_stun(stun_servers(servers)), connection.add_relay(relay_servers(servers))
-        )
-        return tuple(connection.gathered.relay_refusals)
+        asked, others = stun_questions(servers)
+        await asyncio.gather(connection.ask_stun(asked, others), connection.add_relay(relay_servers(servers)))
+        return tuple(f"{url}: {problem}" for url, problem in connection.gathered.relay_refusals)
 
     async def checked(self) -> None:
         await checked_by_peer(self.transports.ice)
@@ -105,7 +108,17 @@ class RtcGatheredLink:
         """What it means that the time for connecting is over."""
         if self.has_path and ice_silence_s(self.transports.ice) > SILENCE_S:
             return vanished()
-        return NoPathError(f"{self._phase}: no answer within {timeout_s:g} s")
+        return (
+            NoPathError(f"{self._phase}: no answer within {timeout_s:g} s")
+            if self.has_path
+            else self.why_no_path()
+        )
+
+    def why_no_path(self) -> NoPathError:
+        if self._peer is None:
+            return NoPathError("the two sides have not tried yet")
+        gathered = gathering(self.transports.ice).gathered
+        return diagnosis(self.description, self._peer, checks(self.transports.ice), gathered.relay_refusals)
 
     async def _find_path(self, peer: Description) -> PathInfo:
         ice = self.transports.ice
@@ -114,17 +127,16 @@ class RtcGatheredLink:
         if self._options.via is not None:
             theirs = (relay_candidate(*self._options.via),)
         self._phase = f"trying {len(theirs)} addresses from {len(ours)} of ours"
-        if not ours:
-            raise NoPathError("this machine has no usable network address")
-        if not theirs:
-            raise NoPathError("the other side has no usable network address")
+        self._peer = replace(peer, candidates=theirs)
+        if not ours or not theirs:
+            raise self.why_no_path()
         for candidate in theirs:
             await ice.addRemoteCandidate(rtc_candidate(candidate))
         await ice.addRemoteCandidate(None)
         await ice.start(RTCIceParameters(usernameFragment=peer.ufrag, password=peer.pwd))
         pair = nominated_pair(ice)
         if ice.state != "completed" or pair is None:
-            raise NoPathError(f"{self._phase}: none answered")
+            raise self.why_no_path()
         local, remote = pair
         self.has_path = True
         return PathInfo(
@@ -221,6 +233,7 @@ async def gather(role: LinkRole, options: LinkOptions, engine: Engine) -> RtcGat
             capabilities=engine.capabilities,
             channels=options.channels,
             reliable=options.reliable,
+            survey=gathering(transports.ice).gathered.survey,
         )
 
     try:

@@ -17,6 +17,7 @@ from aioice import ice, stun
 from aioice.candidate import candidate_priority
 from aioice.ice import CandidatePair
 
+from tallow_cli.link.no_path import Checks
 from tallow_cli.webrtc.ice_gathering import GatheringIceConnection, local_preference
 from tallow_cli.webrtc.ice_nomination import Nomination, Rank
 from tallow_cli.wire.source_address import source_address
@@ -30,6 +31,9 @@ _RELAYED_PAIRS: Final = 20
 # the round trips, one in a thousand stays unanswered. Twelve seconds, because the last word of the handshake may have
 # been lost on its way: the other side begins when the server's TCP has repeated it.
 CHECK_PAUSES_S: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 1.0, 1.5, 2.0, 3.0, 3.0)
+# The controlling side begins when the last word of the handshake has come, and so does not wait for it: eight seconds.
+# Who gives up first tells the other.
+HOST_PAUSES_S: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.8, 1.0, 1.2, 1.5, 2.0)
 # A check of the peer's has ours repeated, but not more often than this.
 _TRIGGERED_S: Final = 0.05
 # The nominating one goes over a pair that has answered, in a time that is known.
@@ -61,6 +65,13 @@ class CheckingIceConnection(GatheringIceConnection):
         self._patience: asyncio.TimerHandle | None = None
         self._checks: dict[_Route, _Check] = {}
         self._mirrored: frozenset[str] = frozenset()
+        self._answered = 0
+        self._heard = False
+
+    @property
+    def checks(self) -> Checks:
+        """What they have shown so far."""
+        return Checks(pairs=len(self._check_list), answered=self._answered, heard=self._heard)
 
     # Which pairs, and in which order
 
@@ -120,12 +131,13 @@ class CheckingIceConnection(GatheringIceConnection):
         route = _route(pair)
         self._checks[route] = check
         try:
-            rtt_s = await check.answered(CHECK_PAUSES_S)
+            rtt_s = await check.answered(HOST_PAUSES_S if self.ice_controlling else CHECK_PAUSES_S)
         except TimeoutError:
             self.check_state(pair, CandidatePair.State.FAILED)
         else:
             pair.nominated = pair.remote_nominated
             self.check_state(pair, CandidatePair.State.SUCCEEDED)
+            self._answered += 1
             self._nomination.answered(asyncio.get_running_loop().time(), pair, self._rank(pair), rtt_s)
         finally:
             self._checks.pop(route, None)
@@ -135,6 +147,7 @@ class CheckingIceConnection(GatheringIceConnection):
     def check_incoming(
         self, message: stun.Message, addr: tuple[str, int], protocol: ice.StunProtocol
     ) -> None:
+        self._heard = True
         super().check_incoming(message, addr, protocol)
         check = self._checks.get((protocol.id, *addr[:2]))
         if check is not None:

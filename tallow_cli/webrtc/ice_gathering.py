@@ -14,7 +14,7 @@ import ipaddress
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
@@ -23,7 +23,9 @@ import aioice
 from aioice import ice, stun, turn
 from aioice.candidate import candidate_foundation, candidate_priority
 
+from tallow_cli.link.description import RelayOffer, StunAnswer, Survey
 from tallow_cli.webrtc.ice_wall import TurnOverTcp, TurnOverUdp, WalledIceConnection, WalledStun
+from tallow_cli.webrtc.nat_mapping import Mappings, is_plausible
 from tallow_cli.webrtc.stun_requests import Address, StunRequest
 from tallow_cli.webrtc.udp_ports import bound_socket, connected_stream, explain_ports
 from tallow_cli.wire.source_address import source_address
@@ -44,6 +46,8 @@ _LOOPBACK: Final = ("127.0.0.1", "::1")  # what a machine without a network has
 _MOST_ASKED_FROM: Final = 8
 _NO_ADDRESS: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104  # a client's, or not bound at all
 _UNAUTHORIZED: Final = 401
+# The second answer left together with the first, from the same machine or one beside it.
+_SECOND_ANSWER_S: Final = 0.05
 _MOST_LOCAL_PREFERENCE: Final = 65_535  # RFC 8445 section 5.1.2.1
 
 
@@ -77,9 +81,20 @@ class Gathered:
 
     stun_asked: int = 0  # servers
     stun_answered: int = 0
+    mappings: Mappings = field(default_factory=Mappings)
     relays_asked: int = 0
-    relay_refusals: list[str] = field(default_factory=list)  # one reason for each that gave no address
+    # The URL of each that gave no address, and why.
+    relay_refusals: list[tuple[str, str]] = field(default_factory=list)
     relay: RelayServer | None = None  # the one in use
+
+    @property
+    def survey(self) -> Survey:
+        stun: StunAnswer = "answered" if self.stun_answered else "silent" if self.stun_asked else "unasked"
+        relay: RelayOffer = "ready" if self.relay else "failed" if self.relay_refusals else "none"
+        return Survey(stun, self.mappings.kind, relay)
+
+
+_AskStun = Callable[[ice.StunProtocol, tuple[str, int]], Awaitable[object]]
 
 
 class GatheringIceConnection(WalledIceConnection):
@@ -162,33 +177,53 @@ class GatheringIceConnection(WalledIceConnection):
 
     # What NATs make of our addresses
 
-    async def ask_stun(self, servers: Sequence[StunServer]) -> None:
-        """Add a server reflexive candidate for each of our addresses that a NAT translates. Never raises."""
-        self.gathered.stun_asked += len(servers)
+    async def ask_stun(self, servers: Sequence[StunServer], others: Sequence[StunServer] = ()) -> None:
+        """Add a server reflexive candidate for each of our addresses that a NAT translates. Never raises.
+
+        `others` are further ports and addresses that answer. They show whether a NAT gives every destination another
+        port, which is only for saying why there is no way: they are hardly waited for.
+        """
         hosts = [p for p in self._protocols if p.local_candidate.type == "host"]
         hosts = sorted(hosts, key=lambda p: -p.local_candidate.priority)[:_MOST_ASKED_FROM]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(NO_ANSWER_S):
-                await _all(self._ask_one(server, hosts) for server in servers)
+        if not hosts or not servers:
+            return
+        self.gathered.stun_asked += len(servers)
+        probing = asyncio.ensure_future(_all(self._ask_one(server, hosts, self._probe) for server in others))
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(NO_ANSWER_S):
+                    await _all(self._ask_one(server, hosts, self._ask) for server in servers)
+            if self.gathered.stun_answered:
+                await asyncio.wait([probing], timeout=_SECOND_ANSWER_S)
+        finally:
+            probing.cancel()
+            await asyncio.gather(probing, return_exceptions=True)
 
-    async def _ask_one(self, server: StunServer, hosts: Sequence[ice.StunProtocol]) -> None:
-        answered = False
-        addresses = await _resolved(server.host, server.port)
+    async def _ask_one(self, server: StunServer, hosts: Sequence[ice.StunProtocol], ask: _AskStun) -> None:
+        answers = 0
 
-        async def ask(protocol: ice.StunProtocol, address: tuple[str, int]) -> None:
-            nonlocal answered
-            mapped = await _mapped(protocol, address)
-            if not answered:
-                answered = True
+        async def count(protocol: ice.StunProtocol, address: tuple[str, int]) -> None:
+            nonlocal answers
+            await ask(protocol, address)
+            answers += 1
+            if answers == 1 and ask == self._ask:
                 self.gathered.stun_answered += 1
-            self._add_reflexive(protocol, mapped)
 
         await _all(
-            ask(protocol, address)
-            for address in addresses
+            count(protocol, address)
+            for address in await _resolved(server.host, server.port)
             for protocol in hosts
             if _may_reach(protocol.local_candidate.host, address[0])
         )
+
+    async def _ask(self, protocol: ice.StunProtocol, server: tuple[str, int]) -> None:
+        self._add_reflexive(protocol, await self._probe(protocol, server))
+
+    async def _probe(self, protocol: ice.StunProtocol, server: tuple[str, int]) -> tuple[str, int]:
+        mapped = await _mapped(protocol, server)
+        base = protocol.local_candidate
+        self.gathered.mappings.seen((base.host, base.port), server, mapped)
+        return mapped
 
     def _add_reflexive(self, protocol: ice.StunProtocol, mapped: tuple[str, int]) -> None:
         base = protocol.local_candidate
@@ -225,7 +260,7 @@ class GatheringIceConnection(WalledIceConnection):
     def _take(self, task: asyncio.Task[WalledStun], relay: RelayServer) -> None:
         error = task.exception()
         if error is not None:
-            self.gathered.relay_refusals.append(f"{relay.url}: {_reason(error)}")
+            self.gathered.relay_refusals.append((relay.url, _reason(error)))
             return
         protocol = task.result()
         if self.gathered.relay is not None:
@@ -332,7 +367,7 @@ async def _mapped(protocol: ice.StunProtocol, server: tuple[str, int]) -> tuple[
 
     def accepts(message: stun.Message, address: Address) -> bool:
         is_answer = message.message_class == stun.Class.RESPONSE and address[:2] == server
-        return is_answer and "XOR-MAPPED-ADDRESS" in message.attributes
+        return is_answer and is_plausible(message.attributes.get("XOR-MAPPED-ADDRESS"), server)
 
     waiting = StunRequest(lambda: protocol.send_stun(request, server), accepts)
     protocol.transactions[request.transaction_id] = cast(stun.Transaction, waiting)

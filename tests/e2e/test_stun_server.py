@@ -48,6 +48,20 @@ def test_clients_are_told_the_port_and_it_tells_them_their_address() -> None:
     assert seen == real
 
 
+def test_a_second_port_answers_so_that_a_client_learns_how_its_nat_maps_ports() -> None:
+    async def told(url: str) -> tuple[int | None, int | None]:
+        async with await SignalingClient.connect(url) as client:
+            return client.stun_port, client.other_stun_port
+
+    with serving() as server:
+        first, other = asyncio.run(told(server.url))
+        assert first is not None
+        assert other not in (None, first)
+        assert other is not None
+        seen, real, _ = mapped(("127.0.0.1", other))
+    assert seen == real
+
+
 def test_switched_off_nobody_answers_and_nobody_is_told() -> None:
     with serving("--stun-port", "off") as server:
         assert stun_port_told(server.url) is None

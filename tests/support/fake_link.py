@@ -126,6 +126,9 @@ class FakeGatheredLink:
             raise NoPathError("the other side does not connect") from None
         return self.link
 
+    def why_no_path(self) -> NoPathError:
+        return NoPathError("the network of this test leads nowhere")
+
     async def close(self) -> None:
         self.closed = True
         if self.link is not None:
