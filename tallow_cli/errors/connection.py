@@ -9,10 +9,10 @@ from tallow_cli.errors.base import RETRYABLE_CODES, ExitCode, TallowError, heard
 
 
 class NoPathError(TallowError):
+    """`detail`: what was found, in words. `findings`: the same for programs; see `link.no_path`."""
+
     exit_code = ExitCode.NO_PATH
     retryable = True
-
-    """`detail`: what was found, in words. `findings`: the same for programs; see `link.no_path`."""
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ from tallow_cli.link.description import CandidateInfo, Description
 
 Where = Literal["here", "peer", "both"]
 
+_NETWORK_BITS: Final = {"ipv4": 24, "ipv6": 64}
 _KINDS: Final = ("host", "srflx", "relay")
 _RELAY: Final = (
     "A relay carries the data all the same: start the signaling server with `tallow serve --relay`, or name one with "
@@ -94,9 +95,19 @@ def _cause(ours: Description, theirs: Description, checks: Checks) -> tuple[Caus
     unseen = [
         each.survey.stun == "unasked" and all(map(_is_private, each.candidates)) for each in (ours, theirs)
     ]
-    if any(unseen):
+    if any(unseen) and not _share_network(ours, theirs):
         return Cause.PRIVATE_ADDRESSES, _where(*unseen)
     return Cause.FILTERED, "both"
+
+
+def _share_network(ours: Description, theirs: Description) -> bool:
+    """Whether the two have addresses of what is mostly one network, where no NAT stands between."""
+    return bool(set(map(_network, ours.candidates)) & set(map(_network, theirs.candidates)))
+
+
+def _network(candidate: CandidateInfo) -> str:
+    bits = _NETWORK_BITS[_version(candidate)]
+    return str(ipaddress.ip_network((candidate.address, bits), strict=False))
 
 
 def _where(here: bool, peer: bool) -> Where:
@@ -140,9 +151,11 @@ def _helps(
 ) -> list[Help]:
     relays = {each.survey.relay for each in (ours, theirs)}
     helps: list[Help] = []
-    if refusals or "failed" in relays:
+    stuck = [each for each in (ours, theirs) if each.survey.stun == "silent" and each.survey.relay != "ready"]
+    to_mend = any(not (url.endswith("=udp") and ours in stuck) for url, _ in refusals)
+    if to_mend or (theirs.survey.relay == "failed" and theirs not in stuck):
         helps.append(Help.MEND_RELAY)
-    if cause is Cause.UDP_BLOCKED and "ready" not in relays:
+    if cause is Cause.UDP_BLOCKED and stuck:
         helps.append(Help.RELAY_BY_TCP)
     elif cause is Cause.PRIVATE_ADDRESSES:
         helps.append(Help.ICE_SERVER)
