@@ -146,6 +146,7 @@ def command(
         udp_ports=udp_ports,
         servers=ice_server,
         ice_user=ice_user,
+        ice_user_typed=is_typed(context, "ice_user"),
         relay_only=relay_only,
     )
     wait_s = None if timeout is None else options.wait_option("--timeout", timeout)

@@ -142,6 +142,7 @@ def command(
         udp_ports=udp_ports,
         servers=ice_server,
         ice_user=ice_user,
+        ice_user_typed=is_typed(context, "ice_user"),
         relay_only=relay_only,
     )
     check_relay_only(link, meeting_at, "the sender's own server")

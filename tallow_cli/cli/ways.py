@@ -29,6 +29,7 @@ def with_ways(
     udp_ports: str | None,
     servers: Sequence[str] | None = None,
     ice_user: str | None = None,
+    ice_user_typed: bool = True,
     relay_only: bool = False,
 ) -> LinkSettings:
     """`link` with what these options say. Raises BadOption, also for what this machine does not have."""
@@ -39,7 +40,12 @@ def with_ways(
         link,
         interface=interface,
         udp_ports=ports,
-        ice_servers=ice_servers(_each(servers), ice_user, variables.get(PASSWORD) or None),
+        ice_servers=ice_servers(
+            _each(servers),
+            ice_user,
+            variables.get(PASSWORD) or None,
+            just_said=ice_user_typed,
+        ),
         relay_only=relay_only,
     )
 

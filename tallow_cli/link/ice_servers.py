@@ -18,17 +18,21 @@ _STUN: Final = re.compile(r"stun:(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(?::(
 _LIKE: Final = "stun:HOST:3478, turn:HOST:3478?transport=tcp or turns:HOST:5349"
 
 
-def ice_servers(urls: Sequence[str], user: str | None, password: str | None) -> tuple[IceServer, ...]:
-    """What these URLs name, each once; the credentials are for the relays among them. Raises BadOption."""
+def ice_servers(
+    urls: Sequence[str], user: str | None, password: str | None, *, just_said: bool = True
+) -> tuple[IceServer, ...]:
+    """What these URLs name, each once; the credentials are for the relays among them, and `just_said` the user: else it
+    lies ready for the day when there is a relay. Raises BadOption.
+    """
     servers = [_ice_server(url, user, password) for url in urls]
     found = tuple({server.url: server for server in servers}.values())
     if len(found) > MAX_SERVERS:
         raise BadOption(OPTION, f"{len(found)} servers are too many to ask; {MAX_SERVERS} are the most")
-    if user is not None and password is None:
-        raise BadOption("--ice-user", "it needs a password, in the variable TALLOW_ICE_PASSWORD")
     has_relay = any(is_relay(server.url) for server in found)
-    if user is not None and not has_relay:
+    if user is not None and not has_relay and just_said:
         raise BadOption("--ice-user", f"it is for a relay, and none is named; add {OPTION} turn:…")
+    if user is not None and password is None and has_relay:
+        raise BadOption("--ice-user", "it needs a password, in the variable TALLOW_ICE_PASSWORD")
     if user is None and password is not None and has_relay:
         raise BadOption("TALLOW_ICE_PASSWORD", "it needs the name that it goes with; add --ice-user")
     return found

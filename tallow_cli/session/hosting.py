@@ -40,6 +40,7 @@ from tallow_cli.session.meeting import (
     prepare_link,
     shake_hands_as_host,
     tell_failure,
+    try_own_relays,
 )
 from tallow_cli.session.meeting_place import MeetingPlace, open_meeting_place
 from tallow_cli.session.settings import SendSettings
@@ -98,6 +99,7 @@ class Host:
         async with AsyncExitStack() as stack:
             self._visits = 0
             if self._code is None:
+                await try_own_relays("host", self._settings)
                 await self._open_room()
             self._begin_to_wait()
             if self._client is None:

@@ -132,6 +132,30 @@ def check_relay(client: SignalingClient, settings: LinkSettings) -> None:
         raise NoRelay
 
 
+async def try_own_relays(role: LinkRole, settings: SendSettings | ReceiveSettings) -> None:
+    """Where nothing but relays may be used, see whether those that the user named can be, before there is a code. They
+    are asked anew when somebody comes: a NAT forgets in the meantime who has asked. Raises NoRelay.
+    """
+    chosen = settings.link
+    own = [server for server in chosen.ice_servers if is_relay(server.url)]
+    if not (chosen.relay_only and own):
+        return
+    options = LinkOptions(
+        engine=chosen.engine,
+        relay_only=True,
+        own_addresses=_own_addresses(chosen),
+        through=None if chosen.interface is None else interface_index(chosen.interface),
+        udp_ports=chosen.udp_ports,
+    )
+    trial = await settings.prepare_link(role, options)
+    try:
+        refusals = await trial.add_servers(own)
+        if not trial.description.candidates:
+            raise NoRelay(refusals)
+    finally:
+        await trial.close()
+
+
 async def _ask_servers(link: GatheredLink, client: SignalingClient, settings: LinkSettings) -> None:
     """Have `link` find out what the world sees of it, and a relay: from what the server of `client`, in whose room the
     other side is by now, says that there is. What reached that server leads to the other side, too, more likely than

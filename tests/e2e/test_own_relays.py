@@ -87,7 +87,7 @@ def test_the_relay_of_one_side_is_enough(tmp_path: Path, sh: Shell, a: Nat, b: N
         ("turn:no-such-host.invalid", USER, PASSWORD, "its name cannot be resolved"),
     ],
 )
-def test_a_relay_that_cannot_be_used_is_named_with_its_reason(
+def test_a_relay_that_cannot_be_used_is_named_with_its_reason_before_there_is_a_code(
     tmp_path: Path, sh: Shell, url: str, user: str, password: str, said: str
 ) -> None:
     with (
@@ -95,13 +95,38 @@ def test_a_relay_that_cannot_be_used_is_named_with_its_reason(
         coturn(lab, tmp_path),
         serving(host="0.0.0.0", port=8765, on=lab.on_public),
     ):
-        mine = ("--relay-only", "--ice-server", url, "--ice-user", user)
-        sender, receiver = carried(lab, sh, mine, variables={"TALLOW_ICE_PASSWORD": password})
-    assert sender.process.returncode == 6, sender.report()
+        sh.within = lab.on_a
+        mine = ("--relay-only", "--ice-server", url, "--ice-user", user, "--server", SERVER)
+        sender = sh.start("send", "--text", "x", "--json", "-v", *mine, TALLOW_ICE_PASSWORD=password)
+        assert sender.wait() == 6, sender.report()
     assert said in sender.error_text
     assert "--relay-only needs a relay" in sender.error_text
-    assert receiver.process.returncode == 6, receiver.report()
+    assert sender.events("code") == []
     assert password not in sender.error_text + "\n".join(sender.out)
+
+
+def test_a_receiver_that_finds_no_relay_says_so_and_leaves_the_code_to_another(
+    tmp_path: Path, sh: Shell
+) -> None:
+    with (
+        nat_lab(Nat.OPEN, Nat.OPEN) as lab,
+        coturn(lab, tmp_path),
+        serving(host="0.0.0.0", port=8765, on=lab.on_public),
+    ):
+        sh.within = lab.on_a
+        sender = sh.start("send", "--text", "x", "--json", "--server", SERVER)
+        code = sender.wait_event("code")["code"]
+        sh.within = lab.on_b
+        receiving = ("recv", code, "--yes", "--server", SERVER)
+        hidden = sh.start(*receiving, "--relay-only")
+        assert hidden.wait() == 6, hidden.report()
+        assert "(the signaling server names none)" in hidden.error_text
+        mine = ("--relay-only", "--ice-server", UDP, "--ice-user", USER)
+        hidden = sh.start(*receiving, *mine, TALLOW_ICE_PASSWORD="wrong")
+        assert hidden.wait() == 6, hidden.report()
+        assert "it does not take these credentials" in hidden.error_text
+        assert sh.start(*receiving).wait() == 0
+        assert sender.wait() == 0
 
 
 # Only a relay is shown

@@ -84,6 +84,7 @@ def test_what_does_not_go_together_is_refused(
 
 def test_a_password_in_the_environment_is_nobodys_mistake_where_no_relay_is_named() -> None:
     assert ice_servers([], None, "p") == ()
+    assert ice_servers([], "u", "p", just_said=False) == ()
 
 
 def test_each_server_is_asked_once() -> None:
