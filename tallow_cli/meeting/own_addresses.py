@@ -23,6 +23,7 @@ MAX_ADDRESSES: Final = 24
 # Never routed (RFC 5737, RFC 3849): asking for the way there sends nothing, and finds the default route.
 _ELSEWHERE: Final = (("192.0.2.1", 9), ("2001:db8::1", 9))
 _SYSTEM: Final = Path("/sys/class/net")
+_MOST_NAMED: Final = 12  # to somebody who has mistyped one
 # Kinds of interface that wrap packets into others: ARPHRD_NONE (tun, WireGuard), PPP, TUNNEL, TUNNEL6, SIT, IPGRE.
 _TUNNELS: Final = frozenset({"65534", "512", "768", "769", "776", "778"})
 
@@ -59,7 +60,10 @@ def own_addresses(reached_from: str | None = None, *, interface: str | None = No
         default=frozenset(filter(None, map(source_address, _ELSEWHERE))),
         natures={each.name: _nature(each.name) for each in found},
     )
-    return in_order(found, standing)
+    ordered = in_order(found, standing)
+    if interface is not None and not ordered:
+        raise BadOption("--interface", f"{interface!r} has no address that others could reach")
+    return ordered
 
 
 def interface_index(named: str) -> int | None:
@@ -131,14 +135,17 @@ def _chosen(named: str) -> tuple[Interface, ...]:
         held = tuple(each for each in interface.addresses if str(each.ip) == named.partition("%")[0])
         if held:
             return (Interface(interface.name, held),)
-    there = "; ".join(
-        f"{each.name}: {', '.join(str(ip.ip) for ip in each.addresses)}"
-        for each in sorted(everything, key=lambda each: each.name)
-    )
+    there = "; ".join(map(_shown, sorted(everything, key=lambda each: each.name)[:_MOST_NAMED]))
     raise BadOption(
         "--interface",
         f"{named!r} is neither an interface of this machine that has an address nor an address of one ({there})",
     )
+
+
+def _shown(interface: Interface) -> str:
+    """With its first address, which tells one network from another."""
+    more = ", …" if len(interface.addresses) > 1 else ""
+    return f"{interface.name}: {interface.addresses[0].ip}{more}"
 
 
 def _nature(name: str) -> Nature:
