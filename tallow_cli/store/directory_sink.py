@@ -22,7 +22,7 @@ from tallow_cli.ranges import RangeSet
 from tallow_cli.store import leftovers
 from tallow_cli.store.failures import displayable
 from tallow_cli.store.filesystem import Data, Filesystem, default_filesystem
-from tallow_cli.store.journaling import Journal, path_of
+from tallow_cli.store.journaling import Journal, in_a_thread, path_of
 from tallow_cli.store.partial import WRITEBACK_BYTES, PartialFile, as_view
 from tallow_cli.store.partials import Partials
 from tallow_cli.store.placement import Placement, check_agreed, disk_bytes, find_conflicts, place
@@ -54,8 +54,11 @@ class DirectorySink:
         filesystem: Filesystem | None = None,
         clock: Callable[[], float] = monotonic,
         wall_clock: Callable[[], float] = time.time,
+        in_background: Callable[[Callable[[], None]], None] = in_a_thread,
     ) -> None:
-        """`clock` gives seconds, `wall_clock` since the epoch, as the times of files are."""
+        """`clock` gives seconds, `wall_clock` since the epoch, as the times of files are. `in_background` does a job
+        that nobody waits for.
+        """
         self.on_conflict = on_conflict
         self._path = os.fspath(path)
         self._make = make
@@ -63,6 +66,7 @@ class DirectorySink:
         self._filesystem = filesystem or default_filesystem()
         self._clock = clock
         self._wall_clock = wall_clock
+        self._in_background = in_background
         self._root: ReceiveRoot | None = None
         self._earlier: EarlierReceives | None = None
         self._foreseen: Ours | None = None  # as it was before consent
@@ -149,7 +153,13 @@ class DirectorySink:
         self._lock = leftovers.ReceiveLock(root, sorted(made), sorted(merged), dead=dead)
         if self._resume and self._lock.is_held and manifest.kind == "files":
             contents = None if dead is None else dead.contents
-            self._journal = Journal(root, beside=self._lock.path, contents=contents, clock=self._clock)
+            self._journal = Journal(
+                root,
+                beside=self._lock.path,
+                contents=contents,
+                clock=self._clock,
+                in_background=self._in_background,
+            )
             for offered, local in placement.renamed.items():
                 self._journal.renamed(offered, local)
         self._goes_on = bool(ours.published)

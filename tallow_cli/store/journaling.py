@@ -30,6 +30,11 @@ SYNC_BYTES: Final = 512 * 1024 * 1024
 SYNC_AFTER_S: Final = 15.0
 
 
+def in_a_thread(job: Callable[[], None]) -> None:
+    """Begin a job that nobody waits for."""
+    threading.Thread(target=job, name="tallow-journal", daemon=True).start()
+
+
 def journal_name(token: str) -> str:
     return f"{TEMPORARY_PREFIX}{token}.journal"
 
@@ -54,6 +59,7 @@ class Journal:
         beside: str = "",
         contents: journal.Contents | None = None,
         clock: Callable[[], float] = monotonic,
+        in_background: Callable[[Callable[[], None]], None] = in_a_thread,
     ) -> None:
         """`beside`: absolute path of the lock, which stays as long as the journal does. `contents`: of the journal of
         this token that is there already, which is gone on with.
@@ -63,6 +69,7 @@ class Journal:
         self._path = os.path.join(root.absolute_path, self._name)
         self._beside = beside
         self._clock = clock
+        self._in_background = in_background
         self._fd = -1
         self._has_ended = False  # it is too long, or could not be written for too long
         self._is_there = contents is not None
@@ -75,7 +82,7 @@ class Journal:
         self._noted: dict[str, None] = {}  # temporaries whose record is pending, by their absolute paths
         self._synced_at = clock()
         self._unsynced_bytes = 0
-        self._syncing: threading.Thread | None = None
+        self._is_syncing = False  # in the background
 
     @property
     def is_there(self) -> bool:
@@ -216,7 +223,7 @@ class Journal:
         due = self._unsynced_bytes >= SYNC_BYTES or (
             self._unsynced_bytes > 0 and self._clock() - self._synced_at >= SYNC_AFTER_S
         )
-        if not due or self._fd < 0 or (self._syncing is not None and self._syncing.is_alive()):
+        if not due or self._fd < 0 or self._is_syncing:
             return
         self._synced_at = self._clock()
         self._unsynced_bytes = 0
@@ -235,9 +242,10 @@ class Journal:
             for fd in descriptors:
                 with contextlib.suppress(OSError):
                     filesystem.close(fd)
+            self._is_syncing = False
 
-        self._syncing = threading.Thread(target=sync, name="tallow-journal", daemon=True)
-        self._syncing.start()
+        self._is_syncing = True
+        self._in_background(sync)
 
     # The end
 
