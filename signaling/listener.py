@@ -56,6 +56,7 @@ class Listener(Generic[Arrival]):
         self._opening: set[asyncio.Task[None]] = set()
         self._breathers: set[asyncio.TimerHandle] = set()
         self._listening: list[socket.socket] = []
+        self.reached_at: str | None = None  # the address of ours that the latest connection came to
         self.add(sockets)
 
     def add(self, sockets: list[socket.socket]) -> None:
@@ -117,6 +118,7 @@ class Listener(Generic[Arrival]):
                 connection.close()
                 continue
             connection.setblocking(False)
+            self.reached_at = str(connection.getsockname()[0]).removeprefix("::ffff:")
             task = self._loop.create_task(self._open(connection, arrival))
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)

@@ -191,6 +191,11 @@ class SignalingServer:
         except OSError as error:
             raise CannotListen(_why_not(host, port, error)) from error
 
+    @property
+    def reached_at(self) -> str | None:
+        """The address of this machine that the latest connection came to; None before the first."""
+        return None if self._listener is None else self._listener.reached_at
+
     async def close(self) -> None:
         """Stop listening and close every connection (1001), in about a second. Idempotent."""
         server, self._server = self._server, None

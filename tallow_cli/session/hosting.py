@@ -275,7 +275,13 @@ class Host:
         try:
             hello = await client.recv(HELLO_S)
             return await shake_hands_as_host(
-                client, hello, self._code, await link, self._settings, self._note_reply
+                client,
+                hello,
+                self._code,
+                await link,
+                self._settings,
+                self.place.reached_at(),
+                self._note_reply,
             )
         except (WrongCodeError, PeerProtocolError, PeerVanished) as error:
             await tell_failure(client, error)

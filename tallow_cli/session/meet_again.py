@@ -68,7 +68,7 @@ async def host_again(
 
     async def shake(client: SignalingClient, link: GatheredLink) -> HandshakeResult:
         hello = await client.recv(HELLO_S)
-        return await shake_hands_as_host(client, hello, rendezvous, link, settings)
+        return await shake_hands_as_host(client, hello, rendezvous, link, settings, place.reached_at())
 
     async with AsyncExitStack() as stack:
         client, link, handshake = await _meet(

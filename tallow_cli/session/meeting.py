@@ -156,12 +156,14 @@ async def try_own_relays(role: LinkRole, settings: SendSettings | ReceiveSetting
         await trial.close()
 
 
-async def _ask_servers(link: GatheredLink, client: SignalingClient, settings: LinkSettings) -> None:
+async def _ask_servers(
+    link: GatheredLink, client: SignalingClient, settings: LinkSettings, reached_at: str | None = None
+) -> None:
     """Have `link` find out what the world sees of it, and a relay: from what the server of `client`, in whose room the
     other side is by now, says that there is. What reached that server leads to the other side, too, more likely than
     what did not. Raises NoRelay, and what `offer` does.
     """
-    await link.offer(_own_addresses(settings, client.local_address))
+    await link.offer(_own_addresses(settings, reached_at or client.local_address))
     relays = [each for each in client.ice_servers if is_relay(each.url)]
     servers = [*settings.ice_servers]
     servers += [IceServer(each.url, each.username, each.credential) for each in relays]
@@ -205,10 +207,12 @@ async def shake_hands_as_host(
     known: Known,
     link: GatheredLink,
     settings: SendSettings,
+    reached_at: str | None = None,
     replied: Callable[[], None] | None = None,
 ) -> HandshakeResult:
-    """Agree on keys with whoever has said `hello` in the room of `client`. `replied` is called once something has left
-    that depends on what is `known`. Raises what the client and the handshake do.
+    """Agree on keys with whoever has said `hello` in the room of `client`. `reached_at` is the address of this machine
+    that it came to, if it came to this machine. `replied` is called once something has left that depends on what is
+    `known`. Raises what the client and the handshake do.
     """
     handshake = HostHandshake(
         known,
@@ -216,7 +220,7 @@ async def shake_hands_as_host(
         entropy=os.urandom,
         capabilities=_capabilities(settings.link, settings.waits),
     )
-    await _ask_servers(link, client, settings.link)
+    await _ask_servers(link, client, settings.link, reached_at)
     await client.send(handshake.receive_hello(hello, encode(link.description)))
     if replied is not None:
         replied()

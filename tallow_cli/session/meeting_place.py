@@ -32,6 +32,8 @@ class MeetingPlace:
     reachable_as: str | None  # the URL for a receiver that cannot discover us; None if a server was named
     announce: Callable[[str], Awaitable[None]]  # make a nameplate findable, instead of the one before
     withdraw: Callable[[], Awaitable[None]]  # make none findable
+    # The address of this machine that whoever came last has come to; None where that is not known.
+    reached_at: Callable[[], str | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ async def open_meeting_place(
                 reachable_as=None if reachable is None else server_url(reachable, bound),
                 announce=replace_announcement,
                 withdraw=withdraw,
+                reached_at=lambda: own.reached_at,
             )
     finally:
         try:

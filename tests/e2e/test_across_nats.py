@@ -65,6 +65,23 @@ def test_nats_that_keep_their_port_need_nothing_but_the_server(tmp_path: Path, e
 
 
 @RELAYED
+@pytest.mark.parametrize("engine", ["turbo", "aiortc"])
+def test_where_there_is_a_relay_too_the_direct_way_is_used(tmp_path: Path, engine: str) -> None:
+    """Its first check only opens the own NAT, so the relay answers before."""
+    relay = ("--relay", "--relay-ports", "50000-50099")
+    with (
+        nat_lab(Nat.CONE, Nat.CONE) as lab,
+        serving(*relay, host="0.0.0.0", port=8765, on=lab.on_public),
+    ):
+        for number in range(3):
+            directory = tmp_path / f"{number}"
+            directory.mkdir()
+            sent, received, said = carried(lab, directory, "--engine", engine)
+            assert (sent, received) == (0, 0), said
+            assert "Connected directly" in said
+
+
+@RELAYED
 @pytest.mark.parametrize(
     ("a", "b"),
     [

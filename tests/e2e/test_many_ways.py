@@ -121,6 +121,20 @@ def test_forty_addresses_that_both_sides_have_do_not_hide_the_one_that_leads_the
     assert took_s < 3.0
 
 
+def test_a_sender_with_its_own_server_offers_the_address_that_was_reached(tmp_path: Path) -> None:
+    """It knows nothing of the network beforehand: no default route, and forty addresses on the same card before it."""
+    with wired("10.9.0", default="none") as pair:
+        for host in (pair.a, pair.b):
+            ip("-n", host, "addr", "flush", "dev", "w0")
+            for number in range(40):
+                ip("-n", host, "addr", "add", f"172.20.{number}.1/24", "dev", "w0")
+        ip("-n", pair.a, "addr", "add", "10.9.0.1/24", "dev", "w0")
+        ip("-n", pair.b, "addr", "add", "10.9.0.2/24", "dev", "w0")
+        connected, took_s = carried(pair, tmp_path, "ws://10.9.0.1:8765", ("--local", "--port", "8765"))
+    assert (connected["local_address"], connected["remote_address"]) == ("10.9.0.2", "10.9.0.1")
+    assert took_s < 3.0
+
+
 @pytest.mark.parametrize("networks", [("10.8.0", "10.9.0"), ("10.9.0", "10.8.0")])
 def test_of_two_networks_the_default_routes_is_used_unless_an_interface_is_named(
     tmp_path: Path, networks: tuple[str, str]
