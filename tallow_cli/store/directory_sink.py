@@ -23,6 +23,7 @@ from tallow_cli.store import leftovers
 from tallow_cli.store.failures import displayable
 from tallow_cli.store.filesystem import Data, Filesystem, default_filesystem
 from tallow_cli.store.journaling import Journal, in_a_thread, path_of
+from tallow_cli.store.limits import ReceiveLimits
 from tallow_cli.store.partial import WRITEBACK_BYTES, PartialFile, as_view
 from tallow_cli.store.partials import Partials
 from tallow_cli.store.placement import Placement, check_agreed, disk_bytes, find_conflicts, place
@@ -55,6 +56,7 @@ class DirectorySink:
         clock: Callable[[], float] = monotonic,
         wall_clock: Callable[[], float] = time.time,
         in_background: Callable[[Callable[[], None]], None] = in_a_thread,
+        limits: ReceiveLimits | None = None,
     ) -> None:
         """`clock` gives seconds, `wall_clock` since the epoch, as the times of files are. `in_background` does a job
         that nobody waits for.
@@ -67,6 +69,7 @@ class DirectorySink:
         self._clock = clock
         self._wall_clock = wall_clock
         self._in_background = in_background
+        self._limits = limits or ReceiveLimits()
         self._root: ReceiveRoot | None = None
         self._earlier: EarlierReceives | None = None
         self._foreseen: Ours | None = None  # as it was before consent
@@ -159,13 +162,18 @@ class DirectorySink:
                 contents=contents,
                 clock=self._clock,
                 in_background=self._in_background,
+                limits=self._limits,
             )
             for offered, local in placement.renamed.items():
                 self._journal.renamed(offered, local)
         self._goes_on = bool(ours.published)
-        self._partials = Partials(root, manifest, placement.paths, placement.found, self._journal)
+        self._partials = Partials(
+            root, manifest, placement.paths, placement.found, self._journal, self._limits
+        )
         self._replaced = placement.replaced
-        self._publisher = Publisher(root, self.on_conflict, self._replaced, self._clock, self._journal)
+        self._publisher = Publisher(
+            root, self.on_conflict, self._replaced, self._clock, self._journal, self._limits
+        )
         root.check_writable(placement.paths)
         for start, end in placement.kept:
             self._finished.update(range(start, end))
@@ -411,7 +419,7 @@ class DirectorySink:
 
     def _opened_root(self) -> ReceiveRoot:
         if self._root is None:
-            self._root = ReceiveRoot(self._path, self._filesystem)
+            self._root = ReceiveRoot(self._path, self._filesystem, self._limits)
         return self._root
 
     def _opened_publisher(self) -> Publisher:

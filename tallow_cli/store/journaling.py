@@ -20,10 +20,10 @@ from tallow_cli.offer.manifest import Entry
 from tallow_cli.offer.names import SafePath
 from tallow_cli.ranges import RangeSet
 from tallow_cli.store import journal, unfinished
+from tallow_cli.store.limits import ReceiveLimits
 from tallow_cli.store.partial import PartialFile
 from tallow_cli.store.receive_root import TEMPORARY_PREFIX, ReceiveRoot
 
-NOTE_BYTES: Final = 1024 * 1024  # what a kill may have sent twice, beside what was under way
 NOTE_FILES: Final = 1024  # small files
 MOST_PENDING_BYTES: Final = 16 * 1024 * 1024  # of a disk that takes nothing
 SYNC_BYTES: Final = 512 * 1024 * 1024
@@ -60,11 +60,13 @@ class Journal:
         contents: journal.Contents | None = None,
         clock: Callable[[], float] = monotonic,
         in_background: Callable[[Callable[[], None]], None] = in_a_thread,
+        limits: ReceiveLimits | None = None,
     ) -> None:
         """`beside`: absolute path of the lock, which stays as long as the journal does. `contents`: of the journal of
         this token that is there already, which is gone on with.
         """
         self._root = root
+        self._limits = limits or ReceiveLimits()
         self._name = journal_name(root.token)
         self._path = os.path.join(root.absolute_path, self._name)
         self._beside = beside
@@ -108,7 +110,7 @@ class Journal:
         else:
             ranges.append((start, end))
         self._unnoted_bytes += end - start
-        if self._unnoted_bytes >= NOTE_BYTES:
+        if self._unnoted_bytes >= self._limits.note_bytes:
             self.flush()
 
     def named(self, number: int, path: SafePath) -> None:
@@ -141,7 +143,7 @@ class Journal:
         self._unnoted.clear()
         self._unsynced_bytes += self._unnoted_bytes
         self._unnoted_bytes = 0
-        self._has_ended |= self._length + len(self._pending) > journal.MOST_BYTES
+        self._has_ended |= self._length + len(self._pending) > self._limits.journal_bytes
         self._has_ended |= len(self._pending) > MOST_PENDING_BYTES
         if self._has_ended:
             self._pending.clear()

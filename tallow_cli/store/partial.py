@@ -17,6 +17,7 @@ from tallow_cli.offer.names import SafePath
 from tallow_cli.ranges import RangeSet
 from tallow_cli.store import unfinished
 from tallow_cli.store.filesystem import NOT_SUPPORTED, Data
+from tallow_cli.store.limits import ReceiveLimits
 from tallow_cli.store.page_cache import LARGE_FILE_BYTES
 from tallow_cli.store.receive_root import ReceiveRoot, Standing, temporary_name
 from tallow_cli.store.sparse import SparseLayout
@@ -25,10 +26,6 @@ ALLOCATE_FROM: Final = 256 * 1024  # below, reserving costs a call and saves not
 # Without the hint the kernel gathers for up to 30 s, and the fsync at the end waits for all of it: 384 MiB at
 # 150 MB/s left 0.15 s of it, with the hint 0.005 s.
 WRITEBACK_BYTES: Final = 8 * 1024 * 1024
-REREAD_BYTES: Final = 1024 * 1024
-CATCH_UP_BYTES: Final = (
-    16 * 1024 * 1024
-)  # what several channels may be apart, from the page cache: some 15 ms
 
 
 class PartialFile:
@@ -59,6 +56,7 @@ class PartialFile:
         "_is_adopted",
         "_later",
         "_layout",
+        "_limits",
         "_needs_own",
         "_root",
         "number",
@@ -69,9 +67,15 @@ class PartialFile:
     )
 
     def __init__(
-        self, root: ReceiveRoot, path: SafePath, size: int | None, layout: SparseLayout | None = None
+        self,
+        root: ReceiveRoot,
+        path: SafePath,
+        size: int | None,
+        layout: SparseLayout | None = None,
+        limits: ReceiveLimits | None = None,
     ) -> None:
         """`layout`: where the data of a file with holes lies."""
+        self._limits = limits or ReceiveLimits()
         self.path = path
         self.size = size
         self.temporary: str | None = None  # once it is on the disk
@@ -176,7 +180,7 @@ class PartialFile:
         position = start
         try:
             while position < end:
-                data = self._read(position, min(end - position, REREAD_BYTES))
+                data = self._read(position, min(end - position, self._limits.reread_bytes))
                 if not data:
                     return b""
                 hasher.update(data)
@@ -231,7 +235,7 @@ class PartialFile:
                 break
             if budget_bytes <= 0:
                 return False
-            start, size = self._hashed, min(stop - self._hashed, REREAD_BYTES)
+            start, size = self._hashed, min(stop - self._hashed, self._limits.reread_bytes)
             data = self._read(start, size)
             if not data:
                 raise OSError(errno.ESTALE, "the unfinished file was cut short")
@@ -366,11 +370,13 @@ class PartialFile:
         self.written += size
         if self._later:
             # What is out of order on the way is caught up with at once, what was there before with every write a bit.
-            at_once = self._later.total <= CATCH_UP_BYTES
+            at_once = self._later.total <= self._limits.catch_up_bytes
             with contextlib.suppress(
                 *((OSError,) if self._in_base else ())
             ):  # `digest` tells of a copy that fails
-                self.catch_up(CATCH_UP_BYTES if at_once else 2 * size + REREAD_BYTES // 4)
+                self.catch_up(
+                    self._limits.catch_up_bytes if at_once else 2 * size + self._limits.reread_bytes // 4
+                )
         self._written_back(size)
         if self._hasher is not None and self.size == self._hashed:
             self._digest, self._hasher = self._hasher.digest(), None

@@ -11,12 +11,12 @@ from tallow_cli.offer.manifest import FileSpan, Manifest
 from tallow_cli.offer.names import SafePath
 from tallow_cli.store.failures import target_error
 from tallow_cli.store.journaling import Journal
+from tallow_cli.store.limits import ReceiveLimits
 from tallow_cli.store.partial import PartialFile
 from tallow_cli.store.receive_root import ReceiveRoot
 from tallow_cli.store.resuming import Found
 from tallow_cli.store.sparse import layout_of
 
-MAX_OPEN_FILES: Final = 64
 KEEP_OPEN_FROM: Final = 1024 * 1024  # a smaller file is closed once whole; it is cheaper to open it again
 
 
@@ -30,6 +30,7 @@ class Partials:
         paths: Sequence[SafePath],
         found: Mapping[int, Found],
         journal: Journal | None,
+        limits: ReceiveLimits | None = None,
     ) -> None:
         """`paths`: one per entry. `found`: what there is already of some files."""
         self._root = root
@@ -37,6 +38,7 @@ class Partials:
         self._paths = paths
         self._found = dict(found)
         self._journal = journal
+        self._limits = limits or ReceiveLimits()
         self._partials: dict[int, PartialFile] = {}
         self._open: OrderedDict[int, PartialFile] = OrderedDict()
 
@@ -55,7 +57,9 @@ class Partials:
         partial = self._partials.get(span.index)
         if partial is None:
             size = None if self._manifest.kind == "stream" else span.size
-            partial = PartialFile(self._root, self._paths[span.entry_index], size, layout_of(span.entry))
+            partial = PartialFile(
+                self._root, self._paths[span.entry_index], size, layout_of(span.entry), self._limits
+            )
             found = self._found.pop(span.index, None)
             if found is not None:
                 found.give(partial)
@@ -86,7 +90,7 @@ class Partials:
             self._open.move_to_end(span.index)
             return
         self._open[span.index] = partial
-        if len(self._open) > MAX_OPEN_FILES:
+        if len(self._open) > self._limits.open_files:
             _, oldest = self._open.popitem(last=False)
             oldest.close()
 

@@ -17,17 +17,15 @@ from tallow_cli.offer.manifest import PERMISSION_BITS, FileSpan
 from tallow_cli.offer.names import SafePath
 from tallow_cli.store.failures import displayable, target_error
 from tallow_cli.store.journaling import Journal
+from tallow_cli.store.limits import ReceiveLimits
 from tallow_cli.store.partial import PartialFile
 from tallow_cli.store.placement import next_free
 from tallow_cli.store.receive_root import ReceiveRoot, Standing
 from tallow_cli.store.sink import OnConflict, Published
 from tallow_cli.store.syncing import SYNC_SINGLY_UP_TO, sync_files
 
-BATCH_BYTES: Final = 64 * 1024 * 1024  # about half a second of a disk's time
-BATCH_FILES: Final = 4096
 PUBLISH_AFTER_S: Final = 2.0
 OWNER_BITS: Final = 0o400  # whatever the peer says, the owner can read what was received
-PUBLISH_TRIES: Final = 100  # numbers to go through when others take names as fast as we find them free
 
 
 class Publisher:
@@ -40,6 +38,7 @@ class Publisher:
         replaced: Mapping[SafePath, Standing],
         clock: Callable[[], float],
         journal: Journal | None = None,
+        limits: ReceiveLimits | None = None,
     ) -> None:
         """`replaced` is what the user agreed to have replaced. `clock` gives seconds. `journal`: in which the files
         stand, so that what is named is known to be ours by the next receive.
@@ -50,6 +49,7 @@ class Publisher:
         self._replaced = replaced
         self._clock = clock
         self._journal = journal
+        self._limits = limits or ReceiveLimits()
         self._waiting: deque[tuple[FileSpan, PartialFile]] = deque()
         self._waiting_bytes = 0
         self._since = 0.0  # when the first of them came
@@ -65,8 +65,8 @@ class Publisher:
     @property
     def is_due(self) -> bool:
         return bool(self._waiting) and (
-            len(self._waiting) >= BATCH_FILES
-            or self._waiting_bytes >= BATCH_BYTES
+            len(self._waiting) >= self._limits.batch_files
+            or self._waiting_bytes >= self._limits.batch_bytes
             or self._clock() - self._since >= PUBLISH_AFTER_S
         )
 
@@ -140,7 +140,7 @@ class Publisher:
 
     def _publish_numbered(self, partial: PartialFile) -> SafePath:
         """Publish it as `name (1)`, `name (2)`, …; returns where. Raises TargetExists, OSError."""
-        for _ in range(PUBLISH_TRIES):
+        for _ in range(self._limits.publish_tries):
             path = next_free(partial.path, False, lambda name: self._root.standing(name) is None)
             if self._journal is not None:
                 self._journal.named(partial.number, path)

@@ -27,8 +27,8 @@ from tallow_cli.errors import (
 from tallow_cli.offer.names import SafePath
 from tallow_cli.store.failures import displayable, target_error
 from tallow_cli.store.filesystem import NO_HARD_LINKS, Directory, Filesystem
+from tallow_cli.store.limits import ReceiveLimits
 
-MAX_OPEN_DIRECTORIES: Final = 64  # beside as many files; the usual descriptor limit is 1024, on macOS 256
 TEMPORARY_PREFIX: Final = ".tallow-"
 TOKEN_BYTES: Final = 4
 _NOT_EVERYWHERE: Final = frozenset('<>"|?*')  # FAT, exFAT and NTFS refuse them
@@ -62,8 +62,14 @@ def kind_of(status: os.stat_result) -> str:
 class ReceiveRoot:
     """An open directory below which everything received is made. Close it."""
 
-    def __init__(self, path: str | os.PathLike[str], filesystem: Filesystem) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        filesystem: Filesystem,
+        limits: ReceiveLimits | None = None,
+    ) -> None:
         """Raises TargetNotDirectory (TargetMissing), TargetUnwritable."""
+        self._limits = limits or ReceiveLimits()
         self.path: Final = os.fspath(path)
         self.filesystem: Final = filesystem
         try:
@@ -121,7 +127,7 @@ class ReceiveRoot:
             self.filesystem.close_directory(opened)
             raise NotADirectoryError(errno.ENOTDIR, "another directory took its place", opened.path)
         self._open[components] = opened
-        if len(self._open) > MAX_OPEN_DIRECTORIES:
+        if len(self._open) > self._limits.open_directories:
             _, oldest = self._open.popitem(last=False)
             self.filesystem.close_directory(oldest)
         return opened

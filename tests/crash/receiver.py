@@ -16,8 +16,8 @@ from pathlib import Path
 from blake3 import blake3
 
 from tallow_cli.offer.manifest import Manifest
-from tallow_cli.store import publishing
 from tallow_cli.store.directory_sink import DirectorySink
+from tallow_cli.store.limits import ReceiveLimits
 from tallow_cli.store.sink import OnConflict
 from tests.support.disk import TraceFilesystem, directory_entry, file_entry, files, kill_myself, link_entry
 
@@ -60,8 +60,11 @@ class Point:
         self.passed += 1
 
 
+LIMITS = ReceiveLimits(batch_files=2)  # publish in the middle of the transfer, too
+
+
 def receive(root: Path, policy: OnConflict, point: Point) -> None:
-    sink = DirectorySink(root, policy, filesystem=TraceFilesystem(point, point))
+    sink = DirectorySink(root, policy, filesystem=TraceFilesystem(point, point), limits=LIMITS)
     manifest: Manifest = OFFER
     sink.open(manifest)
     stream = b"".join(CONTENTS[span.entry.path] for span in manifest.file_spans)
@@ -77,7 +80,6 @@ def receive(root: Path, policy: OnConflict, point: Point) -> None:
 
 
 def main(target: Path, policy: OnConflict, report: Path) -> None:
-    publishing.BATCH_FILES = 2  # type: ignore[misc]  # publish in the middle of the transfer, too
     with report.open("w") as lines:
         for number in range(1000):
             root = target / str(number)

@@ -22,14 +22,15 @@ from blake3 import blake3
 from tallow_cli.errors import LocalFileError
 from tallow_cli.offer.manifest import Entry, EntryKind, Manifest, pack_holes
 from tallow_cli.ranges import RangeSet
-from tallow_cli.store import journaling, publishing
 from tallow_cli.store.directory_sink import DirectorySink
 from tallow_cli.store.filesystem import Filesystem
+from tallow_cli.store.limits import ReceiveLimits
 from tallow_cli.transfer.pieces import Pieces
 from tests.crash.receiver import Point
 from tests.support.disk import TraceFilesystem, directory_entry, file_entry, files, link_entry
 
 NOTE_BYTES = 128 * 1024
+LIMITS = ReceiveLimits(batch_files=2, note_bytes=NOTE_BYTES)  # publish in the middle of the transfer, too
 STEP_BYTES = 64 * 1024
 _RNG = random.Random(88)
 
@@ -88,7 +89,7 @@ def receive(root: Path, shape: str, filesystem: Filesystem | None, count: Count)
     """Go on with what is there to the end; what was proven to be there."""
     manifest, contents = SHAPES[shape]
     stream = stream_of(shape)
-    sink = DirectorySink(root, resume=True, filesystem=filesystem)
+    sink = DirectorySink(root, resume=True, filesystem=filesystem, limits=LIMITS)
     try:
         return _receive(sink, manifest, contents, stream, count)
     except LocalFileError:
@@ -142,8 +143,6 @@ def killed_at(root: Path, shape: str, number: int, count: Count) -> int:
 
 
 def main(target: Path, shape: str, killed: int, report: Path) -> None:
-    publishing.BATCH_FILES = 2  # type: ignore[misc]  # publish in the middle of the transfer, too
-    journaling.NOTE_BYTES = NOTE_BYTES  # type: ignore[misc]
     count = Count()
     with report.open("w") as lines:
         for number in range(2000):

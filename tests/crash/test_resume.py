@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from tallow_cli.errors import LocalFileError, TargetExists
-from tallow_cli.store import journaling, publishing
 from tallow_cli.store.filesystem import Filesystem
 from tests.crash.resuming import NOTE_BYTES, SHAPES, STEP_BYTES, Count, receive, stream_of
 from tests.support.disk import CHANGING, FailingFilesystem, PowerCut, ShortWriteFilesystem, tree
@@ -105,10 +104,8 @@ def test_whenever_a_receiver_is_killed_the_next_goes_on(tmp_path: Path, shape: s
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("seed", range(8))
 def test_what_a_power_cut_loses_is_sent_again_and_nothing_else_is_wrong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: str, seed: int
+    tmp_path: Path, shape: str, seed: int
 ) -> None:
-    monkeypatch.setattr(publishing, "BATCH_FILES", 2)
-    monkeypatch.setattr(journaling, "NOTE_BYTES", NOTE_BYTES)
     rng = random.Random(seed)
 
     class Cut(Exception):
@@ -145,10 +142,8 @@ def test_what_a_power_cut_loses_is_sent_again_and_nothing_else_is_wrong(
     "operation", ["write", "create", "allocate", "sync_file", "sync_data", "rename_exclusively"]
 )
 def test_a_disk_that_fails_anywhere_leaves_what_can_be_gone_on_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: str, code: int, operation: str
+    tmp_path: Path, shape: str, code: int, operation: str
 ) -> None:
-    monkeypatch.setattr(publishing, "BATCH_FILES", 2)
-    monkeypatch.setattr(journaling, "NOTE_BYTES", NOTE_BYTES)
     for after in (*range(4), 7, 12, 20):
         root = tmp_path / str(after)
         root.mkdir()

@@ -11,6 +11,7 @@ UNIT = ROOT / "tests" / "unit"
 
 # Modules whose tests stand elsewhere: (where, why).
 ELSEWHERE = {
+    "store/limits.py": ("unit/store/test_directory_sink.py", "numbers, tested where they bound something"),
     "dataplane/association_words.py": (
         "unit/dataplane/test_association.py",
         "words without a life of their own",

@@ -22,10 +22,11 @@ from tallow_cli.errors import (
 )
 from tallow_cli.offer.manifest import Entry, EntryKind, Manifest, pack_holes
 from tallow_cli.ranges import RangeSet
-from tallow_cli.store import partials, publishing
+from tallow_cli.store import publishing
 from tallow_cli.store.directory_sink import DirectorySink, FileSink
 from tallow_cli.store.file_source import FileSource
 from tallow_cli.store.filesystem import Directory, DirFdFilesystem, Filesystem, PathFilesystem
+from tallow_cli.store.limits import ReceiveLimits
 from tallow_cli.store.memory_source import RandomSource
 from tallow_cli.store.sink import Holding, OnConflict, Published, Sink
 from tests.support.disk import (
@@ -326,10 +327,9 @@ def test_memory_stays_flat_whatever_the_size(target: Path) -> None:
     assert peak < 24 << 20
 
 
-def test_no_more_files_are_open_than_the_bound(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partials, "MAX_OPEN_FILES", 4)
+def test_no_more_files_are_open_than_the_bound(target: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    sink = DirectorySink(target)
+    sink = DirectorySink(target, limits=ReceiveLimits(open_files=4))
     manifest = files(*(file_entry(f"f{i}", 4) for i in range(40)))
     sink.open(manifest)
     for index in range(4):  # a byte of each file in turn: none is whole until the last round
@@ -344,11 +344,10 @@ def test_no_more_files_are_open_than_the_bound(target: Path, monkeypatch: pytest
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_an_exchanged_temporary_is_not_written_to(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partials, "MAX_OPEN_FILES", 1)
+def test_an_exchanged_temporary_is_not_written_to(target: Path) -> None:
     victim = target / "victim"
     victim.write_bytes(b"precious")
-    sink = DirectorySink(target)
+    sink = DirectorySink(target, limits=ReceiveLimits(open_files=1))
     sink.open(files(file_entry("a", 4), file_entry("b", 4)))
     sink.write(0, b"aa")
     (name,) = temporaries(target)
@@ -364,11 +363,8 @@ def test_an_exchanged_temporary_is_not_written_to(target: Path, monkeypatch: pyt
 # Batches and durability
 
 
-def test_small_files_are_published_in_batches_and_the_last_waits_for_completion(
-    target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(publishing, "BATCH_FILES", 3)
-    sink = DirectorySink(target)
+def test_small_files_are_published_in_batches_and_the_last_waits_for_completion(target: Path) -> None:
+    sink = DirectorySink(target, limits=ReceiveLimits(batch_files=3))
     manifest = files(*(file_entry(f"f{i}", 1) for i in range(6)))
     sink.open(manifest)
     sink.write(0, b"x" * 6)
@@ -378,11 +374,8 @@ def test_small_files_are_published_in_batches_and_the_last_waits_for_completion(
     sink.close()
 
 
-def test_a_large_file_is_published_without_waiting_for_others(
-    target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(publishing, "BATCH_BYTES", 100)
-    sink = DirectorySink(target)
+def test_a_large_file_is_published_without_waiting_for_others(target: Path) -> None:
+    sink = DirectorySink(target, limits=ReceiveLimits(batch_bytes=100))
     sink.open(files(file_entry("a", 100), file_entry("b", 1)))
     sink.write(0, b"x" * 101)
     (published,) = sink.finish(0, digest(b"x" * 100))
@@ -644,10 +637,9 @@ def test_modes_and_times_that_are_not_kept_are_told_and_the_files_arrive(target:
 # Giving up
 
 
-def test_abort_removes_what_we_made_and_nothing_else(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publishing, "BATCH_FILES", 1)
+def test_abort_removes_what_we_made_and_nothing_else(target: Path) -> None:
     (target / "other").write_bytes(b"other")
-    sink = DirectorySink(target)
+    sink = DirectorySink(target, limits=ReceiveLimits(batch_files=1))
     sink.open(
         files(
             directory_entry("d"),

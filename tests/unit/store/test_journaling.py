@@ -13,23 +13,27 @@ from tallow_cli.offer.names import check_manifest_names
 from tallow_cli.ranges import RangeSet
 from tallow_cli.store import journal
 from tallow_cli.store.filesystem import Data, Filesystem
-from tallow_cli.store.journaling import NOTE_BYTES, SYNC_AFTER_S, Journal
+from tallow_cli.store.journaling import SYNC_AFTER_S, Journal
+from tallow_cli.store.limits import ReceiveLimits
 from tallow_cli.store.partial import PartialFile
 from tallow_cli.store.receive_root import ReceiveRoot
 from tests.support.disk import FailingFilesystem, ShortWriteFilesystem, file_entry, files
 
+NOTE_BYTES = ReceiveLimits().note_bytes
 OFFER = files(file_entry("a", 100 * NOTE_BYTES), file_entry("b", 3))
 
 
 class Writing:
     """A journal of a root, with the partial of a file."""
 
-    def __init__(self, target: Path, filesystem: Filesystem) -> None:
+    def __init__(self, target: Path, filesystem: Filesystem, limits: ReceiveLimits | None = None) -> None:
         self.now = 0.0
         self.target = target
         self.root = ReceiveRoot(target, filesystem)
         self.later: list[Callable[[], None]] = []
-        self.journal = Journal(self.root, clock=lambda: self.now, in_background=self.later.append)
+        self.journal = Journal(
+            self.root, clock=lambda: self.now, in_background=self.later.append, limits=limits
+        )
         self.paths = check_manifest_names(OFFER)
 
     def open(self, index: int) -> PartialFile:
@@ -125,8 +129,8 @@ def test_a_record_that_was_torn_by_a_full_disk_is_written_again(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_ends_where_it_would_be_too_long(writing: Writing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "MOST_BYTES", 150)
+def test_it_ends_where_it_would_be_too_long(tmp_path: Path, disk: FailingFilesystem) -> None:
+    writing = Writing(tmp_path, disk, ReceiveLimits(journal_bytes=150))
     partial = writing.open(0)
     for number in range(20):
         writing.journal.wrote(0, number * NOTE_BYTES, (number + 1) * NOTE_BYTES)

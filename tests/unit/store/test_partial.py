@@ -12,9 +12,9 @@ from blake3 import blake3
 
 from tallow_cli.offer.names import SafePath, check_manifest_names
 from tallow_cli.ranges import RangeSet
-from tallow_cli.store import partial as partial_module
 from tallow_cli.store.filesystem import DirFdFilesystem
-from tallow_cli.store.partial import CATCH_UP_BYTES, PartialFile
+from tallow_cli.store.limits import ReceiveLimits
+from tallow_cli.store.partial import PartialFile
 from tallow_cli.store.receive_root import ReceiveRoot
 from tests.support.disk import file_entry, files
 
@@ -155,12 +155,9 @@ def test_what_is_not_claimed_is_neither_proven_nor_written_over(root: ReceiveRoo
     partial.discard()
 
 
-def test_what_is_out_of_order_is_hashed_in_steps(
-    root: ReceiveRoot, path: SafePath, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(partial_module, "REREAD_BYTES", 1_000)
-    monkeypatch.setattr(partial_module, "CATCH_UP_BYTES", 10_000)
-    partial = PartialFile(root, path, len(DATA))
+def test_what_is_out_of_order_is_hashed_in_steps(root: ReceiveRoot, path: SafePath) -> None:
+    limits = ReceiveLimits(reread_bytes=1_000, catch_up_bytes=10_000)
+    partial = PartialFile(root, path, len(DATA), limits=limits)
     partial.write(20_000, memoryview(DATA)[20_000:])
     partial.write(0, memoryview(DATA)[:20_000])
     assert partial.is_whole
@@ -170,4 +167,3 @@ def test_what_is_out_of_order_is_hashed_in_steps(
     assert steps == 4, "twice as much as was written with the write, and the rest in steps"
     assert partial.digest() == digest(DATA)
     partial.discard()
-    assert CATCH_UP_BYTES > 1_000_000

@@ -11,8 +11,8 @@ import pytest
 from tallow_cli.errors import DiskFull
 from tallow_cli.offer.names import check_manifest_names
 from tallow_cli.ranges import RangeSet
-from tallow_cli.store import partials as partials_module
 from tallow_cli.store.filesystem import DirFdFilesystem
+from tallow_cli.store.limits import ReceiveLimits
 from tallow_cli.store.partials import Partials
 from tallow_cli.store.receive_root import ReceiveRoot
 from tallow_cli.store.resuming import Found
@@ -29,13 +29,14 @@ def root(tmp_path: Path) -> Iterator[ReceiveRoot]:
     root.close()
 
 
-def made(root: ReceiveRoot, found: dict[int, Found] | None = None) -> Partials:
-    return Partials(root, OFFER, check_manifest_names(OFFER), found or {}, None)
+def made(
+    root: ReceiveRoot, found: dict[int, Found] | None = None, limits: ReceiveLimits | None = None
+) -> Partials:
+    return Partials(root, OFFER, check_manifest_names(OFFER), found or {}, None, limits)
 
 
-def test_the_one_used_longest_ago_is_closed(root: ReceiveRoot, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partials_module, "MAX_OPEN_FILES", 3)
-    partials = made(root)
+def test_the_one_used_longest_ago_is_closed(root: ReceiveRoot) -> None:
+    partials = made(root, limits=ReceiveLimits(open_files=3))
     for index in (0, 1, 2, 0, 3):
         partials.write(SPANS[index], 0 if index not in partials else 1, memoryview(b"x"))
     assert [partial.path.name for partial in partials.open_files()] == ["c", "a", "d"]

@@ -11,9 +11,9 @@ from blake3 import blake3
 
 from tallow_cli.errors import TargetChanged, TargetExists, TargetUnwritable
 from tallow_cli.offer.manifest import Manifest
-from tallow_cli.store import publishing
 from tallow_cli.store.directory_sink import DirectorySink, FileSink
 from tallow_cli.store.filesystem import DirFdFilesystem, Filesystem, PathFilesystem
+from tallow_cli.store.limits import ReceiveLimits
 from tallow_cli.store.sink import Conflict, OnConflict, Sink
 from tests.support.disk import (
     NoHardLinks,
@@ -197,14 +197,12 @@ def test_a_name_taken_during_the_transfer_is_evaded_at_publication(
     assert tree(target) == {"a.txt": b"theirs", "a (1).txt": b"new"}
 
 
-def test_evading_ends_when_every_name_is_taken_at_once(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publishing, "PUBLISH_TRIES", 3)
-
+def test_evading_ends_when_every_name_is_taken_at_once(target: Path) -> None:
     class Taken(DirFdFilesystem):
         def rename_exclusively(self, directory: object, name: str, new_name: str) -> bool:
             raise FileExistsError(17, "taken")
 
-    sink = DirectorySink(target, OnConflict.RENAME, resume=False, filesystem=Taken())
+    sink = DirectorySink(target, OnConflict.RENAME, filesystem=Taken(), limits=ReceiveLimits(publish_tries=3))
     with pytest.raises(TargetExists):
         receive(sink, ONE, b"new")
     sink.close()

@@ -14,8 +14,9 @@ import pytest
 
 from tallow_cli.errors import DiskFull, DiskNearlyFull, TargetExists, TargetNotDirectory, TargetUnwritable
 from tallow_cli.offer.names import SafePath, check_manifest_names
-from tallow_cli.store import failures, filesystem, receive_root
+from tallow_cli.store import failures, filesystem
 from tallow_cli.store.filesystem import DirFdFilesystem, Filesystem, PathFilesystem, default_filesystem
+from tallow_cli.store.limits import ReceiveLimits
 from tallow_cli.store.receive_root import MOST_RESERVED_BYTES, ReceiveRoot, temporary_name
 from tests.support.disk import FailingFilesystem, FullDisk, NoHardLinks, file_entry, files, tree
 
@@ -66,11 +67,8 @@ def test_a_file_on_the_way_is_no_directory(tmp_path: Path, fs: Filesystem) -> No
     root.close()
 
 
-def test_a_directory_exchanged_for_another_is_refused(
-    tmp_path: Path, fs: Filesystem, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(receive_root, "MAX_OPEN_DIRECTORIES", 1)
-    root = ReceiveRoot(tmp_path, fs)
+def test_a_directory_exchanged_for_another_is_refused(tmp_path: Path, fs: Filesystem) -> None:
+    root = ReceiveRoot(tmp_path, fs, ReceiveLimits(open_directories=1))
     make(root, "a")
     make(root, "b")
     root.itself(safe("a"))
@@ -126,10 +124,9 @@ def test_without_them_every_operation_looks_again_and_refuses(tmp_path: Path) ->
     root.close()
 
 
-def test_no_more_directories_are_open_than_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receive_root, "MAX_OPEN_DIRECTORIES", 3)
+def test_no_more_directories_are_open_than_the_bound(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    root = ReceiveRoot(tmp_path, DirFdFilesystem())
+    root = ReceiveRoot(tmp_path, DirFdFilesystem(), ReceiveLimits(open_directories=3))
     for number in range(20):
         make(root, f"d{number}/e/f")
         root.itself(safe(f"d{number}/e/f"))
@@ -138,11 +135,8 @@ def test_no_more_directories_are_open_than_the_bound(tmp_path: Path, monkeypatch
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_path_deeper_than_the_open_directories_is_walked(
-    tmp_path: Path, fs: Filesystem, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(receive_root, "MAX_OPEN_DIRECTORIES", 2)
-    root = ReceiveRoot(tmp_path, fs)
+def test_a_path_deeper_than_the_open_directories_is_walked(tmp_path: Path, fs: Filesystem) -> None:
+    root = ReceiveRoot(tmp_path, fs, ReceiveLimits(open_directories=2))
     deep = "/".join(f"d{i}" for i in range(32))
     make(root, deep)
     fs.close(fs.create(root.parent(safe(deep)), "x"))
