@@ -203,11 +203,15 @@ class StoredSimulation(Simulation):
         super().__init__(scenario, Ends(b"", bytearray(), RangeSet(), RangeSet(), set()))
         self.at(TICK_S, self._tick)
 
+    def sender_passes(self, point: str) -> None:
+        """A point of the sender's path has this label. Raises Killed where it ends here."""
+
     # The sender's shell
 
     def _drain_sender(self) -> None:
         sending, machine, now = self.sending, self.sender, self.now
         for event in machine.events():
+            self.sender_passes(f"event {type(event).__name__}")
             match event:
                 case Failed(error):
                     self.errors["sender"] = error
@@ -234,6 +238,7 @@ class StoredSimulation(Simulation):
         job = self.sending.reader.next_job(self.sender.read_position)
         if job is None:
             return
+        self.sender_passes("before reading")
         try:
             news = job()
         except TallowError as error:
@@ -252,6 +257,7 @@ class StoredSimulation(Simulation):
         if machine.state not in (SendState.SENDING, SendState.COMPLETING):
             return
         for offset, data in news.chunks:
+            self.sender_passes("chunk read")
             machine.chunk_read(now, offset, data)
         spans = source.manifest.file_spans
         if source.withdrawn and len(source.withdrawn) == len(spans):
@@ -261,8 +267,10 @@ class StoredSimulation(Simulation):
             span = spans[gone.index]
             machine.withdraw(now, span.index, span.start, span.end, gone.withdrawn.why)
         if news.piece_digests:
+            self.sender_passes("piece digests given")
             machine.piece_digests(now, news.first_piece, news.piece_digests)
         if news.digested is not None:
+            self.sender_passes("digests given")
             machine.digests(now, news.digested.first, news.digested.digests)
 
     # The receiver's shell
