@@ -48,6 +48,7 @@ def error_line(error: TallowError) -> str:
         "kept_in": None,
         "unfinished_files": None,
         "unfinished_bytes": None,
+        "go_on": None,
         "items": [{"path": path, "reason": reason} for path, reason in error.items],
     }
     return json.dumps(event) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +32,18 @@ def complete_code(incomplete: str) -> list[str]:
     from tallow_cli.crypto.codes import complete
 
     return list(complete(incomplete))
+
+
+def _again(context: typer.Context, output: str | None, policy: str | None, server: str | None) -> str:
+    """The command that receives into the same place, in the same way; it asks for the code."""
+    words = ["tallow", "recv"]
+    if output is not None:
+        words += ["-o", output]
+    if policy is not None:
+        words += ["--on-conflict", policy]
+    if server is not None and is_typed(context, "server"):
+        words += ["--server", server]
+    return shlex.join(words)
 
 
 def command(
@@ -156,7 +169,14 @@ def command(
     conflict = None if policy is None else options.ConflictChoice(policy)
     can_ask = environment.can_ask(no_input=no_input or json)
     meeting_at = chosen_server(context, server, local=local)
-    renderer = show(environment, json=json, quiet=quiet, verbose=verbose, stdout_is_data=output == "-")
+    renderer = show(
+        environment,
+        json=json,
+        quiet=quiet,
+        verbose=verbose,
+        stdout_is_data=output == "-",
+        go_on=_again(context, output, policy, meeting_at),
+    )
     waits = Waits(reconnect_s=options.reconnect_option(reconnect_for))
     if wait_s is not None:
         waits = replace(waits, peer_s=wait_s, find_s=wait_s)

@@ -78,9 +78,18 @@ def naming_server(context: Context, *, local: bool) -> Iterator[None]:
 
 
 def show(
-    environment: Environment, *, json: bool, quiet: bool, verbose: bool, stdout_is_data: bool = False
+    environment: Environment,
+    *,
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+    stdout_is_data: bool = False,
+    go_on: str | None = None,
 ) -> Renderer:
-    """The renderer for these streams and flags. Raises BadOption for flags that contradict each other."""
+    """The renderer for these streams and flags; `go_on` is the command that goes on with what is left unfinished.
+
+    Raises BadOption for flags that contradict each other.
+    """
     if quiet and verbose:
         raise BadOption("--quiet", "it contradicts --verbose")
     if json and stdout_is_data:
@@ -93,4 +102,5 @@ def show(
         quiet=quiet,
         verbose=verbose,
         stdout_is_data=stdout_is_data,
+        go_on=go_on,
     )

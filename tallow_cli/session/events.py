@@ -278,6 +278,7 @@ class Kept:
     )  # an absolute path: of the file, or of the directory that holds them all; untrusted text
     unfinished_files: int = 0  # left for another transfer to go on with
     unfinished_bytes: int = 0
+    go_on: str | None = None  # the command that goes on with them, once the same is sent again
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,15 +171,21 @@ class ReceiveTransfer:
         suspended = await self._worker.run(sink.suspend)
         await self._worker.run(sink.close)
         self._tell_published(suspended.published)
-        if isinstance(sink, StdoutSink) and sink.bytes_received and self.done is None:
-            self._say_that_it_is_lost()
+        if self.done is None:
+            self._say_what_is_lost(sink)
         if suspended.files:
             self.emit(Unfinished(suspended.files, suspended.bytes, suspended.path))
 
-    def _say_that_it_is_lost(self) -> None:
+    def _say_what_is_lost(self, sink: Sink) -> None:
+        """Of what cannot be gone on with."""
+        if isinstance(sink, StdoutSink) and sink.bytes_received:
+            what = "What went to standard output"
+        elif self.manifest.kind == "stream" and self.moved_bytes:
+            what = "A stream from the sender's standard input"
+        else:
+            return
         if not isinstance(self._ended_by, ReaderGone):  # which says so itself
-            what = "What went to standard output cannot be resumed; it has to be sent again from the start."
-            self.emit(Notice(what))
+            self.emit(Notice(f"{what} cannot be resumed; it has to be sent again from the start."))
 
     def _say_why_it_waits(self) -> None:
         why = f" ({self._ended_by.sentence})" if isinstance(self._ended_by, TallowError) else ""

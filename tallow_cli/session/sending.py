@@ -70,6 +70,7 @@ class SendTransfer:
         self._attempt: _SendAttempt | None = None
         self._patience: Patience | None = None
         self._is_closed = False
+        self._says_how_it_ended = False  # it is done, or the last words tell the rest
         self._told_withdrawn = 0
         self._notices_told = len(source.notices)
 
@@ -86,6 +87,9 @@ class SendTransfer:
             )
         try:
             await attempt.run()
+        except asyncio.CancelledError:
+            self._says_how_it_ended = True
+            raise
         except (PeerVanished, TransferStalled):
             if self.meter is not None:
                 self.meter.pause(monotonic())
@@ -112,6 +116,8 @@ class SendTransfer:
         if self._preparing is not None:
             self._preparing.cancel()
             await asyncio.wait([self._preparing])
+        if self.meter is not None and self.source.manifest.kind == "stream" and not self._says_how_it_ended:
+            self.emit(Notice("Standard input cannot be resumed: what is sent next begins anew."))
         if self.reader.is_busy:
             self.source.close()  # wakes a read that waits for standard input
         await self.worker.close()
@@ -201,6 +207,7 @@ class SendTransfer:
         if self.meter is None or self.offer is None:
             raise RuntimeError("the transfer finished before it was accepted")
         manifest, withdrawn = self.source.manifest, self.source.withdrawn
+        self._says_how_it_ended = True
         sample = attempt.sample()
         for span in () if manifest.kind == "text" else manifest.file_spans:
             if span.index not in withdrawn:

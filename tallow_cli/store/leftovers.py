@@ -313,7 +313,7 @@ def sentence(swept: Swept, path: str) -> str:
     """For people."""
     what = "1 unfinished file" if swept.files == 1 else f"{swept.files:,} unfinished files"
     return (
-        f"Removed {what} ({swept.bytes:,} bytes) that an earlier receive, killed in the middle, "
+        f"Removed {what} ({swept.bytes:,} bytes) that an earlier receive, which did not come to its end, "
         f"had left in {displayable(path)}."
     )
 

@@ -80,5 +80,6 @@ def error_fields(event: Failed) -> dict[str, Any]:
         "unfinished_files": None if kept is None else kept.unfinished_files,
         "unfinished_bytes": None if kept is None else kept.unfinished_bytes,
         "detail": error.findings,
+        "go_on": None if kept is None else kept.go_on,
         "items": [{"path": path, "reason": reason} for path, reason in error.items],
     }

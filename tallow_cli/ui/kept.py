@@ -23,7 +23,9 @@ class KeptTally:
     moment, in whatever way the process ends.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, go_on: str | None = None) -> None:
+        """`go_on`: the command that receives into the same place."""
+        self._go_on = go_on
         self._receiving = True
         self._files = 0
         self._bytes = 0
@@ -52,6 +54,7 @@ class KeptTally:
                     self._place,
                     self._unfinished_files,
                     self._unfinished_bytes,
+                    self._go_on if self._unfinished_files else None,
                 ),
             )
         return event

@@ -137,7 +137,8 @@ class LiveRenderer(EventSink):
                     self._say(f"  {line}", style="dim")
             case Failed():
                 self.close()
-                self._say(wording.failure(event), style="bold red")
+                has_command = event.kept is not None and event.kept.go_on is not None
+                self._say(wording.failure(event), style="bold red", to_copy=has_command)
             case _:
                 pass
 

@@ -28,10 +28,13 @@ from tallow_cli.ui.sink import EventSink
 class Renderer:
     """Shows each event on all its sinks; a context manager that starts and closes them."""
 
-    def __init__(self, sinks: Sequence[EventSink], *, keeps_files: bool = True) -> None:
-        """`keeps_files`: what is received, if anything is, becomes files, and a failure tells which are there."""
+    def __init__(
+        self, sinks: Sequence[EventSink], *, keeps_files: bool = True, go_on: str | None = None
+    ) -> None:
+        """`keeps_files`: what is received, if anything is, becomes files, and a failure tells which are there, and
+        that the command `go_on` goes on with those that are unfinished."""
         self._sinks = tuple(sinks)
-        self._kept = KeptTally() if keeps_files else None
+        self._kept = KeptTally(go_on) if keeps_files else None
 
     @property
     def sinks(self) -> tuple[EventSink, ...]:
@@ -98,10 +101,12 @@ def choose_renderer(
     quiet: bool = False,
     verbose: bool = False,
     stdout_is_data: bool = False,
+    go_on: str | None = None,
 ) -> Renderer:
     """Return the renderer for standard output (`results`), standard error (`people`) and these flags.
 
-    `stdout_is_data` says that the payload itself goes to standard output (`--output -`), so nothing else may.
+    `stdout_is_data` says that the payload itself goes to standard output (`--output -`), so nothing else may; `go_on`
+    is the command that goes on with what a receive leaves unfinished.
     """
     sinks: list[EventSink] = []
     if json:
@@ -109,7 +114,7 @@ def choose_renderer(
     elif not stdout_is_data:
         sinks.append(ResultRenderer(results, shows_code=quiet or not results.is_terminal))
     sinks.append(_for_people(people, environ, json=json, quiet=quiet, verbose=verbose))
-    return Renderer(sinks, keeps_files=not stdout_is_data)
+    return Renderer(sinks, keeps_files=not stdout_is_data, go_on=go_on)
 
 
 def _for_people(

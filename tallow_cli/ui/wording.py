@@ -86,9 +86,12 @@ def _unfinished(kept: Kept) -> str:
     what = (
         "an unfinished file" if kept.unfinished_files == 1 else f"{kept.unfinished_files:,} unfinished files"
     )
+    how = (
+        "receive it into the same place" if kept.go_on is None else f"receive it with: {one_line(kept.go_on)}"
+    )
     return (
-        f" {format_bytes(kept.unfinished_bytes)} of {what} {'is' if kept.unfinished_files == 1 else 'are'} kept, too: "
-        "send the same again and receive it into the same place to go on."
+        f" {format_bytes(kept.unfinished_bytes)} of {what} {'is' if kept.unfinished_files == 1 else 'are'} kept. "
+        f"To go on, have the same sent again, and {how}"
     )
 
 
@@ -101,6 +104,7 @@ def _whole(kept: Kept) -> str:
     verb = "is" if kept.files == 1 else "are"
     return (
         f" {of} ({format_bytes(kept.bytes)}) {verb} complete, verified and kept: {one_line(kept.place or '')}"
+        + (";" if kept.unfinished_files else "")
     )
 
 

@@ -90,6 +90,38 @@ def test_the_question_says_what_is_here_before_the_answer(sh: Shell) -> None:
     assert sender.events("resuming")[0]["held_bytes"] >= 8 * MiB
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_the_command_that_ctrl_c_names_goes_on_when_it_is_copied(sh: Shell) -> None:
+    from tests.support.terminal import terminal
+
+    big, place = sh.directory / "big.bin", sh.directory / "my place"
+    big.write_bytes(random.Random(10).randbytes(SIZE))
+    place.mkdir()
+    (place / "big.bin").write_text("mine")
+    sender, receiver = start(sh, big, place, "--on-conflict", "rename")
+    wait_for_bytes(receiver, 8 * MiB)
+    receiver.process.send_signal(signal.SIGINT)
+    receiver.wait()
+    sender.wait()
+    (error,) = receiver.events("error")
+    assert receiver.err[-1].endswith(
+        f"To go on, have the same sent again, and receive it with: {error['go_on']}"
+    )
+    sender = sh.start("send", big, "--json")
+    code = sender.wait_event("code")["code"]
+    command = error["go_on"].replace("tallow", "$TALLOW", 1)
+    with terminal(shell=f"{command}; echo rc=$?", environment=sh.environment, cwd=sh.directory) as screen:
+        screen.expect("Code: ")
+        screen.type(f"{code}\n")
+        screen.expect("Resuming: ")
+        screen.expect("Receive this? [y/N] ")
+        screen.type("y\n")
+        screen.expect("rc=0")
+    assert sender.wait() == 0
+    assert (place / "big (1).bin").read_bytes() == big.read_bytes()
+    assert (place / "big.bin").read_text() == "mine"
+
+
 def test_no_resume_starts_over_and_leaves_nothing(sh: Shell) -> None:
     big, target = sh.directory / "big.bin", sh.directory / "in"
     big.write_bytes(random.Random(6).randbytes(SIZE))

@@ -543,6 +543,23 @@ async def test_cancelling_a_receiver_whose_output_nobody_reads_ends_at_once(sess
     os.close(theirs)
 
 
+async def test_both_ends_of_a_stream_that_is_broken_off_say_that_it_begins_anew(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    ours, theirs = os.pipe()
+    sender, receiver = sessions.send(StreamSource(ours)), sessions.receive(into(tmp_path / "in"))
+    os.write(theirs, bytes(50_000))
+    while not (seen := receiver.of(Progress)) or not seen[-1].bytes:
+        await receiver.event(Progress, len(seen) + 1)
+    receiver.cancel()
+    assert isinstance(await receiver.failure(), asyncio.CancelledError)
+    assert isinstance(await sender.failure(), PeerCancelled)
+    for side in (sender, receiver):
+        assert "tandard input cannot be resumed" in side.of(Notice)[-1].message
+    os.close(ours)
+    os.close(theirs)
+
+
 async def test_a_reader_of_standard_output_who_goes_away_ends_both_with_the_truth(sessions: Sessions) -> None:
     ours, theirs = os.pipe()
 

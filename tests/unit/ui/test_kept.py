@@ -106,13 +106,29 @@ def test_what_is_unfinished_is_told_with_how_to_go_on() -> None:
     kept = after(Progress(5, 100, files_total=2), file("/in/a"), Unfinished(1, 3 * 2**30, "/in"))
     assert kept == Kept(1, 10, 2, "/in/a", 1, 3 * 2**30)
     text = wording.failure(Failed(PeerVanished("silence"), kept))
-    assert "1 of 2 files" in text
     assert text.endswith(
-        "3 GiB of an unfinished file is kept, too: send the same again and receive it into the same place to go on."
+        "1 of 2 files (10 B) is complete, verified and kept: /in/a; 3 GiB of an unfinished file is kept. "
+        "To go on, have the same sent again, and receive it into the same place"
     )
     alone = after(Progress(5, 100, files_total=2), Unfinished(2, 2**20, "/in"))
     assert "Nothing had arrived whole. 1 MiB of 2 unfinished files are kept" in wording.failure(
         Failed(PeerVanished("silence"), alone)
+    )
+
+
+def test_the_command_that_goes_on_is_told_where_there_is_something_to_go_on_with() -> None:
+    stream = io.StringIO()
+    renderer = Renderer([JsonLinesRenderer(Output(stream))], go_on="tallow recv -o 'my place'")
+    renderer.handle(Failed(Interrupted()))
+    renderer.handle(Unfinished(1, 1, None))
+    renderer.handle(Failed(Interrupted()))
+    renderer.close()
+    first, last = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert (first["go_on"], last["go_on"]) == (None, "tallow recv -o 'my place'")
+    kept = Kept(0, 0, 1, None, 1, 2**20, "tallow recv -o 'my place'")
+    assert wording.failure(Failed(Interrupted(), kept)).endswith(
+        "1 MiB of an unfinished file is kept. To go on, have the same sent again, and receive it with: "
+        "tallow recv -o 'my place'"
     )
 
 
