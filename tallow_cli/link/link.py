@@ -27,6 +27,9 @@ from tallow_cli.tracing import Trace
 
 LinkRole = Literal["host", "joiner"]
 
+# What kind of way leads to the peer; docs/reference/json.md says when each is said.
+Way = Literal["same-machine", "local-network", "tunnel", "across-nats", "direct", "relayed"]
+
 DEFAULT_ENGINE: Final = "turbo"
 MAX_PORT: Final = 65_535
 
@@ -84,13 +87,27 @@ def check_udp_ports(ports: tuple[int, int] | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PathInfo:
-    """The way ICE chose. Addresses are IP literals."""
+    """The way ICE chose. Addresses are IP literals; of a relayed end they are the relay's.
+
+    `seen_as`: this end's address and port as the peer sees it (None: it did not say). `is_peer_translated`: what is
+    known of the peer's is not an address of its own, but what a NAT shows. `relay`: the URL of the relay at this end.
+    """
 
     kind: Literal["direct", "relayed"]
     local_address: str
     local_port: int
     remote_address: str
     remote_port: int
+    seen_as: tuple[str, int] | None = None
+    is_peer_translated: bool = False
+    relay: str | None = None
+    is_peer_relayed: bool = False
+
+    @property
+    def is_translated(self) -> bool:
+        """Whether a NAT stands between the two, as far as that can be known from here."""
+        is_ours = self.seen_as is not None and self.seen_as != (self.local_address, self.local_port)
+        return self.is_peer_translated or is_ours
 
 
 class PathFigures(NamedTuple):

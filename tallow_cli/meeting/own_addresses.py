@@ -25,7 +25,8 @@ _ELSEWHERE: Final = (("192.0.2.1", 9), ("2001:db8::1", 9))
 _SYSTEM: Final = Path("/sys/class/net")
 _MOST_NAMED: Final = 12  # to somebody who has mistyped one
 # Kinds of interface that wrap packets into others: ARPHRD_NONE (tun, WireGuard), PPP, TUNNEL, TUNNEL6, SIT, IPGRE.
-_TUNNELS: Final = frozenset({"65534", "512", "768", "769", "776", "778"})
+_PPP: Final = "512"
+_TUNNELS: Final = frozenset({"65534", _PPP, "768", "769", "776", "778"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,13 @@ def interface_index(named: str) -> int | None:
         return socket.if_nametoindex(_chosen(named)[0].name)
     except OSError:
         return None
+
+
+def is_tunnel(name: str) -> bool:
+    """Whether an interface is a VPN's or another tunnel's: it wraps packets, and is no modem's."""
+    system = _SYSTEM / name
+    kind = _said(system / "type")
+    return kind in _TUNNELS - {_PPP} and not (system / "device").exists()
 
 
 def in_order(found: Sequence[Interface], standing: Standing) -> tuple[str, ...]:

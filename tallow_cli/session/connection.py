@@ -19,6 +19,7 @@ from tallow_cli.measure.lan import detect_lan
 from tallow_cli.session.events import Connected, SessionEvent
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.settings import LinkSettings, Waits
+from tallow_cli.session.way import way_taken
 
 
 class Room(Protocol):
@@ -99,6 +100,11 @@ async def connect(
             max_retransmits=None if traits.reliable else traits.retransmissions,
             encrypted=sealed,
             notes=traits.notes,
+            way=way_taken(path),
+            local_port=path.local_port,
+            remote_port=path.remote_port,
+            relay=path.relay,
+            is_peer_relayed=path.is_peer_relayed,
         ),
         early=early,
         may_reconnect=waits.reconnect_s > 0 and RECONNECT in handshake.peer_capabilities,

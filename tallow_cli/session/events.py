@@ -8,10 +8,11 @@ docs/reference/json.md documents field by field.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, Final, Literal
 
 from tallow_cli.errors import TallowError
+from tallow_cli.link.link import Way
 from tallow_cli.measure.benchmark import BenchmarkSnapshot
 from tallow_cli.offer.manifest import WhyLeftOut
 from tallow_cli.store.sink import AtHand
@@ -66,6 +67,11 @@ class Connected:
     max_retransmits: int | None  # of this side's packets; None where reliable
     encrypted: bool  # whether payload is sealed under the code's key, above DTLS
     notes: tuple[str, ...] = ()  # fall-backs taken, for --verbose
+    way: Way = "direct"
+    local_port: int = 0
+    remote_port: int = 0
+    relay: str | None = None  # the URL of this side's, if the way begins there
+    is_peer_relayed: bool = False  # it ends at a relay of the other side's, whose address is the remote one
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +95,16 @@ class Reconnected:
     local_address: str
     remote_address: str
     is_lan: bool
+    way: Way = "direct"
+    local_port: int = 0
+    remote_port: int = 0
+    relay: str | None = None
+    is_peer_relayed: bool = False
 
     @classmethod
     def of(cls, attempt: int, after_s: float, how: Connected) -> Reconnected:
-        return cls(attempt, after_s, how.engine, how.path, how.local_address, how.remote_address, how.is_lan)
+        alike = [each.name for each in fields(cls) if each.name not in ("attempt", "after_s")]
+        return cls(attempt, after_s, **{name: getattr(how, name) for name in alike})
 
 
 # What of `LeftOutItem.why` a user may miss.

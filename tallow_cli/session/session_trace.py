@@ -118,6 +118,7 @@ class SessionTrace:
                 "local_address": event.local_address,
                 "remote_address": event.remote_address,
                 "is_lan": event.is_lan,
+                "way": event.way,
             },
         )
 

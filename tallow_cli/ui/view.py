@@ -24,6 +24,13 @@ from tallow_cli.ui.sanitize import columns, name
 
 RATES_KEPT: Final = 240  # more than the widest sparkline
 FILES_KEPT: Final = 8
+_WAYS: Final = {
+    "same-machine": "same machine",
+    "local-network": "direct, local network",
+    "tunnel": "direct, through a tunnel",
+    "across-nats": "direct, across NATs",
+    "direct": "direct",
+}
 
 
 class TransferView:
@@ -73,12 +80,13 @@ class TransferView:
 
     @property
     def path(self) -> str:
-        """`direct, local network`, `relayed`; empty while unknown."""
+        """`direct, local network`, `relayed by 203.0.113.1:3478 over UDP`; empty while unknown."""
         if self.connected is None or self.is_reconnecting:
             return ""
-        if self.connected.path == "relayed":
-            return "relayed"
-        return "direct, local network" if self.connected.is_lan else "direct"
+        event = self.connected
+        if event.path == "relayed":
+            return "relayed" if event.relay is None else f"relayed by {wording.relay_name(event.relay)}"
+        return _WAYS[event.way]
 
     @property
     def fraction(self) -> float | None:

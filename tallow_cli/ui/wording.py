@@ -165,10 +165,34 @@ def _here(event: Offered) -> list[str]:
 
 def connected(event: Connected) -> str:
     """How the two are connected: `Connected directly on the local network, to 192.168.1.7.`"""
-    way = "through a relay" if event.path == "relayed" else "directly"
-    where = " on the local network" if event.is_lan and event.path == "direct" else ""
     seal = "" if event.encrypted else " Without the code's encryption: DTLS alone protects the data."
-    return f"Connected {way}{where}, to {one_line(event.remote_address)}.{seal}"
+    return f"Connected {_way(event)}, to {one_line(event.remote_address)}.{seal}"
+
+
+_DIRECTLY: Final = {
+    "same-machine": "directly on this machine",
+    "local-network": "directly on the local network",
+    "tunnel": "directly through a VPN or another tunnel",
+    "across-nats": "directly across NATs",
+    "direct": "directly",
+}
+
+
+def _way(event: Connected | Reconnected) -> str:
+    if event.path == "direct":
+        return _DIRECTLY[event.way]
+    theirs = "the other side's relay"
+    if event.relay is None:
+        return f"through {theirs}"
+    return f"through the relay {relay_name(event.relay)}{f' and {theirs}' if event.is_peer_relayed else ''}"
+
+
+def relay_name(url: str) -> str:
+    """`203.0.113.1:3478 over TCP`, from `turn:203.0.113.1:3478?transport=tcp`."""
+    scheme, _, rest = one_line(url).partition(":")
+    host, _, query = rest.partition("?")
+    transport = "TLS" if scheme == "turns" else query.removeprefix("transport=").upper()
+    return f"{host} over {transport}"
 
 
 def reconnecting(event: Reconnecting) -> str:
@@ -178,9 +202,8 @@ def reconnecting(event: Reconnecting) -> str:
 
 
 def reconnected(event: Reconnected) -> str:
-    way = "through a relay" if event.path == "relayed" else "directly"
     return (
-        f"Reconnected {way} after {format_duration(event.after_s)}, to {one_line(event.remote_address)}. "
+        f"Reconnected {_way(event)} after {format_duration(event.after_s)}, to {one_line(event.remote_address)}. "
         "Going on where it was."
     )
 
@@ -189,9 +212,15 @@ def connection_details(event: Connected) -> list[str]:
     """What `--verbose` adds."""
     details = [
         f"Engine {one_line(event.engine)}, {format_count(event.channels, 'data channel')} ({_kind(event)}), "
-        f"{one_line(event.local_address)} to {one_line(event.remote_address)}."
+        f"{_endpoint(event.local_address, event.local_port)} to "
+        f"{_endpoint(event.remote_address, event.remote_port)}."
     ]
     return details + [one_line(note) for note in event.notes]
+
+
+def _endpoint(address: str, port: int) -> str:
+    host = one_line(address)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _kind(event: Connected) -> str:

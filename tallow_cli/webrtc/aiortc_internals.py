@@ -220,6 +220,13 @@ def nominated_pair(transport: RTCIceTransport) -> tuple[aioice.Candidate, aioice
     return None if pair is None else (pair.local_candidate, pair.remote_candidate)
 
 
+def seen_as(transport: RTCIceTransport) -> tuple[str, int] | None:
+    """Our address of the nominated pair as the peer sees it, if it said so."""
+    connection = _ours(transport)
+    pair = connection._nominated.get(1)
+    return None if pair is None else connection.seen_as(pair)
+
+
 class _IntoQueue:
     """Feeds the datagrams of a socket taken over to aioice's queue, where the DTLS handshake reads them.
 

@@ -35,6 +35,7 @@ from tallow_cli.webrtc.aiortc_internals import (
     ice_loss,
     ice_silence_s,
     nominated_pair,
+    seen_as,
 )
 from tallow_cli.webrtc.candidates import (
     candidate_info,
@@ -139,12 +140,17 @@ class RtcGatheredLink:
             raise self.why_no_path()
         local, remote = pair
         self.has_path = True
+        relay = gathering(ice).gathered.relay
         return PathInfo(
             kind="relayed" if "relay" in (local.type, remote.type) else "direct",
             local_address=local.host,
             local_port=local.port,
             remote_address=remote.host,
             remote_port=remote.port,
+            seen_as=seen_as(ice),
+            is_peer_translated=remote.type in ("srflx", "prflx"),
+            relay=relay.url if local.type == "relay" and relay is not None else None,
+            is_peer_relayed=remote.type == "relay",
         )
 
     async def _secure(self, peer: Description) -> RTCDtlsTransport:

@@ -67,6 +67,11 @@ class CheckingIceConnection(GatheringIceConnection):
         self._mirrored: frozenset[str] = frozenset()
         self._answered = 0
         self._heard = False
+        self._seen_as: dict[_Route, tuple[str, int]] = {}
+
+    def seen_as(self, pair: CandidatePair) -> tuple[str, int] | None:
+        """What the peer said in its answer to a check of this pair: where that came from (RFC 8445 section 7.3.1.2)."""
+        return self._seen_as.get(_route(pair))
 
     @property
     def checks(self) -> Checks:
@@ -132,6 +137,8 @@ class CheckingIceConnection(GatheringIceConnection):
         self._checks[route] = check
         try:
             rtt_s = await check.answered(HOST_PAUSES_S if self.ice_controlling else CHECK_PAUSES_S)
+            if check.seen_as is not None:
+                self._seen_as[route] = check.seen_as
         except TimeoutError:
             self.check_state(pair, CandidatePair.State.FAILED)
         else:
@@ -214,6 +221,7 @@ class _Check:
         self._last_sent_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._rtt_s: asyncio.Future[float] = self._loop.create_future()
+        self.seen_as: tuple[str, int] | None = None  # once answered
 
     async def answered(self, pauses_s: Iterable[float]) -> float:
         """Send, repeat after each pause but the last, and return how long the answer took. Raises TimeoutError."""
@@ -244,6 +252,7 @@ class _Check:
         # RFC 8445 section 7.2.5.2.1: only from where the request went.
         is_answer = message.message_class == stun.Class.RESPONSE and address[:2] == self._pair.remote_addr
         if is_answer and not self._rtt_s.done() and message.check_message_integrity(self._key):
+            self.seen_as = message.attributes.get("XOR-MAPPED-ADDRESS")
             self._rtt_s.set_result(self._loop.time() - self._sent[message.transaction_id])
 
 

@@ -61,7 +61,7 @@ def test_nats_that_keep_their_port_need_nothing_but_the_server(tmp_path: Path, e
     with nat_lab(Nat.CONE, Nat.CONE) as lab, serving(host="0.0.0.0", port=8765, on=lab.on_public):
         sent, received, said = carried(lab, tmp_path, "--engine", engine)
     assert (sent, received) == (0, 0), said
-    assert "Connected directly" in said
+    assert "Connected directly across NATs" in said
 
 
 @RELAYED
@@ -98,4 +98,4 @@ def test_where_there_is_no_direct_way_the_servers_relay_is_one(tmp_path: Path, a
     ):
         sent, received, said = carried(lab, tmp_path)
     assert (sent, received) == (0, 0), said
-    assert "Connected through a relay" in said
+    assert "Connected through the relay" in said

@@ -72,7 +72,19 @@ CODE_READY = CodeReady(CODE, server=None, reachable_as="ws://192.168.1.5:41234")
 WAITING = Waiting("for the receiver", 600.0)
 PEER = PeerAuthenticated("0.1.0" + HOSTILE)
 CONNECTED = Connected(
-    "aiortc", "direct", "192.168.1.5", "192.168.1.7", True, 3, False, 0, True, ("no GSO here" + HOSTILE,)
+    "aiortc",
+    "direct",
+    "192.168.1.5",
+    "192.168.1.7",
+    True,
+    3,
+    False,
+    0,
+    True,
+    ("no GSO here" + HOSTILE,),
+    "local-network",
+    40_000,
+    50_000,
 )
 RECONNECTING = Reconnecting("the other side no longer answers", 120.0)
 RECONNECTED = Reconnected(2, 41.6, "turbo", "direct", "192.168.1.5", "10.1.2.3", False)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -263,3 +264,39 @@ def test_it_says_that_it_compares_while_nothing_moves() -> None:
     log.now = 2.0
     line = log.tell(Progress(9_500_000, 10_000_000, unproven=7_000_000))
     assert "4.00 Mbit/s, comparing what was here, 6.68 MiB left" in line
+
+
+RELAYED = {"path": "relayed", "way": "relayed"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"way": "same-machine"}, "directly on this machine, to 192.168.1.7."),
+        ({"way": "across-nats"}, "directly across NATs, to 192.168.1.7."),
+        ({"way": "tunnel"}, "directly through a VPN or another tunnel, to 192.168.1.7."),
+        ({"way": "direct"}, "directly, to 192.168.1.7."),
+        (
+            {**RELAYED, "relay": "turn:r.example:3478?transport=tcp"},
+            "through the relay r.example:3478 over TCP, to 192.168.1.7.",
+        ),
+        (
+            {
+                "path": "relayed",
+                "way": "relayed",
+                "relay": "turns:[2001:db8::1]:5349?transport=tcp",
+                "is_peer_relayed": True,
+            },
+            "through the relay [2001:db8::1]:5349 over TLS and the other side's relay, to 192.168.1.7.",
+        ),
+        (
+            {"path": "relayed", "way": "relayed", "is_peer_relayed": True},
+            "through the other side's relay, to 192.168.1.7.",
+        ),
+    ],
+)
+def test_the_way_taken_is_named(changes: dict[str, Any], said: str) -> None:
+    assert Log().tell(replace(CONNECTED, **changes)) == f"Connected {said}\n"
+    lost = replace(RECONNECTED, **{"way": "direct", "remote_address": "192.168.1.7", **changes})
+    again = Log().tell(lost)
+    assert again.startswith(f"Reconnected {said.split(', to')[0]} after 41.6 s, to 192.168.1.7.")
