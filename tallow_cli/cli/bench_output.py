@@ -29,8 +29,16 @@ class BenchOutput:
     """
 
     def __init__(
-        self, environment: Environment, scenario: Scenario, rows: CsvReport | None, *, json: bool, quiet: bool
+        self,
+        environment: Environment,
+        scenario: Scenario,
+        rows: CsvReport | None,
+        *,
+        json: bool,
+        quiet: bool,
+        interval_s: float | None = None,
     ) -> None:
+        """`interval_s`: between two looks of `watch`, in place of what suits a terminal or a log."""
         self.underway = Underway()
         self._scenario = scenario
         self._rows = rows
@@ -38,6 +46,7 @@ class BenchOutput:
         self._json = json
         self._quiet = quiet
         self._overwrites = self._people.is_terminal and environment.variables.get("TERM") != "dumb"
+        self._interval_s = interval_s or (TERMINAL_INTERVAL_S if self._overwrites else LOG_INTERVAL_S)
         self._status_shown = False
 
     def begin(self) -> None:
@@ -49,7 +58,7 @@ class BenchOutput:
         """Show how far the run is, until cancelled."""
         if self._json or self._quiet:
             return
-        interval_s = TERMINAL_INTERVAL_S if self._overwrites else LOG_INTERVAL_S
+        interval_s = self._interval_s
         begun, began_at = (0, ""), time.monotonic()
         while True:
             await asyncio.sleep(interval_s)

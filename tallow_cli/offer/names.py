@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Final, Protocol, final
+from typing import Final, NamedTuple, Protocol, final
 
 from tallow_cli.errors import PeerProtocolError
 from tallow_cli.offer.name_rules import (
@@ -52,6 +52,16 @@ MAX_PATH_BYTES: Final = 3072  # PATH_MAX is 4096 and counts the receiver's own d
 # bounds the offer bounds them as well: as many as there may be entries, and their paths as long as all of the offer.
 MAX_DIRECTORIES: Final = 1_000_000
 MAX_DIRECTORIES_BYTES: Final = 128 * 1024 * 1024
+
+
+class DirectoryBound(NamedTuple):
+    """How many directories the names of one offer may imply, and how long their paths may be together."""
+
+    directories: int = MAX_DIRECTORIES
+    bytes: int = MAX_DIRECTORIES_BYTES
+
+
+DEFAULT_BOUND: Final = DirectoryBound()
 
 
 class EntryKind(StrEnum):
@@ -286,7 +296,8 @@ class NameChecker:
     An entry that was refused is not remembered: the next ones are judged as if it were not there.
     """
 
-    def __init__(self, rules: NameRules = POSIX) -> None:
+    def __init__(self, rules: NameRules = POSIX, most: DirectoryBound = DEFAULT_BOUND) -> None:
+        self._most = most
         self._rules = rules
         self._states: dict[str, int] = {}  # by path
         self._directories = 0
@@ -347,7 +358,7 @@ class NameChecker:
     def _count_directory(self, path: str) -> None:
         self._directories += 1
         self._directories_bytes += len(path)
-        if self._directories > MAX_DIRECTORIES or self._directories_bytes > MAX_DIRECTORIES_BYTES:
+        if self._directories > self._most.directories or self._directories_bytes > self._most.bytes:
             raise ForbiddenName(NameRule.DIRECTORIES, path)
 
     def _take_folded(self, path: str, parent: str, name: str, state: int) -> None:
@@ -359,12 +370,14 @@ class NameChecker:
             self._folded[path] = folded
 
 
-def check_manifest_names(manifest: NamedManifest, rules: NameRules | None = None) -> list[SafePath]:
+def check_manifest_names(
+    manifest: NamedManifest, rules: NameRules | None = None, most: DirectoryBound = DEFAULT_BOUND
+) -> list[SafePath]:
     """One SafePath per entry, in order, where `rules` hold: without them, those of this operating system.
 
     Raises PeerProtocolError naming the first broken rule and the name.
     """
-    checker = NameChecker(platform_rules() if rules is None else rules)
+    checker = NameChecker(platform_rules() if rules is None else rules, most)
     try:
         return [checker.add(entry) for entry in manifest.entries]
     except ForbiddenName as broken:

@@ -22,7 +22,7 @@ from tallow_cli.store.digests import DigestPass, PieceDigests
 from tallow_cli.store.failures import displayable
 from tallow_cli.store.opened_file import Change, Looks, Lost, OpenedFile, Reread
 from tallow_cli.store.page_cache import LARGE_FILE_BYTES
-from tallow_cli.store.scan import NotSent
+from tallow_cli.store.scan import DEFAULT_BOUND, NotSent, OfferBound
 from tallow_cli.store.selection import Selection
 from tallow_cli.store.source import Range, Withdrawn
 from tallow_cli.store.source_tree import SourceTree
@@ -47,10 +47,15 @@ class FileSource:
         *,
         excludes: Sequence[str] = (),
         skip_unsendable: bool = False,
+        large_file_bytes: int = LARGE_FILE_BYTES,
+        bound: OfferBound = DEFAULT_BOUND,
     ) -> None:
         """Scan. Raises SourceMissing, SourceUnreadable, Unsendable, LocalFileError, UsageError."""
         self._tree = SourceTree()
-        self._selection = Selection(paths, self._tree, excludes=excludes, skip_unsendable=skip_unsendable)
+        self._large_file_bytes = large_file_bytes
+        self._selection = Selection(
+            paths, self._tree, excludes=excludes, skip_unsendable=skip_unsendable, bound=bound
+        )
         self._withdrawn: dict[int, Withdrawn] = {}
         self._notices: list[str] = []
         self._open: dict[int, OpenedFile] = {}
@@ -210,7 +215,9 @@ class FileSource:
                 self._close_file(next(other for other in self._open if other != self._pass.index))
             # Without a look, nothing was read yet: what was written since the offer is as good as what was before.
             file, entry, look = self._files[index], self._spans[index].entry, self._looks[index]
-            opened = OpenedFile(file, entry, self._tree, self._selection.snapshots, look)
+            opened = OpenedFile(
+                file, entry, self._tree, self._selection.snapshots, look, self._large_file_bytes
+            )
             self._open[index] = opened
         return opened
 
@@ -344,7 +351,7 @@ class FileSource:
         if change is Change.NONE:
             return
         span = self._spans[index]
-        is_large = span.size >= LARGE_FILE_BYTES
+        is_large = span.size >= self._large_file_bytes
         if not opened.has_grown and (index in self._read_ahead or (is_large and change is Change.WRITTEN)):
             raise opened.changed("it was written to")
         if is_large and change is Change.WRITTEN:

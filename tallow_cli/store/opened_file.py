@@ -62,9 +62,16 @@ class OpenedFile:
     """Open until `close`. `file` may be a copy among `snapshots`, which does not change."""
 
     def __init__(
-        self, file: LocalFile, entry: Entry, tree: SourceTree, snapshots: Snapshots, look: Look | None = None
+        self,
+        file: LocalFile,
+        entry: Entry,
+        tree: SourceTree,
+        snapshots: Snapshots,
+        look: Look | None = None,
+        large_file_bytes: int = LARGE_FILE_BYTES,
     ) -> None:
-        """`look` is the one that it shall be compared with; by default, the one at opening it.
+        """`look` is the one that it shall be compared with; by default, the one at opening it. From
+        `large_file_bytes` on it passes the page cache by.
 
         Raises Lost if it is not there or too short, SourceUnreadable if this machine is short of something.
         """
@@ -72,7 +79,7 @@ class OpenedFile:
         self._snapshots = snapshots
         self._layout = layout_of(entry)
         data_bytes = entry.data_bytes
-        self._uncached = UncachedReader() if data_bytes >= LARGE_FILE_BYTES else None
+        self._uncached = UncachedReader() if data_bytes >= large_file_bytes else None
         self._fd = -1
         # What it is compared with: its status at a look of this object's own, which is nearly always the only one.
         self.look: Look | os.stat_result | None = look

@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from tallow_cli.errors import LocalFileError, SourceUnreadable
 from tallow_cli.offer.manifest import (
@@ -85,6 +85,16 @@ class Scan:
     notices: list[str] = field(default_factory=list)
 
 
+class OfferBound(NamedTuple):
+    """What fits into one offer."""
+
+    entries: int = MAX_ENTRIES
+    manifest_bytes: int = MAX_MANIFEST_BYTES
+
+
+DEFAULT_BOUND: Final = OfferBound()
+
+
 def scan(
     paths: Iterable[str | os.PathLike[str]],
     *,
@@ -92,13 +102,14 @@ def scan(
     snapshots: Snapshots,
     excludes: Excludes | None = None,
     names: NameRules = POSIX,
+    bound: OfferBound = DEFAULT_BOUND,
 ) -> Scan:
     """Look at files and whole directories, in the order given; inside a directory by name.
 
     `names` are the rules of the place it goes to. Raises SourceMissing and SourceUnreadable for arguments, UsageError
     for one without a name, LocalFileError for more than fits into one offer.
     """
-    scanner = _Scanner(tree, snapshots, excludes or Excludes(), names)
+    scanner = _Scanner(tree, snapshots, excludes or Excludes(), names, bound)
     arguments, scanner.found.notices = named([os.fspath(path) for path in paths])
     for argument in arguments:
         scanner.add_argument(argument)
@@ -106,7 +117,15 @@ def scan(
 
 
 class _Scanner:
-    def __init__(self, tree: SourceTree, snapshots: Snapshots, excludes: Excludes, names: NameRules) -> None:
+    def __init__(
+        self,
+        tree: SourceTree,
+        snapshots: Snapshots,
+        excludes: Excludes,
+        names: NameRules,
+        bound: OfferBound,
+    ) -> None:
+        self._bound = bound
         self.found = Scan()
         self._tree = tree
         self._snapshots = snapshots
@@ -241,10 +260,10 @@ class _Scanner:
             self._leave_out(shown, WhyLeftOut.NAME, _explain(broken, self._rules), entry.path)
             return False
         self._offer_bytes += encoded_entry_bytes(entry)
-        if len(self.found.entries) == MAX_ENTRIES:
-            raise LocalFileError(f"More than {MAX_ENTRIES:,} files and directories {_TOO_MUCH}")
-        if self._offer_bytes > MAX_MANIFEST_BYTES:
-            raise LocalFileError(f"Names of more than {MAX_MANIFEST_BYTES >> 20} MiB {_TOO_MUCH}")
+        if len(self.found.entries) == self._bound.entries:
+            raise LocalFileError(f"More than {self._bound.entries:,} files and directories {_TOO_MUCH}")
+        if self._offer_bytes > self._bound.manifest_bytes:
+            raise LocalFileError(f"Names of more than {self._bound.manifest_bytes >> 20} MiB {_TOO_MUCH}")
         self.found.entries.append(entry)
         return True
 

@@ -12,7 +12,7 @@ from tallow_cli.offer.manifest import LeftOut, Manifest, WhyLeftOut
 from tallow_cli.offer.name_rules import POSIX, NameRules
 from tallow_cli.store.excludes import Excludes
 from tallow_cli.store.failures import displayable
-from tallow_cli.store.scan import LocalFile, NotSent, Scan, scan
+from tallow_cli.store.scan import DEFAULT_BOUND, LocalFile, NotSent, OfferBound, Scan, scan
 from tallow_cli.store.snapshots import Snapshots
 from tallow_cli.store.source_tree import SourceTree
 
@@ -33,6 +33,7 @@ class Selection:
         *,
         excludes: Sequence[str],
         skip_unsendable: bool,
+        bound: OfferBound = DEFAULT_BOUND,
     ) -> None:
         """Nothing is looked at yet. Raises UsageError."""
         if not paths:
@@ -41,6 +42,7 @@ class Selection:
         self._tree = tree
         self._excludes = Excludes(excludes)
         self._skip_unsendable = skip_unsendable
+        self._bound = bound
         self.snapshots = Snapshots()
         self.manifest = _NOTHING
         self.files: list[LocalFile] = []
@@ -68,7 +70,12 @@ class Selection:
     def _scan(self, names: NameRules) -> Scan:
         try:
             return scan(
-                self._paths, tree=self._tree, snapshots=self.snapshots, excludes=self._excludes, names=names
+                self._paths,
+                tree=self._tree,
+                snapshots=self.snapshots,
+                excludes=self._excludes,
+                names=names,
+                bound=self._bound,
             )
         finally:
             self._tree.close()  # a code may wait for hours; a directory must not be kept busy meanwhile

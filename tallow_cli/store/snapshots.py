@@ -30,7 +30,10 @@ class Snapshot(NamedTuple):
 class Snapshots:
     """All copies of one offer, one behind the other. For one thread; close it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_memory_bytes: int = IN_MEMORY_BYTES, most_bytes: int = MOST_BYTES) -> None:
+        """`in_memory_bytes`: of all copies together; `most_bytes`: of one."""
+        self._in_memory_bytes = in_memory_bytes
+        self._most_bytes = most_bytes
         self._file: IO[bytes] = io.BytesIO()
         self._on_disk = False
         self._end = 0
@@ -40,7 +43,7 @@ class Snapshots:
         start = self._end
         try:
             while piece := os.read(fd, _READ_BYTES):
-                if self._end + len(piece) - start > MOST_BYTES:
+                if self._end + len(piece) - start > self._most_bytes:
                     raise EndlessFile
                 self._append(piece)
         except BlockingIOError:
@@ -52,7 +55,7 @@ class Snapshots:
         return Snapshot(start, self._end - start)
 
     def _append(self, piece: bytes) -> None:
-        if not self._on_disk and self._end + len(piece) > IN_MEMORY_BYTES:
+        if not self._on_disk and self._end + len(piece) > self._in_memory_bytes:
             file = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
             self._file.seek(0)
             file.write(self._file.read(self._end))

@@ -6,10 +6,7 @@ import asyncio
 import json
 from dataclasses import replace
 
-import pytest
-
 from tallow_cli.bench.runner import Underway
-from tallow_cli.cli import bench_output
 from tallow_cli.cli.bench_output import BenchOutput, opening_line, status_line
 from tallow_cli.cli.environment import Environment
 from tests.support.bench_results import EMULATED, REPORT, RESULTS, SCENARIO
@@ -20,19 +17,15 @@ class Scene:
     def __init__(self, *, terminal: bool = False, **flags: bool) -> None:
         self.out, self.err = Stream(), Stream(terminal=terminal)
         environment = Environment(Stream(), self.out, self.err, {})
-        self.subject = BenchOutput(environment, SCENARIO, None, **{"json": False, "quiet": False, **flags})
+        self.subject = BenchOutput(
+            environment, SCENARIO, None, interval_s=0.01, **{"json": False, "quiet": False, **flags}
+        )
 
     async def watched_for(self, intervals: int) -> None:
         watching = asyncio.ensure_future(self.subject.watch())
         for _ in range(intervals * 3):
             await asyncio.sleep(0.01)
         watching.cancel()
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_output, "TERMINAL_INTERVAL_S", 0.01)
-    monkeypatch.setattr(bench_output, "LOG_INTERVAL_S", 0.01)
 
 
 def test_what_is_coming_is_said_at_once() -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tallow_cli.errors import NameplateTaken
-from tallow_cli.meeting import local_discovery
 from tallow_cli.meeting.local_discovery import LocalDirectories, NoPrivateDirectory
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks and owners")
@@ -77,7 +76,7 @@ def test_somebody_elses_directory_is_not_used(
 ) -> None:
     places.paths[0].mkdir(mode=0o700)
     places.paths[1].mkdir(mode=0o700)
-    monkeypatch.setattr(local_discovery.os, "getuid", lambda: os.geteuid() + 1)
+    monkeypatch.setattr(os, "getuid", lambda: os.geteuid() + 1)
     with pytest.raises(NoPrivateDirectory, match="belongs to another user"), places.announced("4821", 1234):
         pass
     assert places.port_of("4821") is None
@@ -181,7 +180,7 @@ def test_a_later_versions_additions_are_ignored(places: LocalDirectories) -> Non
 def test_both_the_runtime_and_the_temporary_directory_are_looked_into(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_discovery.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     (tmp_path / "run").mkdir()
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     of_a_cron_job = LocalDirectories.of_this_user()
@@ -196,7 +195,7 @@ def test_both_the_runtime_and_the_temporary_directory_are_looked_into(
 def test_a_runtime_directory_that_does_not_exist_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_discovery.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
     with LocalDirectories.of_this_user().announced("4821", 1234) as path:
         assert path.parent == tmp_path / f"tallow-{os.getuid()}"

@@ -23,9 +23,9 @@ from tallow_cli.offer.manifest import (
     encode_manifest,
 )
 from tallow_cli.offer.name_rules import POSIX, WINDOWS
-from tallow_cli.store import file_source
-from tallow_cli.store import scan as scan_module
 from tallow_cli.store.file_source import FileSource
+from tallow_cli.store.page_cache import LARGE_FILE_BYTES
+from tallow_cli.store.scan import OfferBound
 from tallow_cli.store.source import Source
 from tallow_cli.store.source_tree import SourceTree
 from tallow_cli.transfer.messages import Why
@@ -225,16 +225,11 @@ def test_what_is_excluded_is_not_missed(tree: Path) -> None:
         FileSource([tree], excludes=["tree"])
 
 
-def test_more_than_fits_into_an_offer_is_refused_at_the_scan(
-    tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scan_module, "MAX_ENTRIES", 5)
+def test_more_than_fits_into_an_offer_is_refused_at_the_scan(tree: Path) -> None:
     with pytest.raises(LocalFileError, match="More than 5 files and directories are too many"):
-        FileSource([tree])
-    monkeypatch.undo()
-    monkeypatch.setattr(scan_module, "MAX_MANIFEST_BYTES", 1500)
+        FileSource([tree], bound=OfferBound(entries=5))
     with pytest.raises(LocalFileError, match="are too many for one transfer"):
-        FileSource([tree])
+        FileSource([tree], bound=OfferBound(manifest_bytes=1500))
 
 
 def test_a_deep_tree_is_read_without_recursion_or_many_descriptors(tmp_path: Path) -> None:
@@ -409,8 +404,8 @@ def test_a_large_file_is_read_with_flat_memory(tmp_path: Path) -> None:
 # Files that do not stay as they were
 
 
-def half_read(file: Path) -> FileSource:
-    source = FileSource([file])
+def half_read(file: Path, *, large_file_bytes: int = LARGE_FILE_BYTES) -> FileSource:
+    source = FileSource([file], large_file_bytes=large_file_bytes)
     source.read_at(0, 5)
     return source
 
@@ -508,11 +503,8 @@ def test_a_file_that_was_only_touched_is_sent(file: Path) -> None:
     assert source.withdrawn == {}
 
 
-def test_a_large_file_of_the_same_size_that_was_written_to_is_withdrawn_unread(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(file_source, "LARGE_FILE_BYTES", 10)
-    source = half_read(file)
+def test_a_large_file_of_the_same_size_that_was_written_to_is_withdrawn_unread(file: Path) -> None:
+    source = half_read(file, large_file_bytes=10)
     os.utime(file, ns=(5, 5))
     source.read_at(5, 10)
     assert source.withdrawn[0].why is Why.CHANGED

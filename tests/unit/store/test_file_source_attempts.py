@@ -13,7 +13,6 @@ from blake3 import blake3
 
 from tallow_cli.errors import SourceChanged, SourceMissing, SourceUnreadable
 from tallow_cli.ranges import RangeSet
-from tallow_cli.store import file_source
 from tallow_cli.store.file_source import MAX_OPEN_FILES, FileSource
 from tallow_cli.transfer.messages import NOT_PROVEN, Why
 from tests.support.disk import open_descriptors
@@ -267,11 +266,8 @@ def test_a_file_that_grew_between_attempts_is_sent_as_it_was_offered(root: Path)
     assert any("has grown" in notice for notice in source.notices)
 
 
-def test_permissions_and_links_are_no_reason_to_read_a_large_file_twice(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(file_source, "LARGE_FILE_BYTES", 1)
-    source = FileSource([root])
+def test_permissions_and_links_are_no_reason_to_read_a_large_file_twice(root: Path) -> None:
+    source = FileSource([root], large_file_bytes=1)
     source.read_at(0, 10_000)
     (root / "5").chmod(0o600)
     os.link(root / "5", root.parent / "other")
@@ -282,10 +278,9 @@ def test_permissions_and_links_are_no_reason_to_read_a_large_file_twice(
 
 @pytest.mark.parametrize("same", [True, False])
 def test_a_large_file_whose_time_was_set_back_is_read_once_more_a_little_at_a_time(
-    root: Path, monkeypatch: pytest.MonkeyPatch, same: bool
+    root: Path, same: bool
 ) -> None:
-    monkeypatch.setattr(file_source, "LARGE_FILE_BYTES", 1)
-    source = FileSource([root])
+    source = FileSource([root], large_file_bytes=1)
     source.read_at(0, 10_000)
     rewrite(root / "5", set_back=True)
     if same:

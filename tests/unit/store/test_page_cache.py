@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tallow_cli.store import opened_file, page_cache
+from tallow_cli.store import page_cache
 from tallow_cli.store.file_source import FileSource
 from tallow_cli.store.page_cache import UncachedReader, write_behind
 
@@ -76,13 +76,10 @@ def test_a_real_read_error_is_still_one() -> None:
         UncachedReader().pread(-1, 10, 0)
 
 
-def test_a_large_file_is_read_whole_and_its_digest_is_right(
-    content: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_file_is_read_whole_and_its_digest_is_right(content: Path) -> None:
     plain = FileSource([content])
     expected = plain.read_at(0, 20_000)
-    monkeypatch.setattr(opened_file, "LARGE_FILE_BYTES", 1)
-    uncached = FileSource([content])
+    uncached = FileSource([content], large_file_bytes=1)
     assert uncached.read_at(0, 1_000) + uncached.read_at(1_000, 20_000) == expected == content.read_bytes()
     assert uncached.digest(0) == plain.digest(0)
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tallow_cli.store import snapshots as module
 from tallow_cli.store.snapshots import EndlessFile, Snapshots
 
 
@@ -17,11 +16,8 @@ def pipe_of(data: bytes) -> int:
 
 
 @pytest.mark.parametrize("in_memory", [0, 5, 1000])
-def test_copies_lie_one_behind_the_other_wherever_they_are_kept(
-    in_memory: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "IN_MEMORY_BYTES", in_memory)
-    snapshots = Snapshots()
+def test_copies_lie_one_behind_the_other_wherever_they_are_kept(in_memory: int) -> None:
+    snapshots = Snapshots(in_memory_bytes=in_memory)
     taken = []
     for data in (b"first", b"", b"second"):
         fd = pipe_of(data)
@@ -33,9 +29,8 @@ def test_copies_lie_one_behind_the_other_wherever_they_are_kept(
     snapshots.close()
 
 
-def test_what_does_not_end_is_given_up_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_BYTES", 10)
-    snapshots = Snapshots()
+def test_what_does_not_end_is_given_up_and_leaves_nothing_behind() -> None:
+    snapshots = Snapshots(most_bytes=10)
     with pytest.raises(EndlessFile), open("/dev/zero", "rb", buffering=0) as zero:
         snapshots.take(zero.fileno())
     fd = pipe_of(b"after")
