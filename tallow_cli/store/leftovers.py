@@ -167,9 +167,11 @@ def sweep(root: ReceiveRoot, dead: DeadReceive, swept: Swept) -> None:
 
 
 def sweep_rest(root: ReceiveRoot, dead: DeadReceive, kept: Collection[str]) -> None:
-    """Remove temporaries of a receive that is gone on with, but for those that are `kept`. Never raises."""
+    """Remove temporaries of a receive that is gone on with, but for those that are `kept`. Its directories stay, for
+    they are received into. Never raises.
+    """
     with contextlib.suppress(OSError):
-        _Sweeper(root, dead.token, Swept(), kept).sweep_parts(dead.made, dead.merged)
+        _Sweeper(root, dead.token, Swept(), kept).sweep_parts((), {*dead.made, *dead.merged})
 
 
 class _Sweeper:
@@ -225,7 +227,7 @@ class _Sweeper:
             names = [name for name, is_dir in self._filesystem.entries(directory) if not is_dir]
         self._sweep_files(directory, names)
         for top in made:
-            self._sweep_top(top, made=not self._kept)
+            self._sweep_top(top, made=True)
         for top in merged:
             self._sweep_top(top, made=False)
 

@@ -259,6 +259,21 @@ def test_a_file_that_changed_at_the_sender_comes_anew_and_the_others_stay(tmp_pa
     assert received(tmp_path) == {**contents, "site/link": "a"}
 
 
+def test_a_directory_whose_only_file_changed_at_the_sender_is_received_into_all_the_same(
+    tmp_path: Path,
+) -> None:
+    def offer(mtime_ns: int) -> Manifest:
+        return files(directory_entry("site"), file_entry("site/only", len(BIG), mtime_ns=mtime_ns))
+
+    sink = resuming(tmp_path)
+    sink.open(offer(1))
+    sink.write(0, BIG[: 2 * MIB])
+    die(sink)
+    there, _ = go_on(resuming(tmp_path), offer(2), {"site/only": BIG})
+    assert there.total == 0
+    assert received(tmp_path) == {"site/only": BIG}
+
+
 def test_what_the_user_changed_meanwhile_is_a_conflict(tmp_path: Path) -> None:
     sink = resuming(tmp_path)
     sink.open(TREE)
