@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from tallow_cli.link.channels import Channel
 from tallow_cli.link.description import Description
 from tallow_cli.link.link import GatheredLink, Link, LinkOptions, LinkRole
 from tallow_cli.offer.manifest import Manifest
@@ -28,6 +29,39 @@ SIZE_BYTES = 4 * MIB
 LIMIT = 6 * MIB  # bytes a second: most of a second to close channels in, whatever the machine
 
 
+class _Swallowing:
+    """A channel that can be told to lose everything it is given from then on, as one that stalls does."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.__dict__.update(channel=channel, swallows=False)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.channel, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "swallows":
+            self.__dict__[name] = value
+        else:
+            setattr(self.channel, name, value)
+
+    def send(self, message: bytes) -> None:
+        if not self.swallows:
+            self.channel.send(message)
+
+
+class _Link:
+    """An open link whose data channels can be told to swallow."""
+
+    def __init__(self, link: Link) -> None:
+        self.__dict__.update(link=link, data=tuple(_Swallowing(channel) for channel in link.data))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.link, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.link, name, value)
+
+
 class _Gathered:
     """A gathered link that tells the test of the open one."""
 
@@ -39,7 +73,7 @@ class _Gathered:
         return getattr(self._gathered, name)
 
     async def connect(self, peer: Description, timeout_s: float) -> Link:
-        link = await self._gathered.connect(peer, timeout_s)
+        link = cast(Link, _Link(await self._gathered.connect(peer, timeout_s)))
         self._opened.append(link)
         return link
 
@@ -160,3 +194,30 @@ async def test_channels_that_close_while_people_decide_are_noticed_before_any_by
     await receiver.done()
     assert tree(into) == {"payload.bin": random_file.read_bytes()}
     assert bool(sender.of(Reconnected)) == (left == 0)
+
+
+@pytest.mark.parametrize("swallowing", [1, 3])
+@pytest.mark.parametrize("engine", ["turbo", "aiortc"])
+async def test_the_load_of_channels_that_stall_goes_over_the_others(
+    sessions: Sessions,
+    opened: dict[LinkRole, list[Link]],
+    random_file: Path,
+    tmp_path: Path,
+    engine: str,
+    swallowing: int,
+) -> None:
+    into = tmp_path / "into"
+    into.mkdir()
+
+    async def decide(_manifest: Manifest) -> Sink:
+        return DirectorySink(into)
+
+    sender = sessions.send(FileSource([random_file]), link=settings(engine))
+    receiver = sessions.receive(decide, link=settings(engine))
+    await receiver.event(Progress)
+    for channel in opened["host"][0].data[:swallowing]:
+        cast(_Swallowing, channel).swallows = True
+    await sender.done()
+    await receiver.done()
+    assert tree(into) == {"payload.bin": random_file.read_bytes()}
+    assert not sender.of(Reconnecting)
