@@ -8,7 +8,7 @@ docs/reference/json.md documents field by field.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar, Final, Literal
 
 from tallow_cli.errors import TallowError
@@ -205,6 +205,18 @@ class ChannelStats:
             chunks_received=counters.chunks_received,
         )
 
+    def after(self, before: ChannelStats | None) -> ChannelStats:
+        """With what was counted before: by the channel of the same number, over connections that are no more."""
+        if before is None:
+            return self
+        return replace(
+            self,
+            bytes_sent=self.bytes_sent + before.bytes_sent,
+            bytes_received=self.bytes_received + before.bytes_received,
+            chunks_sent=self.chunks_sent + before.chunks_sent,
+            chunks_received=self.chunks_received + before.chunks_received,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Stats:
@@ -213,6 +225,9 @@ class Stats:
     channels: tuple[ChannelStats, ...]
     chunk_bytes: int
     message_bytes: int
+    # For how long the other side has not answered, if that is long enough to say so; 0.0: it does. What is measured
+    # meanwhile is left out of `benchmark`.
+    silent_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +287,7 @@ class Done:
     seconds: float  # from the first byte of the payload to the receiver's confirmation
     mbps: float  # without the outages
     benchmark: BenchmarkSnapshot | None = field(default=None)
-    outage_s: float = 0.0  # of `seconds`: without a connection
+    outage_s: float = 0.0  # of `seconds`: without a connection, or with a silent one
     left_out: int = 0  # things that were named and were not sent, for whatever reason
     missed: int = 0  # of these, those that nobody left out by intention; if any, the exit code is 12
     hole_bytes: int = 0  # what the files hold beside `bytes`: empty space, which need not be sent

@@ -16,9 +16,12 @@ from tallow_cli.measure.path_summary import PathSummary
 from tallow_cli.measure.quality import LimitedBy
 from tallow_cli.measure.throughput import mbps
 from tallow_cli.session.events import ChannelStats, Done, Progress, SessionEvent, Stats
-from tallow_cli.session.pace import TICK_S
+from tallow_cli.session.pace import SILENT_S, TICK_S
 
 _ETA_TICKS = 25  # the last five seconds decide what time is left
+# A check is unanswered and nothing arrives: too early to call it an outage, and no figure of the path either. What
+# comes after it tells which it was.
+_DOUBT_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Sample:
     chunk_bytes: int = 0
     message_bytes: int = 0
     files_done: int = 0
+    silence_s: float = 0.0  # since the other side should have answered
 
 
 class Meter:
@@ -57,6 +61,9 @@ class Meter:
         self._started_at = now
         self._paused_at: float | None = None
         self._outage_s = 0.0
+        self._last_bytes = held_bytes
+        self._observed_at = now
+        self._carried_before: dict[int, ChannelStats] = {}
         self._process = _ProcessUse(now)
         self._benchmark.start(now, held_bytes)
         self._recent: deque[tuple[float, int]] = deque(maxlen=_ETA_TICKS)
@@ -64,7 +71,30 @@ class Meter:
             self._recent.append((now, 0))
 
     def tick(self, now: float, sample: Sample, channels: tuple[ChannelStats, ...]) -> None:
-        """Take a sample and tell the world."""
+        """Take a sample and tell the world. One of a silent connection is no figure of a path."""
+        is_in_doubt = sample.silence_s >= _DOUBT_S and sample.bytes_done == self._last_bytes
+        self._last_bytes = sample.bytes_done
+        silent_s = 0.0
+        if not is_in_doubt:
+            self._observe(now, sample)
+        elif sample.silence_s >= SILENT_S:
+            self.pause(max(now - sample.silence_s, self._observed_at))
+            silent_s = sample.silence_s
+            self._recent.clear()
+        self._progress(sample, self._short_of_all(sample.bytes_done))
+        self._emit(
+            Stats(
+                benchmark=self._benchmark.snapshot(),
+                channels=self._in_all(channels),
+                chunk_bytes=sample.chunk_bytes,
+                message_bytes=sample.message_bytes,
+                silent_s=silent_s,
+            )
+        )
+
+    def _observe(self, now: float, sample: Sample) -> None:
+        self.go_on(now)
+        self._observed_at = now
         cpu_fraction, memory_fraction = self._process.use(now)
         self._benchmark.observe(
             now,
@@ -78,15 +108,6 @@ class Meter:
             limited_by=sample.limited_by,
         )
         self._recent.append((now, sample.bytes_done - sample.unproven_bytes))
-        self._progress(sample, self._short_of_all(sample.bytes_done))
-        self._emit(
-            Stats(
-                benchmark=self._benchmark.snapshot(),
-                channels=channels,
-                chunk_bytes=sample.chunk_bytes,
-                message_bytes=sample.message_bytes,
-            )
-        )
 
     @property
     def path(self) -> PathSummary | None:
@@ -94,16 +115,26 @@ class Meter:
         return self._benchmark.path
 
     def pause(self, now: float) -> None:
-        """The connection is lost. What is sampled until `go_on` is no figure of a path."""
+        """The connection is lost, or silent since `now`. What is sampled until `go_on` is no figure of a path."""
         if self._paused_at is None:
             self._paused_at = now
 
+    def end_connection(self, now: float, channels: tuple[ChannelStats, ...]) -> None:
+        """The connection is lost, and its channels with it: what they have carried stays in the sum."""
+        self.pause(now)
+        self._carried_before = {each.index: each for each in self._in_all(channels)}
+
+    def _in_all(self, channels: tuple[ChannelStats, ...]) -> tuple[ChannelStats, ...]:
+        """With what the channels of these numbers carried over the connections before."""
+        return tuple(each.after(self._carried_before.get(each.index)) for each in channels)
+
     def go_on(self, now: float) -> None:
-        """There is another connection."""
-        if self._paused_at is not None:
-            outage_s, self._paused_at = now - self._paused_at, None
-            self._outage_s += outage_s
-            self._benchmark.pass_over(outage_s)
+        """There is another connection, or the one there was answers again. Does nothing unless paused."""
+        if self._paused_at is None:
+            return
+        outage_s, self._paused_at = now - self._paused_at, None
+        self._outage_s += outage_s
+        self._benchmark.pass_over(outage_s)
         self._recent.clear()
         self._process = _ProcessUse(now)
 
@@ -111,6 +142,7 @@ class Meter:
         self, now: float, sample: Sample, *, left_out: int = 0, missed: int = 0, hole_bytes: int = 0
     ) -> Done:
         """The last sample: emit the full progress and return what `Done` says."""
+        self.go_on(now)
         self._benchmark.finish(now, sample.bytes_done, sample.path)
         self._progress(sample, sample.bytes_done)
         seconds = now - self._started_at

@@ -11,6 +11,8 @@ from typing import Final
 
 # A sender's own server that refuses connections for so long has gone, and the sender with it.
 GONE_S: Final = 10.0
+# A connection that was silent for so long is said to be: of checks a second apart two answers are missing.
+SILENT_S: Final = 2.0
 TICK_S: Final = 0.2  # between two samples of the figures that people see
 
 
@@ -43,8 +45,7 @@ class Pace:
     # A server that ends waits sooner than that is asked again only after this pause.
     shortest_wait_s: float = 1.0
     gone_s: float = GONE_S
-    # A connection that was silent for so long is searched for beside: of checks a second apart two answers are missing.
-    silent_s: float = 2.0
+    silent_s: float = SILENT_S  # then another connection is searched for beside it
     # Before what was found takes its place, the old path gets so long, and a round trip, to answer: one that is back
     # answers the next check, which a silent one gets every 0.4 to 0.6 s.
     answer_s: float = 0.65

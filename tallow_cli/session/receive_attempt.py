@@ -10,7 +10,7 @@ from tallow_cli.errors import SLIPS, TallowError
 from tallow_cli.ranges import RangeSet
 from tallow_cli.session.attempt import Attempt
 from tallow_cli.session.connection import Connection
-from tallow_cli.session.events import LastWords, Notice
+from tallow_cli.session.events import ChannelStats, LastWords, Notice
 from tallow_cli.session.landing import Report
 from tallow_cli.session.meter import Sample
 from tallow_cli.session.words import for_the_peer, kind_for_the_peer
@@ -54,6 +54,9 @@ class ReceiveAttempt:
         )
         self._attempt = Attempt(self._machine, connection, self._on_turn)
         self.fail, self.outcome = self._attempt.fail, self._attempt.outcome
+
+    def channel_stats(self) -> tuple[ChannelStats, ...]:
+        return self._attempt.channel_stats()
 
     async def run(self) -> None:
         """Return once the transfer is done and the sender knows, or cannot be told. Raises what ended it."""
@@ -191,4 +194,5 @@ class ReceiveAttempt:
             unproven_bytes=figures.unproven_bytes,
             path=figures.path,
             files_done=0 if disk is None else disk.files_verified,
+            silence_s=self._connection.link.silence_s,
         )

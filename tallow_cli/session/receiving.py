@@ -128,8 +128,8 @@ class ReceiveTransfer:
     def _attempt_ended(self, connection: Connection, outcome: asyncio.Future[None]) -> None:
         error = None if outcome.cancelled() else outcome.exception()
         if error is not None and connection.goes_on_after(error):
-            if self.meter is not None:
-                self.meter.pause(monotonic())
+            if self.meter is not None and self._attempt is not None:
+                self.meter.end_connection(monotonic(), self._attempt.channel_stats())
         else:
             self._worker.stopping.set()
 

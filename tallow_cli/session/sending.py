@@ -24,7 +24,16 @@ from tallow_cli.offer.name_rules import NameRules
 from tallow_cli.session.attempt import Attempt
 from tallow_cli.session.connection import Connection
 from tallow_cli.session.disk_reader import DiskNews, DiskReader
-from tallow_cli.session.events import Done, FileFinished, LastWords, LeftOut, Notice, Resuming, SessionEvent
+from tallow_cli.session.events import (
+    ChannelStats,
+    Done,
+    FileFinished,
+    LastWords,
+    LeftOut,
+    Notice,
+    Resuming,
+    SessionEvent,
+)
 from tallow_cli.session.meter import Meter, Sample
 from tallow_cli.session.offer_events import describe, hole_bytes, left_out, withdrawn_item
 from tallow_cli.session.path_view import PathView
@@ -92,7 +101,7 @@ class SendTransfer:
             raise
         except (PeerVanished, TransferStalled):
             if self.meter is not None:
-                self.meter.pause(monotonic())
+                self.meter.end_connection(monotonic(), attempt.channel_stats())
             raise
         finally:
             self._moved_bytes = self.moved_bytes
@@ -257,6 +266,9 @@ class _SendAttempt:
         self.fail = self._attempt.fail
         self.wake = self._attempt.wake
 
+    def channel_stats(self) -> tuple[ChannelStats, ...]:
+        return self._attempt.channel_stats()
+
     async def run(self) -> None:
         """Return once the receiver has reported every file verified. Raises what ended the connection."""
         ticker = self._attempt.watch(asyncio.create_task(self._tick()))
@@ -376,6 +388,7 @@ class _SendAttempt:
             chunk_bytes=self._chunks.chunk_size,
             message_bytes=figures.message_bytes,
             files_done=bisect_right(ends, figures.bytes_written),
+            silence_s=self._connection.link.silence_s,
         )
 
     def _limited_by(self) -> LimitedBy:

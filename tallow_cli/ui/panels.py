@@ -120,7 +120,10 @@ def _measurements(view: TransferView, screen: Screen) -> Table:
 def _throughput(view: TransferView, figures: BenchmarkSnapshot | None, width: int, screen: Screen) -> Panel:
     text = Text(no_wrap=True, overflow="ellipsis")
     if figures is not None:
-        text.append(format_throughput(figures.current_mbps), style="bold cyan")
+        if view.silence:
+            text.append(view.silence, style="bold yellow")
+        else:
+            text.append(format_throughput(figures.current_mbps), style="bold cyan")
         text.append("\n")
         text.append(sparkline(view.rates_mbps, width - 4, ascii_only=not screen.utf8), style="cyan")
         text.append("\n")

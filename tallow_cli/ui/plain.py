@@ -82,7 +82,7 @@ class PlainRenderer(EventSink):
                 for detail in wording.connection_details(event):
                     self._detail(detail)
             case Reconnecting():
-                self._reported = None
+                self._reported = self._figures = None
                 self._output.line(wording.reconnecting(event))
             case Reconnected():
                 self._output.line(wording.reconnected(event))
@@ -154,7 +154,10 @@ class PlainRenderer(EventSink):
         if event.total:
             parts = [f"{event.bytes * 100 // event.total:3d} %", f"{parts[0]} of {format_bytes(event.total)}"]
         comparing = wording.comparing(event, sending=self._sending)
-        if event.bytes > byte_count or not comparing:
+        silence = wording.silent(self._figures)
+        if silence and event.bytes == byte_count:
+            parts.append(silence)
+        elif event.bytes > byte_count or not comparing:
             parts.append(format_throughput(mbps(event.bytes - byte_count, now - at)))
         if comparing:
             parts.append(comparing)

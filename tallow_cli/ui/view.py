@@ -64,7 +64,8 @@ class TransferView:
                 self.progress = event
             case Stats():
                 self.stats = event
-                self.rates_mbps.append(event.benchmark.current_mbps)
+                if not event.silent_s:
+                    self.rates_mbps.append(event.benchmark.current_mbps)
             case FileFinished():
                 self.finished.append(event)
             case Done() if event.benchmark is not None:
@@ -77,6 +78,11 @@ class TransferView:
         if self.is_reconnecting:
             return "Reconnecting"
         return "Sending" if self.sending else "Receiving"
+
+    @property
+    def silence(self) -> str:
+        """That the other side does not answer, and for how long; empty while it does."""
+        return wording.silent(self.stats)
 
     @property
     def path(self) -> str:
@@ -116,6 +122,7 @@ class TransferView:
             or self.progress.eta_s is None
             or self.fraction == 1.0
             or self.is_reconnecting
+            or self.silence
         ):
             return ""
         return f"{format_remaining(self.progress.eta_s)} left"
@@ -141,7 +148,9 @@ class TransferView:
 
     def one_line(self, max_columns: int) -> str:
         """The transfer in one line: what fits, the most wanted first."""
-        rate = format_throughput(self.stats.benchmark.current_mbps) if self.stats else ""
+        rate = self.silence
+        if self.stats is not None and not rate:
+            rate = format_throughput(self.stats.benchmark.current_mbps)
         line = self.title[:max_columns]
         for part in (
             self.percent or self.amount,

@@ -23,6 +23,7 @@ from tallow_cli.session.events import (
     Reconnected,
     Reconnecting,
     Resuming,
+    Stats,
     Waiting,
 )
 from tallow_cli.ui import sanitize
@@ -208,6 +209,13 @@ def reconnected(event: Reconnected) -> str:
     )
 
 
+def silent(stats: Stats | None) -> str:
+    """`the other side has not answered for 6 s`; empty while it does."""
+    if stats is None or not stats.silent_s:
+        return ""
+    return f"the other side has not answered for {stats.silent_s:.0f} s"
+
+
 def connection_details(event: Connected) -> list[str]:
     """What `--verbose` adds."""
     details = [
@@ -353,7 +361,7 @@ def done(event: Done, *, sending: bool) -> str:
     verb = "Sent" if sending else "Received"
     proof = "The receiver has verified it." if sending else "Verified."
     rate = f": {format_throughput(event.mbps)}" if event.bytes else ""  # of nothing there is none
-    away = f" ({format_duration(event.outage_s)} of it without a connection)" if event.outage_s else ""
+    away = f" ({format_duration(event.outage_s)} of it without contact)" if event.outage_s else ""
     line = f"{verb} {what} in {format_duration(event.seconds)}{away}{rate}. {proof}"
     return f"{line} {missed(event)}" if event.missed else line
 

@@ -58,6 +58,21 @@ class NatLab:
     def on_public(self) -> list[str]:
         return self._on("p")
 
+    def rebind(self, host: str, *, address: str | None = None) -> None:
+        """The router of A or B (`host` is "a" or "b") restarts: it forgets every binding and gives others, under its
+        public address or a new one.
+        """
+        router, number = f"{self.prefix}r{host}", 1 + "ab".index(host)
+        wan, before = f"w{number}", f"203.0.113.{number + 1}"
+        # What is masqueraded is forgotten with the address it was masqueraded as.
+        _run("ip", "-n", router, "addr", "del", f"{before}/24", "dev", wan)
+        _run("ip", "netns", "exec", router, "nft", "flush", "chain", "ip", "nat", "post")
+        rules = f"""
+            add rule ip nat post oifname "{wan}" meta l4proto udp masquerade to :30000-39999
+            add rule ip nat post oifname "{wan}" masquerade"""
+        subprocess.run(["ip", "netns", "exec", router, "nft", "-f", "-"], input=rules, text=True, check=True)
+        _run("ip", "-n", router, "addr", "add", f"{address or before}/24", "dev", wan)
+
     def _on(self, host: str) -> list[str]:
         return ["ip", "netns", "exec", f"{self.prefix}{host}"]
 

@@ -125,3 +125,71 @@ def test_what_is_still_to_be_compared_takes_its_time_too(events: list[SessionEve
     subject.tick(102.0, Sample(900_000, unproven_bytes=700_000), CHANNELS)
     last = [event for event in events if isinstance(event, Progress)][-1]
     assert (last.bytes, last.unproven, last.eta_s) == (900_000, 700_000, pytest.approx(8.0))
+
+
+def silent_for(subject: Meter, begin: float, end: float, at_bytes: int) -> None:
+    """Ticks of a path whose first unanswered check was sent at `begin`."""
+    now = begin
+    while (now := now + 0.2) < end:
+        is_early = now - begin < 0.5  # nobody can know yet that it is one
+        rtt_s, loss = (0.01, 0.0) if is_early else (9.0, 1.0)
+        subject.tick(now, Sample(at_bytes, rtt_s=rtt_s, loss=loss, silence_s=now - begin), CHANNELS)
+
+
+@pytest.mark.parametrize("outage_s", [2.5, 28.0])
+def test_a_silence_is_said_and_counts_in_no_average(events: list[SessionEvent], outage_s: float) -> None:
+    subject = meter(events, total=40_000_000)
+    for tick in range(1, 51):
+        subject.tick(100 + tick * 0.2, Sample(tick * 200_000, rtt_s=0.01, loss=0.0), CHANNELS)
+    silent_for(subject, 110.0, 110.0 + outage_s, 10_000_000)
+    silences = [event.silent_s for event in events if isinstance(event, Stats) and event.silent_s]
+    assert min(silences) == pytest.approx(2.1, abs=0.11)
+    assert max(silences) == pytest.approx(outage_s, abs=0.21)
+    for tick in range(1, 51):
+        now = 110.0 + outage_s + tick * 0.2
+        subject.tick(now, Sample(10_000_000 + tick * 200_000, rtt_s=0.01, loss=0.0), CHANNELS)
+    done = subject.finish(120.0 + outage_s, Sample(20_000_000, files_done=2))
+    assert done.outage_s == pytest.approx(outage_s, abs=0.21)
+    assert done.mbps == pytest.approx(8.0, rel=0.02)
+    assert done.benchmark is not None
+    assert done.benchmark.avg_mbps == pytest.approx(8.0, rel=0.02)
+    assert done.benchmark.max_rtt_ms == pytest.approx(10)
+    assert done.benchmark.max_loss == 0.0
+    assert done.benchmark.sample_count < 104
+
+
+def test_a_path_of_a_long_round_trip_over_which_data_moves_is_not_silent(events: list[SessionEvent]) -> None:
+    subject = meter(events, total=40_000_000)
+    for tick in range(1, 51):
+        subject.tick(100 + tick * 0.2, Sample(tick * 200_000, rtt_s=4.0, loss=0.0, silence_s=4.0), CHANNELS)
+    assert {event.silent_s for event in events if isinstance(event, Stats)} == {0.0}
+    assert subject.finish(110.0, Sample(10_000_000)).outage_s == 0.0
+
+
+def test_a_silence_shorter_than_an_outage_is_a_slow_moment(events: list[SessionEvent]) -> None:
+    subject = meter(events, total=40_000_000)
+    subject.tick(100.2, Sample(200_000), CHANNELS)
+    silent_for(subject, 100.2, 101.9, 200_000)
+    subject.tick(102.0, Sample(400_000), CHANNELS)
+    done = subject.finish(102.2, Sample(600_000))
+    assert (done.outage_s, done.mbps) == (0.0, pytest.approx(600_000 * 8 / 2.2e6))
+
+
+def test_a_silence_from_before_the_beginning_is_cut_to_it(events: list[SessionEvent]) -> None:
+    subject = meter(events)
+    subject.tick(100.2, Sample(0, silence_s=50.0), CHANNELS)
+    subject.tick(100.4, Sample(100_000), CHANNELS)
+    assert subject.finish(101.0, Sample(1_000_000)).outage_s == pytest.approx(0.4)
+
+
+def test_what_a_channel_has_carried_is_counted_over_all_connections(events: list[SessionEvent]) -> None:
+    subject = meter(events)
+    subject.tick(100.2, Sample(100_000), CHANNELS)
+    subject.end_connection(100.3, CHANNELS)
+    subject.go_on(103.0)
+    subject.end_connection(104.0, CHANNELS)
+    subject.go_on(105.0)
+    subject.tick(105.2, Sample(200_000), CHANNELS[:1])
+    (channel,) = [event for event in events if isinstance(event, Stats)][-1].channels
+    assert channel.bytes_sent == 3 * CHANNELS[0].bytes_sent > 0
+    assert channel.chunks_sent == 3 * CHANNELS[0].chunks_sent > 0

@@ -132,6 +132,17 @@ def test_verbose_progress_has_round_trip_and_loss() -> None:
     assert log.tell(Progress(50, 100)).endswith(", RTT 8.2 ms, loss 0.2 %\n")
 
 
+def test_a_silence_is_said_as_one_and_not_as_a_rate_of_nothing() -> None:
+    log = Log()
+    log.tell(Progress(50, 100))
+    log.now = 6.0
+    log.tell(replace(STATS, silent_s=6.2))
+    assert log.tell(Progress(50, 100)).endswith(", the other side has not answered for 6 s\n")
+    log.now = 12.0
+    log.tell(STATS)
+    assert "bit/s" in log.tell(Progress(60, 100))
+
+
 def test_a_receiver_sees_each_entry_with_its_size_first() -> None:
     assert Log().tell(OFFER).splitlines() == [
         " directory  photos/",
@@ -229,7 +240,7 @@ def test_the_rate_after_an_outage_does_not_average_over_it() -> None:
 
 
 def test_the_last_line_says_how_long_there_was_no_connection() -> None:
-    assert "(41.6 s of it without a connection)" in Log().tell(replace(DONE, outage_s=41.6))
+    assert "(41.6 s of it without contact)" in Log().tell(replace(DONE, outage_s=41.6))
 
 
 def test_what_is_there_already_is_said_before_it_goes_on() -> None:

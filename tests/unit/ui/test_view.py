@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tallow_cli.session.events import Offered, OfferedEntry, Progress, SessionEvent
@@ -78,3 +80,10 @@ def test_without_a_connection_nothing_that_moves_is_shown() -> None:
     assert (lost.remaining, lost.path, lost.stats) == ("", "", None)
     again = view(CODE_READY, CONNECTED, OFFER, PROGRESS, STATS, RECONNECTING, RECONNECTED)
     assert (again.title, again.path) == ("Sending", "direct")
+
+
+def test_a_silence_is_shown_in_place_of_a_rate_and_of_the_time_left() -> None:
+    silent = view(CODE_READY, CONNECTED, OFFER, PROGRESS, replace(STATS, silent_s=6.4))
+    assert silent.one_line(80).startswith("Sending · 62 % · the other side has not answered for 6 s")
+    assert silent.remaining == ""
+    assert list(silent.rates_mbps) == []
