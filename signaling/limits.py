@@ -72,6 +72,8 @@ class ServerLimits:
     room_messages: int = 64  # a handshake takes 3 to 5
     room_bytes: int = 128 * 1024
     stray_messages: int = 32  # sent outside a room, on one connection
+    open_s: float = 10.0  # for TLS, and again for HTTP, on bad networks; also ends a slowloris
+    breather_s: float = 0.5  # before a server that is out of descriptors looks whether there are some again
     hello_s: float = (
         10.0  # from connecting to the first message, on networks that lose a third of the packets too
     )

@@ -13,13 +13,13 @@ import socket
 import ssl
 from typing import Any, Generic, Protocol, TypeVar
 
+from signaling.limits import ServerLimits
 from signaling.lossy_tcp import stay_impatient
 
 BACKLOG = 100
 TLS_SHUTDOWN_S = 0.5  # a client that does not answer our close_notify is left
 _AT_A_TIME = 32  # connections accepted in one turn of the loop
 _OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_BREATHER_S = 0.5  # after that
 _NOT_HERE = {
     errno.EAFNOSUPPORT,
     errno.EADDRNOTAVAIL,
@@ -40,19 +40,19 @@ class Door(Protocol[Arrival]):
 
 
 class Listener(Generic[Arrival]):
-    """Listens on `sockets`, bound already. `tls_timeout_s` ends TLS handshakes that take longer."""
+    """Listens on `sockets`, bound already. TLS handshakes that take longer than `limits.open_s` are ended."""
 
     def __init__(
         self,
         sockets: list[socket.socket],
         door: Door[Arrival],
         tls: ssl.SSLContext | None,
-        tls_timeout_s: float,
+        limits: ServerLimits,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._door = door
         self._tls = tls
-        self._tls_timeout_s = tls_timeout_s
+        self._limits = limits
         self._opening: set[asyncio.Task[None]] = set()
         self._breathers: set[asyncio.TimerHandle] = set()
         self._listening: list[socket.socket] = []
@@ -131,7 +131,7 @@ class Listener(Generic[Arrival]):
             self._breathers.discard(timer)
             self._hear(listening)
 
-        timer = self._loop.call_later(_BREATHER_S, hear_again)
+        timer = self._loop.call_later(self._limits.breather_s, hear_again)
         self._breathers.add(timer)
 
     async def _open(self, connection: socket.socket, arrival: Arrival) -> None:
@@ -141,7 +141,7 @@ class Listener(Generic[Arrival]):
                 lambda: self._door.protocol(arrival),
                 connection,
                 ssl=self._tls,
-                ssl_handshake_timeout=None if self._tls is None else self._tls_timeout_s,
+                ssl_handshake_timeout=None if self._tls is None else self._limits.open_s,
                 ssl_shutdown_timeout=None if self._tls is None else TLS_SHUTDOWN_S,
             )
         except (OSError, EOFError, asyncio.CancelledError):  # no TLS, or none in time; stopping

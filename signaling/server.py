@@ -48,7 +48,6 @@ from signaling.protocol import (
 from signaling.proxies import TrustedProxies
 from signaling.rooms import Rooms, Send
 
-OPEN_TIMEOUT_S = 10.0  # for TLS, and again for HTTP, on bad networks; also ends a slowloris
 PING_INTERVAL_S = 20.0  # below the 30-60 s after which home routers forget an idle connection
 PING_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 0.5  # for the client's closing handshake
@@ -151,11 +150,11 @@ class SignalingServer:
             origins=self._origins,
             process_request=self._answer_request,
             server_header=None,
-            open_timeout=OPEN_TIMEOUT_S,
+            open_timeout=self._limits.open_s,
             logger=_quiet_logger(),
         )
 
-        listener = self._listener = Listener(sockets, _Door(self, server), self._tls, OPEN_TIMEOUT_S)
+        listener = self._listener = Listener(sockets, _Door(self, server), self._tls, self._limits)
 
         async def listen() -> Listener[_Arrival]:
             return listener
@@ -204,7 +203,7 @@ class SignalingServer:
         if self._listener is not None:
             self._listener.close()  # at once: websockets does it in a task, which never runs if this is cancelled
         for connection in list(self._unopened):
-            connection.transport.abort()  # its handler would wait for the rest of OPEN_TIMEOUT_S
+            connection.transport.abort()  # its handler would wait for the rest of `open_s`
         server.close(code=CloseCode.GOING_AWAY, reason="the server is stopping")
         try:
             async with asyncio.timeout(2 * CLOSE_TIMEOUT_S):

@@ -21,8 +21,6 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
-from signaling import listener as listener_module
-from signaling import server as server_module
 from signaling.limits import LOOPBACK_LIMITS, PUBLIC_LIMITS, PrefixLimits, ServerLimits
 from signaling.protocol import (
     MAX_BODY_BYTES,
@@ -226,9 +224,8 @@ async def test_the_server_offers_no_compression() -> None:
 # Holding on.
 
 
-async def test_a_client_that_never_finishes_its_request_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "OPEN_TIMEOUT_S", 0.2)
-    async with running() as (_, port):
+async def test_a_client_that_never_finishes_its_request_is_dropped() -> None:
+    async with running(limits=ServerLimits(open_s=0.2)) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(HANDSHAKE[:-2])
         begun = time.perf_counter()
@@ -281,9 +278,8 @@ def is_dropped(connection: socket.socket) -> bool:
 
 @pytest.mark.parametrize("with_tls", [False, True], ids=["ws", "wss"])
 async def test_connections_over_a_limit_are_dropped_as_they_are_accepted(
-    with_tls: bool, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    with_tls: bool, tls: ssl.SSLContext
 ) -> None:
-    monkeypatch.setattr(server_module, "OPEN_TIMEOUT_S", 10.0)
     prefix = replace(LOOPBACK_LIMITS, pending_handshakes=16)
     limits = ServerLimits(told=4)
     async with (
@@ -295,22 +291,17 @@ async def test_connections_over_a_limit_are_dropped_as_they_are_accepted(
         assert server.metrics.limits == {"prefix-connections": 184}
 
 
-async def test_tls_handshakes_that_take_too_long_are_ended(
-    tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server_module, "OPEN_TIMEOUT_S", 0.3)
-    async with running(tls=tls) as (server, port), idle_connections(port, 1) as [silent]:
+async def test_tls_handshakes_that_take_too_long_are_ended(tls: ssl.SSLContext) -> None:
+    impatient = ServerLimits(open_s=0.3)
+    async with running(limits=impatient, tls=tls) as (server, port), idle_connections(port, 1) as [silent]:
         assert server._admission._pending == 1
         async with asyncio.timeout(2):
             while not is_dropped(silent) or server._admission._pending:
                 await asyncio.sleep(0.01)
 
 
-async def test_a_server_out_of_descriptors_goes_on_when_there_are_some_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(listener_module, "_BREATHER_S", 0.05)
-    async with running() as (_, port):
+async def test_a_server_out_of_descriptors_goes_on_when_there_are_some_again() -> None:
+    async with running(limits=ServerLimits(breather_s=0.05)) as (_, port):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         client = socket.socket()
         client.setblocking(False)

@@ -16,7 +16,6 @@ STILL_PATCHED: dict[str, int] = {
     "security/test_filesystem_attacks.py": 1,
     "security/test_hostile_signaling_server.py": 3,
     "security/test_reconnect_room.py": 1,
-    "security/test_signaling_server_limits.py": 4,
     "security/test_tampered_confirm.py": 2,
     "unit/cli/test_app.py": 2,
     "unit/cli/test_consent.py": 9,
