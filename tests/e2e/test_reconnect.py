@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -13,8 +14,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.lab import namespaces
+from tests.lab import namespaces, nats
 from tests.support.processes import Shell, Tallow, shell
+from tests.support.signaling_program import serving
 
 pytestmark = pytest.mark.e2e
 
@@ -156,6 +158,13 @@ class Hosts:
         if state == "up":
             self.route(host)
 
+    def drop(self, on: bool) -> None:
+        """The router swallows everything, and nobody is told."""
+        chain = "add chain inet swallow forwarded { type filter hook forward priority 0 ; policy drop ; }"
+        rules = f"add table inet swallow; {chain}"
+        command = rules if on else "delete table inet swallow"
+        subprocess.run(["ip", "netns", "exec", self.lab.router, "nft", command], check=True)
+
     def move(self, host: str, before: str, after: str) -> None:
         """Another address on the same network."""
         self.ip(host, "addr", "del", f"{before}/24", "dev", f"{host}0")
@@ -201,24 +210,53 @@ def test_a_link_that_was_down_for_longer_than_a_path_lasts_is_used_at_once(hosts
 
 
 @in_the_lab
-def test_an_outage_shorter_than_a_path_lasts_is_over_soon_after_it_is_over(hosts: Hosts) -> None:
+@pytest.mark.parametrize("how", ["the link is down", "packets are swallowed", "the address is taken away"])
+def test_an_outage_shorter_than_a_path_lasts_is_over_soon_after_it_is_over(hosts: Hosts, how: str) -> None:
+    if how == "packets are swallowed" and shutil.which("nft") is None:
+        pytest.skip("it needs nft (Debian package nftables)")
     pair = hosts.begin()
-    hosts.link(hosts.lab.a, "down")
+    a, bits = hosts.lab.a, f"{namespaces.ADDRESS_A}/24"
+    match how:
+        case "the link is down":
+            hosts.link(a, "down")
+        case "packets are swallowed":
+            hosts.drop(True)
+        case _:
+            hosts.ip(a, "addr", "del", bits, "dev", f"{a}0")
     time.sleep(10)
+    silences = [event["silent_s"] for event in pair.sender.events("stats")]
+    assert 7 < silences[-1] < 12
     before = pair.receiver.events("progress")[-1]["bytes"]
     up_at = time.monotonic()
-    hosts.link(hosts.lab.a, "up")
+    match how:
+        case "the link is down":
+            hosts.link(a, "up")
+        case "packets are swallowed":
+            hosts.drop(False)
+        case _:
+            hosts.ip(a, "addr", "add", bits, "dev", f"{a}0")
+            hosts.route(a)
     while pair.receiver.events("progress")[-1]["bytes"] <= before:
         assert time.monotonic() - up_at < SOON_S, pair.report()
         time.sleep(0.05)
     pair.arrives(connections=1)
+    for tallow in pair.both:
+        done = tallow.events("done")[-1]
+        assert 7 < done["outage_s"] < 14
+        assert done["benchmark"]["avg_mbps"] > 4, "8 Mbit/s is the limit set, and silence is no rate"
 
 
 @in_the_lab
-def test_a_receiver_that_moves_to_another_address_carries_on(hosts: Hosts) -> None:
+def test_a_receiver_that_moves_to_another_address_notices_and_carries_on_at_once(hosts: Hosts) -> None:
     pair = hosts.begin()
     hosts.move(hosts.lab.b, namespaces.ADDRESS_B, "10.91.2.77")
-    assert pair.sender.wait_event("reconnected", 60)["remote_address"] == "10.91.2.77"
+    moved_at = time.time()
+    lost = pair.receiver.wait_event("reconnecting", 20)
+    assert lost["reason"] == "this machine's network address has changed"
+    assert lost["t"] - moved_at < SOON_S
+    again = pair.sender.wait_event("reconnected", 60)
+    assert again["remote_address"] == "10.91.2.77"
+    assert again["t"] - moved_at < 2 * SOON_S, "silence for as long as a path lasts is not waited for"
     pair.arrives(connections=2)
 
 
@@ -229,8 +267,37 @@ def test_a_sender_that_moves_is_met_at_the_server_which_may_restart_meanwhile(ho
     server.process.kill()
     server.wait(5)
     hosts.move(hosts.lab.a, namespaces.ADDRESS_A, "10.91.1.77")
-    pair.receiver.wait_event("reconnecting", 60)
+    pair.sender.wait_event("reconnecting", 20)
     time.sleep(3)
+    back_at = time.time()
     hosts.serve()
-    assert pair.receiver.wait_event("reconnected", 30)["remote_address"] == "10.91.1.77"
+    again = pair.receiver.wait_event("reconnected", 30)
+    assert again["remote_address"] == "10.91.1.77"
+    assert again["t"] - back_at < 2 * SOON_S
     pair.arrives(connections=2)
+
+
+# Behind routers that translate
+
+WHY_NO_NAT = nats.missing()
+
+
+@pytest.mark.lab
+@pytest.mark.skipif(WHY_NO_NAT is not None, reason=f"namespaces: {WHY_NO_NAT}")
+@pytest.mark.parametrize(
+    ("host", "address"), [("a", "203.0.113.42"), ("b", None)], ids=["another address", "other ports"]
+)
+def test_a_path_that_a_nat_has_forgotten_is_replaced_before_it_counts_as_lost(
+    tmp_path: Path, host: str, address: str | None
+) -> None:
+    with (
+        nats.nat_lab(nats.Nat.CONE, nats.Nat.CONE) as lab,
+        serving(host="0.0.0.0", port=8765, on=lab.on_public),
+        shell(tmp_path) as sh,
+    ):
+        pair = begin(sh, on=(lab.on_a, lab.on_b), server=f"ws://{nats.PUBLIC}:8765")
+        lab.rebind(host, address=address)
+        forgotten_at = time.time()
+        for tallow in pair.both:
+            assert tallow.wait_event("reconnected", 30)["t"] - forgotten_at < 2 * SOON_S, pair.report()
+        pair.arrives(connections=2)
