@@ -14,8 +14,10 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from tallow_cli.errors import UnknownNameplate
 from tallow_cli.meeting import mdns
@@ -29,6 +31,23 @@ NO_MDNS_VARIABLE = "TALLOW_NO_MDNS"
 MDNS_DELAY_S = 0.25
 POLL_S = 0.03
 
+
+class Advertise(Protocol):
+    def __call__(
+        self, nameplate: str, port: int, named: Sequence[str] | None, *, public: bool = False
+    ) -> Awaitable[None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Multicast:
+    """How the network is told and asked: see `meeting.mdns`. `after_s`: not before that."""
+
+    advertise: Advertise = mdns.advertise
+    resolve: Callable[[str, Sequence[str] | None], Awaitable[list[str]]] = mdns.resolve
+    after_s: float = MDNS_DELAY_S
+
+
+MULTICAST: Final = Multicast()
 OnNotice = Callable[[str, bool], None]  # what does not work, and whether only the curious need to know
 
 
@@ -51,6 +70,7 @@ async def announce(
     use_mdns: bool | None = None,
     directories: LocalDirectories | None = None,
     on_notice: OnNotice = _say_nothing,
+    multicast: Multicast = MULTICAST,
 ) -> AsyncIterator[None]:
     """Let receivers find the server on `port` while the context lasts.
 
@@ -72,7 +92,9 @@ async def announce(
             )
         advertising: asyncio.Task[None] | None = None
         if mdns_allowed() if use_mdns is None else use_mdns:
-            advertising = asyncio.create_task(_advertise(nameplate, port, interfaces, public, on_notice))
+            advertising = asyncio.create_task(
+                _advertise(multicast, nameplate, port, interfaces, public, on_notice)
+            )
         try:
             yield
         finally:
@@ -88,6 +110,7 @@ async def find(
     interfaces: Sequence[str] | None = None,
     use_mdns: bool | None = None,
     directories: LocalDirectories | None = None,
+    multicast: Multicast = MULTICAST,
 ) -> list[str]:
     """The ws:// URLs under which the sender's server may be reached, likeliest first; the first answer wins.
 
@@ -97,7 +120,7 @@ async def find(
     allowed = mdns_allowed() if use_mdns is None else use_mdns
     searches = [asyncio.create_task(_find_file(nameplate, places))]
     if allowed:
-        searches.append(asyncio.create_task(_resolve(nameplate, interfaces)))
+        searches.append(asyncio.create_task(_resolve(multicast, nameplate, interfaces)))
     try:
         done, _ = await asyncio.wait(
             searches,
@@ -120,20 +143,25 @@ async def _find_file(nameplate: str, directories: LocalDirectories) -> list[str]
     return [server_url(address, port) for address in loopback_addresses()]
 
 
-async def _resolve(nameplate: str, interfaces: Sequence[str] | None) -> list[str]:
-    await asyncio.sleep(MDNS_DELAY_S)
+async def _resolve(multicast: Multicast, nameplate: str, interfaces: Sequence[str] | None) -> list[str]:
+    await asyncio.sleep(multicast.after_s)
     try:
-        return await mdns.resolve(nameplate, interfaces)
+        return await multicast.resolve(nameplate, interfaces)
     except OSError:  # no multicast here; the search for the file goes on until the timeout
         forever: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
         return await forever
 
 
 async def _advertise(
-    nameplate: str, port: int, interfaces: Sequence[str] | None, public: bool, on_notice: OnNotice
+    multicast: Multicast,
+    nameplate: str,
+    port: int,
+    interfaces: Sequence[str] | None,
+    public: bool,
+    on_notice: OnNotice,
 ) -> None:
-    await asyncio.sleep(MDNS_DELAY_S)
+    await asyncio.sleep(multicast.after_s)
     try:
-        await mdns.advertise(nameplate, port, interfaces, public=public)
+        await multicast.advertise(nameplate, port, interfaces, public=public)
     except OSError as error:
         on_notice(f"Receivers on the network cannot discover this sender ({error.strerror or error}).", True)

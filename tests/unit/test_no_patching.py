@@ -21,7 +21,6 @@ STILL_PATCHED: dict[str, int] = {
     "unit/cli/test_consent.py": 9,
     "unit/cli/test_pages.py": 2,
     "unit/crypto/test_handshake.py": 1,
-    "unit/meeting/test_discovery.py": 4,
     "unit/session/test_hosting.py": 2,
     "unit/store/test_file_source.py": 2,
     "unit/store/test_journal.py": 1,

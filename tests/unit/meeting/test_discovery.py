@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tallow_cli.errors import UnknownNameplate
-from tallow_cli.meeting import discovery, mdns
+from tallow_cli.meeting import discovery
 from tallow_cli.meeting.addresses import loopback_addresses
-from tallow_cli.meeting.discovery import announce, find
+from tallow_cli.meeting.discovery import Multicast, announce, find
 from tallow_cli.meeting.local_discovery import LocalDirectories
 from tallow_cli.meeting.server_url import server_url
 
@@ -29,25 +30,19 @@ def nowhere() -> LocalDirectories:
     return LocalDirectories((Path("/proc/nonexistent"),))
 
 
-@pytest.fixture(autouse=True)
-def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(discovery, "MDNS_DELAY_S", 0.0)
-
-
-class Multicast:
+class Network:
     """Stands in for the network; the real one is tested in tests/e2e."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.advertised: list[tuple[str, int]] = []
         self.asked: list[str] = []
         self.said_goodbye = False
         self.answer: list[str] | OSError | None = None
         self.failure: OSError | None = None
-        monkeypatch.setattr(mdns, "advertise", self._advertise)
-        monkeypatch.setattr(mdns, "resolve", self._resolve)
+        self.seam = Multicast(self._advertise, self._resolve, after_s=0.0)
 
     async def _advertise(
-        self, nameplate: str, port: int, interfaces: Sequence[str] | None, *, public: bool
+        self, nameplate: str, port: int, named: Sequence[str] | None, *, public: bool = False
     ) -> None:
         if self.failure is not None:
             raise self.failure
@@ -67,9 +62,9 @@ class Multicast:
 
 
 @pytest.fixture
-def multicast(monkeypatch: pytest.MonkeyPatch) -> Multicast:
+def multicast(monkeypatch: pytest.MonkeyPatch) -> Network:
     monkeypatch.delenv(discovery.NO_MDNS_VARIABLE, raising=False)
-    return Multicast(monkeypatch)
+    return Network()
 
 
 async def turns(count: int = 5) -> None:
@@ -79,59 +74,74 @@ async def turns(count: int = 5) -> None:
 
 
 async def test_a_sender_on_this_machine_is_found_without_asking_the_network(
-    here: LocalDirectories, multicast: Multicast, monkeypatch: pytest.MonkeyPatch
+    here: LocalDirectories, multicast: Network
 ) -> None:
-    monkeypatch.setattr(discovery, "MDNS_DELAY_S", 60.0)
-    async with announce("4821", 1234, directories=here):
-        assert await find("4821", 5.0, directories=here) == ON_THIS_MACHINE
+    late = replace(multicast.seam, after_s=60.0)
+    async with announce("4821", 1234, directories=here, multicast=late):
+        assert await find("4821", 5.0, directories=here, multicast=late) == ON_THIS_MACHINE
     assert multicast.asked == multicast.advertised == []
 
 
-async def test_a_sender_that_starts_later_is_found(here: LocalDirectories, multicast: Multicast) -> None:
-    finding = asyncio.create_task(find("4821", 5.0, directories=here))
+async def test_a_sender_that_starts_later_is_found(here: LocalDirectories, multicast: Network) -> None:
+    finding = asyncio.create_task(find("4821", 5.0, directories=here, multicast=multicast.seam))
     await turns()
-    async with announce("4821", 1234, directories=here):
+    async with announce("4821", 1234, directories=here, multicast=multicast.seam):
         assert await finding == ON_THIS_MACHINE
 
 
-async def test_a_sender_on_the_network_is_found(nowhere: LocalDirectories, multicast: Multicast) -> None:
+async def test_a_sender_on_the_network_is_found(nowhere: LocalDirectories, multicast: Network) -> None:
     multicast.answer = ["ws://192.0.2.7:1234", "ws://[2001:db8::7]:1234"]
-    assert await find("4821", 5.0, directories=nowhere) == multicast.answer
+    assert await find("4821", 5.0, directories=nowhere, multicast=multicast.seam) == multicast.answer
 
 
-async def test_nobody_is_found_within_the_timeout(here: LocalDirectories, multicast: Multicast) -> None:
+async def test_nobody_is_found_within_the_timeout(here: LocalDirectories, multicast: Network) -> None:
     with pytest.raises(UnknownNameplate, match="4821 on this machine or the local network") as caught:
-        await find("4821", 0.01, directories=here)
+        await find("4821", 0.01, directories=here, multicast=multicast.seam)
     assert caught.value.nameplate == "4821"
 
 
 async def test_a_network_without_multicast_leaves_the_file_to_be_found(
-    here: LocalDirectories, multicast: Multicast
+    here: LocalDirectories, multicast: Network
 ) -> None:
     multicast.answer = OSError("no such device")
-    finding = asyncio.create_task(find("4821", 5.0, directories=here))
+    finding = asyncio.create_task(find("4821", 5.0, directories=here, multicast=multicast.seam))
     await turns()
     assert multicast.asked == ["4821"]
-    async with announce("4821", 1234, directories=here):
+    async with announce("4821", 1234, directories=here, multicast=multicast.seam):
         assert await finding == ON_THIS_MACHINE
 
 
 async def test_a_network_without_multicast_is_only_a_notice_to_the_sender(
-    here: LocalDirectories, multicast: Multicast
+    here: LocalDirectories, multicast: Network
 ) -> None:
     multicast.failure = OSError(19, "No such device")
     notices: list[tuple[str, bool]] = []
-    async with announce("4821", 1234, directories=here, on_notice=lambda *notice: notices.append(notice)):
+    async with announce(
+        "4821",
+        1234,
+        directories=here,
+        multicast=multicast.seam,
+        on_notice=lambda *notice: notices.append(notice),
+    ):
         await turns()
-        assert await find("4821", 5.0, directories=here, use_mdns=False) == ON_THIS_MACHINE
+        assert (
+            await find("4821", 5.0, directories=here, multicast=multicast.seam, use_mdns=False)
+            == ON_THIS_MACHINE
+        )
     assert notices == [("Receivers on the network cannot discover this sender (No such device).", True)]
 
 
 async def test_no_private_directory_is_only_a_notice_too(
-    nowhere: LocalDirectories, multicast: Multicast
+    nowhere: LocalDirectories, multicast: Network
 ) -> None:
     notices: list[tuple[str, bool]] = []
-    async with announce("4821", 1234, directories=nowhere, on_notice=lambda *notice: notices.append(notice)):
+    async with announce(
+        "4821",
+        1234,
+        directories=nowhere,
+        multicast=multicast.seam,
+        on_notice=lambda *notice: notices.append(notice),
+    ):
         await turns()
         assert multicast.advertised == [("4821", 1234)]
     [(notice, is_detail)] = notices
@@ -139,19 +149,17 @@ async def test_no_private_directory_is_only_a_notice_too(
     assert not is_detail, "somebody may have taken its place: that is worth a line"
 
 
-async def test_leaving_takes_file_and_advertisement_back(
-    here: LocalDirectories, multicast: Multicast
-) -> None:
-    async with announce("4821", 1234, directories=here):
+async def test_leaving_takes_file_and_advertisement_back(here: LocalDirectories, multicast: Network) -> None:
+    async with announce("4821", 1234, directories=here, multicast=multicast.seam):
         await turns()
         assert multicast.advertised == [("4821", 1234)]
     assert multicast.said_goodbye
     assert list(here.paths[0].iterdir()) == []
 
 
-async def test_cancelling_takes_them_back_as_well(here: LocalDirectories, multicast: Multicast) -> None:
+async def test_cancelling_takes_them_back_as_well(here: LocalDirectories, multicast: Network) -> None:
     async def send() -> None:
-        async with announce("4821", 1234, directories=here):
+        async with announce("4821", 1234, directories=here, multicast=multicast.seam):
             await asyncio.get_running_loop().create_future()
 
     sending = asyncio.create_task(send())
@@ -163,8 +171,8 @@ async def test_cancelling_takes_them_back_as_well(here: LocalDirectories, multic
     assert list(here.paths[0].iterdir()) == []
 
 
-async def test_a_cancelled_search_leaves_no_task_behind(here: LocalDirectories, multicast: Multicast) -> None:
-    finding = asyncio.create_task(find("4821", 5.0, directories=here))
+async def test_a_cancelled_search_leaves_no_task_behind(here: LocalDirectories, multicast: Network) -> None:
+    finding = asyncio.create_task(find("4821", 5.0, directories=here, multicast=multicast.seam))
     await turns()
     finding.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -174,11 +182,11 @@ async def test_a_cancelled_search_leaves_no_task_behind(here: LocalDirectories, 
 
 @pytest.mark.parametrize(("value", "allowed"), [("1", False), ("yes", False), ("0", True), ("", True)])
 async def test_the_environment_can_switch_multicast_off(
-    here: LocalDirectories, multicast: Multicast, monkeypatch: pytest.MonkeyPatch, value: str, allowed: bool
+    here: LocalDirectories, multicast: Network, monkeypatch: pytest.MonkeyPatch, value: str, allowed: bool
 ) -> None:
     monkeypatch.setenv("TALLOW_NO_MDNS", value)
-    async with announce("4821", 1234, directories=here):
+    async with announce("4821", 1234, directories=here, multicast=multicast.seam):
         await turns()
         with pytest.raises(UnknownNameplate):
-            await find("7", 0.01, directories=here)
+            await find("7", 0.01, directories=here, multicast=multicast.seam)
     assert (bool(multicast.advertised), bool(multicast.asked)) == (allowed, allowed)
