@@ -29,7 +29,7 @@ DEFAULT_PORT = 8765
 
 MAX_MESSAGE_BYTES = 16 * 1024  # both directions; a sealed description with 32 candidates stays under 4 KiB
 MAX_BODY_BYTES = 12_000  # base64 makes 16,000 of them, which leaves room for the envelope
-MAX_ICE_SERVERS = 4
+MAX_ICE_SERVERS = 6  # by UDP, TCP and TLS, over IPv4 and IPv6
 MAX_URL_CHARS = 300
 MAX_CREDENTIAL_CHARS = 256
 MAX_ERROR_CHARS = 200

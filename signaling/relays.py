@@ -149,7 +149,7 @@ def _public(options: RelayOptions) -> Address | None:
 
 
 def _urls(settings: RelaySettings, public: Address | None, say: Callable[[str], None]) -> list[Relay]:
-    """One for each way in: UDP for each version of IP, then TCP, then TLS."""
+    """One for each way in: UDP for each version of IP, then TCP, then TLS: who has IPv6 alone may need TCP, too."""
     known = [public] if public is not None else list(settings.addresses)
     if all(address.is_private and not address.is_loopback for address in known):
         say(
@@ -161,7 +161,7 @@ def _urls(settings: RelaySettings, public: Address | None, say: Callable[[str], 
         f"[{a}]" if a.version == 6 else str(a) for a in sorted(by_version.values(), key=lambda a: a.version)
     ]
     urls = [f"turn:{host}:{settings.port}?transport=udp" for host in hosts]
-    urls.append(f"turn:{hosts[0]}:{settings.port}?transport=tcp")
+    urls += [f"turn:{host}:{settings.port}?transport=tcp" for host in hosts]
     if settings.tls is not None:
-        urls.append(f"turns:{hosts[0]}:{settings.tls_port}?transport=tcp")
+        urls += [f"turns:{host}:{settings.tls_port}?transport=tcp" for host in hosts]
     return [parsed_relay(url) for url in urls]

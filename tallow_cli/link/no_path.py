@@ -142,7 +142,9 @@ _CAUSES: Final[dict[Cause, dict[Where, str]]] = {
         "peer": "the other side has only private addresses, and no STUN server to say how the world sees it",
         "both": "both sides have only private addresses, and no STUN server to say how the world sees them",
     },
-    Cause.FILTERED: {"both": "none of the addresses answered: a firewall between them drops UDP"},
+    Cause.FILTERED: {
+        "both": "none of the addresses answered: a firewall or a missing route lies between them"
+    },
 }
 
 
@@ -155,7 +157,8 @@ def _helps(
     to_mend = any(not (url.endswith("=udp") and ours in stuck) for url, _ in refusals)
     if to_mend or (theirs.survey.relay == "failed" and theirs not in stuck):
         helps.append(Help.MEND_RELAY)
-    if cause is Cause.UDP_BLOCKED and stuck:
+    asked_by_tcp = any(url.endswith("=tcp") for url, _ in refusals)
+    if cause is Cause.UDP_BLOCKED and stuck and not (asked_by_tcp and stuck == [ours]):
         helps.append(Help.RELAY_BY_TCP)
     elif cause is Cause.PRIVATE_ADDRESSES:
         helps.append(Help.ICE_SERVER)

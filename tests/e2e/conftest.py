@@ -10,6 +10,15 @@ import pytest
 from tests.support.processes import Shell, shell
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Minutes of pairs of networks are for who asks for the lab."""
+    if "lab" not in config.option.markexpr and "matrix" not in config.option.markexpr:
+        skipped = pytest.mark.skip(reason="the whole matrix of NATs runs with `make test-lab`")
+        for each in items:
+            if each.get_closest_marker("whole_matrix") is not None:
+                each.add_marker(skipped)
+
+
 @pytest.fixture
 def sh(tmp_path: Path) -> Iterator[Shell]:
     with shell(tmp_path) as opened:

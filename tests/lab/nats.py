@@ -18,6 +18,7 @@ they do on the Internet. Delay is not emulated. Needs root, iproute2 and nftable
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ from enum import StrEnum
 
 from tests.support.surroundings import missing
 
-__all__ = ["PUBLIC", "PUBLIC_6", "Nat", "NatLab", "missing", "nat_lab"]
+__all__ = ["PUBLIC", "PUBLIC_6", "Family", "Nat", "NatLab", "missing", "nat_lab"]
 
 PUBLIC = "203.0.113.1"
 PUBLIC_6 = "2001:db8:ff::1"
@@ -38,6 +39,15 @@ class Nat(StrEnum):
     CONE = "cone"
     SYMMETRIC = "symmetric"
     TCP_ONLY = "tcponly"
+
+
+class Family(StrEnum):
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+    BOTH = "both"
+
+
+_numbers = itertools.count()  # several labs may be up at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +88,24 @@ class NatLab:
 
 
 @contextmanager
-def nat_lab(a: Nat, b: Nat, *, ipv6: bool = False) -> Iterator[NatLab]:
-    """The three hosts, gone again on leaving. Only with `ipv6` A and B have both kinds of address."""
-    prefix = f"tn{os.getpid() % 100_000}"
+def nat_lab(a: Nat, b: Nat, *, family: Family = Family.IPV4) -> Iterator[NatLab]:
+    """The three hosts, gone again on leaving. `family`: what A and B have; the public host has both."""
+    prefix = f"tn{os.getpid() % 100_000}x{next(_numbers)}"
     names = [f"{prefix}{each}" for each in ("p", "a", "b", "ra", "rb")]
     try:
         for name in names:
             _run("ip", "netns", "add", name)
             _run("ip", "-n", name, "link", "set", "lo", "up")
         _public_host(f"{prefix}p")
-        _side(prefix, "a", 1, a)
-        _side(prefix, "b", 2, b)
-        if not ipv6:
-            for name in names[1:3]:
+        for host, number in (("a", 1), ("b", 2)):
+            _wire(prefix, host, number)
+        for host, number, kind in (("a", 1, a), ("b", 2, b)):
+            _side(prefix, host, number, kind)
+        for name in names[1:3]:
+            if family is Family.IPV4:
                 _run("ip", "netns", "exec", name, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+            if family is Family.IPV6:
+                _run("ip", "-n", name, "-4", "addr", "flush", "dev", "eth0")
         yield NatLab(prefix)
     finally:
         for name in names:
@@ -113,8 +127,8 @@ def _public_host(name: str) -> None:
     run("route", "add", "default", "dev", "nowhere")
 
 
-def _side(prefix: str, host: str, number: int, kind: Nat) -> None:
-    """One host with its router. `number` is in their addresses."""
+def _wire(prefix: str, host: str, number: int) -> None:
+    """One host with a cable to its router, and that with one to the world. `number` is in their addresses."""
     inside, router, public = f"{prefix}{host}", f"{prefix}r{host}", f"{prefix}p"
     wan = f"w{number}"
     _run("ip", "link", "add", "eth0", "netns", inside, "type", "veth", "peer", "name", "lan", "netns", router)
@@ -152,6 +166,12 @@ def _side(prefix: str, host: str, number: int, kind: Nat) -> None:
                 *(("nodad",) if ":" in address else ()),
             )
         _run("ip", "-n", where, "link", "set", device, "up")
+
+
+def _side(prefix: str, host: str, number: int, kind: Nat) -> None:
+    """Who forwards what, and what the router makes of it."""
+    inside, router, public = f"{prefix}{host}", f"{prefix}r{host}", f"{prefix}p"
+    wan = f"w{number}"
     _run("ip", "-n", inside, "route", "add", "default", "via", f"10.92.{number}.1")
     _run("ip", "-n", inside, "-6", "route", "add", "default", "via", f"2001:db8:{number}::1")
     for switch in ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"):
@@ -172,8 +192,8 @@ def _side(prefix: str, host: str, number: int, kind: Nat) -> None:
         f"2001:db8:ff::{number + 1}",
     )
     if kind is Nat.OPEN:
-        _run("ip", "-n", public, "route", "add", f"10.92.{number}.0/24", "via", f"203.0.113.{number + 1}")
-        _run("ip", "-n", router, "route", "add", f"10.92.{other}.0/24", "via", f"203.0.113.{other + 1}")
+        for who in (public, f"{prefix}r{'ab'[other - 1]}"):
+            _run("ip", "-n", who, "route", "add", f"10.92.{number}.0/24", "via", f"203.0.113.{number + 1}")
         return
     subprocess.run(
         ["ip", "netns", "exec", router, "nft", "-f", "-"], input=_rules(kind, wan), text=True, check=True
