@@ -1,4 +1,4 @@
-"""What people see of two machines behind routers of their own, and one public server that one command sets up (tests/lab/nats.py)."""
+"""What people see of two machines behind routers of their own, with one public server (tests/lab/nats.py)."""
 
 from __future__ import annotations
 

@@ -233,9 +233,9 @@ def test_a_chosen_nameplate_may_be_used_again_at_once() -> None:
 def test_a_silent_connection_is_closed_after_the_time_for_the_hello() -> None:
     server = Server()
     server.connect(HOST, greet=False)
-    server.wait(4.9)
+    server.wait(9.9)
     assert server.closed == {}
-    server.wait(5.0)
+    server.wait(10.0)
     assert server.closed == {HOST: CloseCode.TOO_SLOW}
 
 
