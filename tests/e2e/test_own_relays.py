@@ -77,6 +77,20 @@ def test_the_relay_of_one_side_is_enough(tmp_path: Path, sh: Shell, a: Nat, b: N
         assert PASSWORD not in (sh.directory / trace).read_text()
 
 
+def test_a_stun_server_of_ones_own_is_asked_where_the_signaling_server_answers_nobody(
+    tmp_path: Path, sh: Shell
+) -> None:
+    with (
+        nat_lab(Nat.CONE, Nat.CONE) as lab,
+        coturn(lab, tmp_path),
+        serving("--stun-port", "off", host="0.0.0.0", port=8765, on=lab.on_public),
+    ):
+        sides = carried(lab, sh, (), variables={"TALLOW_ICE_SERVERS": f"stun:{PUBLIC}"})
+    for side in sides:
+        assert side.process.returncode == 0, side.report()
+        assert side.wait_event("connected")["path"] == "direct"
+
+
 @pytest.mark.parametrize(
     ("url", "user", "password", "said"),
     [
