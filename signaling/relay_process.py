@@ -50,7 +50,8 @@ _NO_PEERS: Final = (
     "192.168.0.0/16",
     "198.18.0.0/15",
     "224.0.0.0/3",
-    "::/128",
+    # Not ::/128: coturn takes a range that ends in it for all addresses there are. As a peer it refuses it by itself
+    # (since 4.5.2, CVE-2020-26262).
     "::1/128",
     "::ffff:0:0/96",
     "64:ff9b::/96",

@@ -25,7 +25,7 @@ SHARED: Final[Hooks] = (
     (
         "aioice.ice:Connection",
         "build_request check_complete check_incoming check_start check_state close connect data_received"
-        " gather_candidates query_consent request_received sort_check_list"
+        " gather_candidates protocol_lost query_consent request_received sort_check_list"
         " _check_list _check_list_done _check_list_maybe_fail _closing _early_checks _local_candidates"
         " _local_candidates_end _local_candidates_start _nominated _pair_remote_candidate _protocols"
         " _query_consent_task _queue _remote_candidates _transport_policy _use_ipv4 _use_ipv6 _valid_username"
@@ -38,20 +38,27 @@ SHARED: Final[Hooks] = (
     ),
     ("aioice.ice:CandidatePair.State", "FAILED FROZEN IN_PROGRESS SUCCEEDED WAITING"),
     ("aioice.ice:StunProtocol", "close connection_lost datagram_received id request send_stun transactions"),
-    ("aioice.stun", "Class Message Method"),
-    ("aioice.stun:Class", "REQUEST RESPONSE"),
+    ("aioice.stun", "Class Message Method TransactionError TransactionFailed TransactionTimeout"),
+    ("aioice.stun:Class", "ERROR REQUEST RESPONSE"),
     (
         "aioice.stun:Message",
-        "add_message_integrity attributes check_message_integrity message_class message_method transaction_id",
+        "add_message_integrity attributes check_message_integrity error_code message_class message_method"
+        " transaction_id",
     ),
     ("aioice.stun:Method", "BINDING"),
     ("aioice.stun:TransactionError", "response"),
     (
         "aioice.turn",
-        "DEFAULT_ALLOCATION_LIFETIME DEFAULT_CHANNEL_REFRESH_TIME TurnClientTcpProtocol TurnClientUdpProtocol"
-        " TurnTransport UDP_SOCKET_BUFFER_SIZE is_channel_data",
+        "DEFAULT_ALLOCATION_LIFETIME DEFAULT_CHANNEL_REFRESH_TIME TurnClientMixin TurnClientTcpProtocol"
+        " TurnClientUdpProtocol",
     ),
-    ("aioice.turn:TurnTransport", "_connect get_extra_info"),
+    (
+        "aioice.turn:TurnClientMixin",
+        "channel_bind channel_to_peer connect connection_lost connection_made datagram_received delete integrity_key"
+        " mapped_address nonce peer_to_channel realm receiver request send_stun server transactions username",
+    ),
+    ("aioice.turn:TurnClientTcpProtocol", "transport"),
+    ("aioice.turn:TurnClientUdpProtocol", "transport"),
     ("aiortc.rtcicetransport:RTCIceGatherer", "_connection"),
     ("aiortc.rtcicetransport:RTCIceTransport", "_connection _recv _send"),
     ("aiortc.rtcdtlstransport", "State"),

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import aioice
 from aioice import ice, stun
@@ -35,8 +35,12 @@ from tallow_cli.webrtc.ice_consent import AWAY, Consent, vanished
 from tallow_cli.webrtc.ice_gathering import GatheringIceConnection
 from tallow_cli.webrtc.ice_wall import WalledStun
 from tallow_cli.webrtc.own_address import OwnAddress, is_ours
+from tallow_cli.webrtc.relay_transport import RelayTransport
 from tallow_cli.wire.source_address import source_address
 from tallow_cli.wire.udp_batch import Address, BatchSocket
+
+RunTransport = BatchSocket | RelayTransport
+RELAY_GONE: Final = "the relay between the two machines ended it"
 
 
 class IceConnection(CheckingIceConnection):
@@ -96,6 +100,13 @@ class IceConnection(CheckingIceConnection):
         super().request_received(message, addr, protocol)
         if self._early_checks:  # those that were authentic
             self.peer_knows_us.set()
+
+    def protocol_lost(self, protocol: ice.StunProtocol) -> None:
+        """A relay closed the connection, or does not keep the allocation."""
+        pair = self._nominated.get(1)
+        if pair is not None and pair.protocol is protocol and self.loss is None and not self._closing:
+            self.loss = PeerVanished(RELAY_GONE, Loss.SILENT)
+        super().protocol_lost(protocol)
 
     def enqueue_untrusted(self, data: bytes) -> None:
         """What still waits to be read was sent by a peer that was there: its last words come before its end."""
@@ -247,28 +258,37 @@ class _IntoQueue:
         self._connection.refused(address)
 
 
-def take_over_sockets(transport: RTCIceTransport, *, offload: bool) -> list[BatchSocket]:
-    """Put our own datagram transport under aioice, on every socket of this machine it gathered.
+def take_over_sockets(transport: RTCIceTransport, *, offload: bool) -> list[RunTransport]:
+    """Put our own datagram transport under aioice, on every socket of this machine it gathered; relays have one.
 
     Each keeps its number, port and STUN handling; only who reads and writes it changes. All of them are
-    taken, not only the nominated pair's: the two sides may settle on different pairs. Relayed candidates stay
-    with aioice.
+    taken, not only the nominated pair's: the two sides may settle on different pairs.
     """
-    connection = cast(IceConnection, transport._connection)
-    taken: list[BatchSocket] = []
+    connection = _ours(transport)
+    taken: list[RunTransport] = []
     for protocol in cast(list[WalledStun], connection._protocols):
-        old = protocol.transport
-        sock = old.get_extra_info("socket")
-        if protocol.local_candidate.type != "host" or sock is None or isinstance(old, BatchSocket):
-            continue
-        # asyncio refuses to watch a descriptor its transport owns, so ours is a duplicate of the same socket.
-        own = socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
-        own.setblocking(False)
-        cast(asyncio.Transport, old).set_protocol(asyncio.DatagramProtocol())
-        old.close()
-        protocol.transport = BatchSocket(own, protocol, offload=offload)
-        protocol.transport.receiver = _IntoQueue(_ours(transport))
-        taken.append(protocol.transport)
+        run_transport = _run_transport(protocol, offload=offload)
+        if run_transport is not None:
+            run_transport.receiver = _IntoQueue(connection)
+            taken.append(run_transport)
+    return taken
+
+
+def _run_transport(protocol: WalledStun, *, offload: bool) -> RunTransport | None:
+    old: asyncio.DatagramTransport = protocol.transport
+    if isinstance(old, RelayTransport):
+        if offload:
+            old.use_offload()
+        return old
+    sock = old.get_extra_info("socket")
+    if protocol.local_candidate.type != "host" or sock is None or isinstance(old, BatchSocket):
+        return None
+    # asyncio refuses to watch a descriptor its transport owns, so ours is a duplicate of the same socket.
+    own = socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
+    own.setblocking(False)
+    cast(asyncio.Transport, old).set_protocol(asyncio.DatagramProtocol())
+    old.close()
+    protocol.transport = taken = BatchSocket(own, protocol, offload=offload)
     return taken
 
 

@@ -16,6 +16,8 @@ from aiortc.rtcdtlstransport import DataReceiver
 from OpenSSL import SSL
 
 from tallow_cli.webrtc.aiortc_internals import (
+    RunTransport,
+    nominated_pair,
     nominated_route,
     peer_heard,
     peer_refused,
@@ -26,7 +28,7 @@ from tallow_cli.webrtc.aiortc_internals import (
 from tallow_cli.webrtc.dtls_transport import DtlsTransport
 from tallow_cli.wire.datagram_checks import dtls_is_sound
 from tallow_cli.wire.dtls_records import MAX_RUN_BYTES, Records, make_records
-from tallow_cli.wire.udp_batch import Address, BatchSocket
+from tallow_cli.wire.udp_batch import Address
 
 RECORD_HEADER_BYTES: Final = 13
 _APPLICATION_DATA: Final = b"\x17"
@@ -61,7 +63,7 @@ class BatchDtlsTransport(DtlsTransport):
     ) -> None:
         """Without `takes_sockets` all goes through aioice's, as on a relayed path."""
         super().__init__(transport, certificate, role)
-        self.sockets: list[BatchSocket] = []
+        self.sockets: list[RunTransport] = []
         self._offload = offload
         self._takes_sockets = takes_sockets
         self._packet_receiver: PacketReceiver | None = None
@@ -89,18 +91,24 @@ class BatchDtlsTransport(DtlsTransport):
         return next((size for key, size in _RECORD_OVERHEAD.items() if key in name), _RECORD_OVERHEAD_CBC)
 
     @property
-    def batch_socket(self) -> BatchSocket | None:
-        """The socket in use, or None while the path is relayed."""
+    def run_transport(self) -> RunTransport | None:
+        """The socket or relay of ours that is in use."""
         route = nominated_route(self.transport)
-        return route[0] if route is not None and isinstance(route[0], BatchSocket) else None
+        return route[0] if route is not None and isinstance(route[0], RunTransport) else None
+
+    @property
+    def is_relayed(self) -> bool:
+        """Whether there is a relay on the way, ours or the peer's."""
+        pair = nominated_pair(self.transport)
+        return pair is not None and "relay" in (pair[0].type, pair[1].type)
 
     # Sending
 
     @property
     def is_blocked(self) -> bool:
         """Whether the kernel's send buffer is full: better to wait for `writable`."""
-        sock = self.batch_socket
-        return sock is not None and sock.is_blocked
+        used = self.run_transport
+        return used is not None and used.is_blocked
 
     def set_dont_fragment(self, wanted: bool) -> None:
         for sock in self.sockets:
@@ -122,7 +130,7 @@ class BatchDtlsTransport(DtlsTransport):
             return
         transport, address = route
         segment = RECORD_HEADER_BYTES + int.from_bytes(records[11:13], "big")
-        if isinstance(transport, BatchSocket):
+        if isinstance(transport, RunTransport):
             transport.send_run(records, segment, address)
             return
         for start in range(0, len(records), segment):
@@ -152,7 +160,7 @@ class BatchDtlsTransport(DtlsTransport):
         if self._packet_receiver is not None:
             self._packet_receiver.writable()
 
-    # Receiving, for BatchSocket
+    # Receiving, for a RunTransport
 
     def datagrams_received(self, run: memoryview, segment: int) -> None:
         if self._records is None:
@@ -186,7 +194,7 @@ class BatchDtlsTransport(DtlsTransport):
         peer_refused(self.transport, address)
 
     async def _recv_next(self) -> None:
-        """aiortc's receive loop: the handshake, and afterwards what comes by aioice's way (relayed paths)."""
+        """aiortc's receive loop: the handshake, and afterwards what aioice had queued."""
         if not self._is_batching and not self._peer_closed:
             await super()._recv_next()
             return

@@ -19,7 +19,7 @@ from aioice.ice import CandidatePair
 
 from tallow_cli.link.no_path import Checks
 from tallow_cli.webrtc.ice_gathering import GatheringIceConnection, local_preference
-from tallow_cli.webrtc.ice_nomination import Nomination, Rank
+from tallow_cli.webrtc.ice_nomination import Nomination, Rank, Relays
 from tallow_cli.wire.source_address import source_address
 
 # RFC 8445 section 6.1.2.5: a peer that lists addresses of its choice has us send no more than this.
@@ -110,6 +110,7 @@ class CheckingIceConnection(GatheringIceConnection):
     def _rank(self, pair: CandidatePair) -> Rank:
         return Rank(
             not _is_relayed(pair),
+            _relays(pair),
             self._is_straight(pair),
             ice.candidate_pair_priority(pair.local_candidate, pair.remote_candidate, self.ice_controlling),
         )
@@ -278,6 +279,13 @@ def _likely(pairs: Sequence[CandidatePair]) -> list[CandidatePair]:
 
 def _is_relayed(pair: CandidatePair) -> bool:
     return "relay" in (pair.local_candidate.type, pair.remote_candidate.type)
+
+
+def _relays(pair: CandidatePair) -> Relays:
+    ours, theirs = (each.type == "relay" for each in (pair.local_candidate, pair.remote_candidate))
+    if ours:
+        return Relays.BOTH if theirs else Relays.OURS
+    return Relays.THEIRS if theirs else Relays.NONE
 
 
 def _route(pair: CandidatePair) -> _Route:

@@ -24,8 +24,10 @@ from aioice import ice, stun, turn
 from aioice.candidate import candidate_foundation, candidate_priority
 
 from tallow_cli.link.description import RelayOffer, StunAnswer, Survey
-from tallow_cli.webrtc.ice_wall import TurnOverTcp, TurnOverUdp, WalledIceConnection, WalledStun
+from tallow_cli.webrtc.ice_wall import WalledIceConnection, WalledStun
 from tallow_cli.webrtc.nat_mapping import Mappings, is_plausible
+from tallow_cli.webrtc.relay_client import RelayClient, RelayOverTcp, RelayOverUdp
+from tallow_cli.webrtc.relay_transport import RelayTransport
 from tallow_cli.webrtc.stun_requests import Address, StunRequest
 from tallow_cli.webrtc.udp_ports import bound_socket, connected_stream, explain_ports
 from tallow_cli.wire.source_address import source_address
@@ -284,58 +286,56 @@ class GatheringIceConnection(WalledIceConnection):
         )
         return protocol
 
-    async def _allocate(self, relay: RelayServer, protocol: WalledStun) -> turn.TurnTransport:
-        """aioice's `create_turn_endpoint`, over a client whose input is checked."""
-        loop = asyncio.get_running_loop()
+    async def _allocate(self, relay: RelayServer, protocol: WalledStun) -> RelayTransport:
+        """Raises OSError, stun.TransactionError, TimeoutError."""
         give_up = asyncio.timeout(NO_ANSWER_S)
         async with give_up:
             address = self._reachable(await _resolved_in_time(relay.host, relay.port))
-            options: dict[str, Any] = {
-                "username": relay.username,
-                "password": relay.credential,
-                "lifetime": turn.DEFAULT_ALLOCATION_LIFETIME,
-                "channel_refresh_time": turn.DEFAULT_CHANNEL_REFRESH_TIME,
-            }
-            connection: asyncio.BaseTransport
-            inner: turn.TurnClientProtocol
-            if relay.transport == "tcp":
-                stream = await connected_stream(self._source(address), address, self._through)
-                _say_it_answered(give_up)
-                connection, inner = await loop.create_connection(
-                    lambda: TurnOverTcp(address, **options),
-                    sock=stream,
-                    ssl=ssl.create_default_context() if relay.secure else None,
-                    server_hostname=relay.host if relay.secure else None,
-                )
-            else:
-                connection, inner = await loop.create_datagram_endpoint(
-                    lambda: TurnOverUdp(address, lambda: _say_it_answered(give_up), **options),
-                    sock=self._socket_towards(address),
-                )
-            protocol.base = connection.get_extra_info("sockname")[0]
+            client = await self._reached(relay, address, give_up)
+            protocol.base = client.transport.get_extra_info("sockname")[0]
+            if protocol.base in _NO_ADDRESS.values():
+                protocol.base = source_address(address) or protocol.base
+            transport = RelayTransport(client, protocol)
             try:
-                transport = turn.TurnTransport(inner)
-                await transport._connect(protocol)
+                await transport.connect()
             except BaseException:
-                connection.close()  # also when gathering was given up in the middle
+                client.transport.close()  # also when gathering was given up in the middle
                 raise
         return transport
 
+    async def _reached(
+        self, relay: RelayServer, address: tuple[str, int], give_up: asyncio.Timeout
+    ) -> RelayClient:
+        """Raises OSError."""
+        loop = asyncio.get_running_loop()
+        options: dict[str, Any] = {
+            "username": relay.username,
+            "password": relay.credential,
+            "lifetime": turn.DEFAULT_ALLOCATION_LIFETIME,
+            "channel_refresh_time": turn.DEFAULT_CHANNEL_REFRESH_TIME,
+        }
+        if relay.transport == "tcp":
+            stream = await connected_stream(self._source(address), address, self._through)
+            _say_it_answered(give_up)
+            _, over_tcp = await loop.create_connection(
+                lambda: RelayOverTcp(address, **options),
+                sock=stream,
+                ssl=ssl.create_default_context() if relay.secure else None,
+                server_hostname=relay.host if relay.secure else None,
+            )
+            return over_tcp
+        over_udp = RelayOverUdp(address, lambda: _say_it_answered(give_up), **options)
+        over_udp.open(self._socket_towards(address))
+        return over_udp
+
     def _socket_towards(self, relay: tuple[str, int]) -> socket.socket:
-        """A UDP socket that speaks to this relay alone. Raises OSError."""
+        """A UDP socket to speak to this relay from. Raises OSError."""
         source = self._source(relay)
         try:
-            sock = bound_socket(source, self._ports, self._through)
+            return bound_socket(source, self._ports, self._through)
         except OSError:
             # This is a client's socket, which needs no hole in a firewall: better from elsewhere than not at all.
-            sock = bound_socket(source, None, self._through)
-        try:
-            sock.connect(relay)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, turn.UDP_SOCKET_BUFFER_SIZE)
-        except OSError:
-            sock.close()
-            raise
-        return sock
+            return bound_socket(source, None, self._through)
 
     def _reachable(self, addresses: Sequence[tuple[str, int]]) -> tuple[str, int]:
         """The first that something of ours leads to: a name may have addresses of a kind that this machine lacks."""
@@ -447,12 +447,22 @@ def _say_it_answered(give_up: asyncio.Timeout) -> None:
         give_up.reschedule(asyncio.get_running_loop().time() + RELAY_S)
 
 
+# RFC 8656 section 19: what a person can do something about.
+_REFUSALS: Final = {
+    _UNAUTHORIZED: "it does not take these credentials, or wants some (--ice-user, TALLOW_ICE_PASSWORD)",
+    403: "it may not be used for this",
+    441: "it does not take these credentials",
+    486: "this user has as many connections as it allows",
+    508: "it is full",
+}
+
+
 def _reason(error: BaseException) -> str:
+    """Why a relay gave no address, for people."""
     if isinstance(error, stun.TransactionFailed):
         code, words = error.response.attributes.get("ERROR-CODE", (0, ""))
-        if code == _UNAUTHORIZED:
-            return "it does not take these credentials, or wants some (--ice-user, TALLOW_ICE_PASSWORD)"
-        return f"it said no ({code} {words})".replace(" )", ")")
+        said = " ".join(str(each) for each in (code, words) if each)
+        return f"{_REFUSALS.get(code, 'it said no')} ({said})"
     if isinstance(error, TimeoutError | stun.TransactionTimeout):
         return "it does not answer"
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final, Generic, NamedTuple, TypeVar
 
 Pair = TypeVar("Pair")
@@ -24,12 +25,29 @@ MOST_FOR_DIRECT_S: Final = 1.5
 # Between two of a kind: checks leave 20 ms apart, in the order of preference, so the better one is only a little late.
 PACE_S: Final = 0.02
 MOST_FOR_BETTER_S: Final = 0.2
+# Between ways over relays: one is better than two, and needs a channel bound and then a check of the other side that
+# may have to be repeated.
+FOR_BETTER_RELAY_S: Final = 0.4
+MOST_FOR_BETTER_RELAY_S: Final = 1.0
+
+
+class Relays(IntEnum):
+    """Which are on the way; the larger, the better. Data goes from the controlling side to the other, so first to its
+    own relay: there all clients share a socket that holds a thousand datagrams (coturn: 4 MiB), where the one that
+    stands for an allocation holds fifty, and drops of every burst.
+    """
+
+    BOTH = 0
+    THEIRS = 1
+    OURS = 2
+    NONE = 3
 
 
 class Rank(NamedTuple):
     """How good a pair is; the larger, the better."""
 
     is_direct: bool
+    relays: Relays
     is_straight: bool  # it takes the way that the system would
     priority: int  # RFC 8445 section 6.1.2.3
 
@@ -47,6 +65,8 @@ class Answered(Generic[Pair]):
         """Until when those that are better may still answer."""
         if not self.rank.is_direct and any(each.is_direct for each in better):
             return self.at + min(REPEAT_S + 2 * self.rtt_s, MOST_FOR_DIRECT_S)
+        if any(each.relays > self.rank.relays for each in better):
+            return self.at + min(FOR_BETTER_RELAY_S + 3 * self.rtt_s, MOST_FOR_BETTER_RELAY_S)
         return self.at + min(2 * PACE_S + self.rtt_s, MOST_FOR_BETTER_S)
 
 

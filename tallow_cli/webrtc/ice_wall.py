@@ -9,14 +9,12 @@ was answered. All of it for both engines, and for relayed paths as well.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from itertools import islice
 from typing import Any, Final, cast
 
 import aioice
-from aioice import ice, stun, turn
+from aioice import ice, stun
 
-from tallow_cli.webrtc.stun_requests import Address, StunRequest, pauses
+from tallow_cli.webrtc.stun_requests import Address
 from tallow_cli.wire.datagram_checks import STUN_LAST_FIRST_BYTE, dtls_is_sound, stun_is_sound
 
 # The peer lists 32 at most, and a NAT in between may show a few more.
@@ -31,10 +29,6 @@ MAX_QUEUED_BYTES: Final = 4 * 1024 * 1024
 # A refused check is one that is not answered. An honest peer refuses none that is ours; another could keep aioice
 # repeating a check with roles changed (487), each time one call deeper.
 _BINDING_ERROR: Final = b"\x01\x11"
-# A message of a TURN server carries a datagram of up to 65,535 bytes.
-_MAX_TURN_BYTES: Final = 65_535 + 256
-# aioice copies its whole buffer for each message in it.
-_TURN_GULP_BYTES: Final = 4096
 
 
 class DatagramQueue(asyncio.Queue[tuple[bytes, int] | None]):
@@ -69,60 +63,9 @@ class WalledStun(ice.StunProtocol):
         else:
             self.receiver.dropped += 1
 
-    async def request(
-        self,
-        request: stun.Message,
-        addr: tuple[str, int],
-        integrity_key: bytes | None = None,
-        retransmissions: int | None = None,
-    ) -> tuple[stun.Message, tuple[str, int]]:
-        """aioice's, which doubles its patience with every loss. Raises stun.TransactionError."""
-        if integrity_key is not None:
-            request.add_message_integrity(integrity_key)
-        waiting = StunRequest(
-            lambda: self.send_stun(request, addr),
-            lambda message, _: integrity_key is None or message.check_message_integrity(integrity_key),
-        )
-        self.transactions[request.transaction_id] = cast(stun.Transaction, waiting)
-        tries = None if retransmissions is None else retransmissions + 1
-        try:
-            answer, source = await waiting.answered(islice(pauses(self.receiver.under_way), tries))
-        finally:
-            del self.transactions[request.transaction_id]
-        return answer, (source[0], source[1])
-
     def admits(self, addr: Address) -> bool:
         """Whether data from there is the peer's: for whoever reads the socket in this protocol's place."""
         return self.receiver.is_checked(self, addr)
-
-
-class TurnOverUdp(turn.TurnClientUdpProtocol):
-    """aioice's client of a relay, behind the checks. `on_answer` is called when it answers for the first time."""
-
-    def __init__(self, server: tuple[str, int], on_answer: Callable[[], None], **options: Any) -> None:
-        super().__init__(server, **options)
-        self._on_answer: Callable[[], None] | None = on_answer
-
-    def datagram_received(self, data: bytes | str, addr: tuple[str, int]) -> None:
-        datagram = cast(bytes, data)
-        if datagram and (turn.is_channel_data(datagram) or stun_is_sound(datagram, _MAX_TURN_BYTES)):
-            if self._on_answer is not None:
-                on_answer, self._on_answer = self._on_answer, None
-                on_answer()
-            super().datagram_received(datagram, addr)
-
-
-class TurnOverTcp(turn.TurnClientTcpProtocol):
-    """The same over TCP."""
-
-    def data_received(self, data: bytes) -> None:
-        for start in range(0, len(data), _TURN_GULP_BYTES):
-            super().data_received(data[start : start + _TURN_GULP_BYTES])
-
-    def datagram_received(self, data: bytes | str, addr: tuple[str, int]) -> None:
-        datagram = cast(bytes, data)
-        if datagram and (turn.is_channel_data(datagram) or stun_is_sound(datagram, _MAX_TURN_BYTES)):
-            super().datagram_received(datagram, addr)
 
 
 class WalledIceConnection(aioice.Connection):
@@ -133,11 +76,6 @@ class WalledIceConnection(aioice.Connection):
         self.dropped = 0
         self._queue = DatagramQueue()
         self._checked: set[tuple[int, str, int]] = set()
-
-    @property
-    def under_way(self) -> int:
-        """How many requests wait for an answer."""
-        return sum(len(protocol.transactions) for protocol in self._protocols)
 
     # Who is heard
 

@@ -64,10 +64,10 @@ class TurboEngine:
     def notes(self) -> tuple[str, ...]:
         if self._dtls is None or self._sctp is None:
             return ()
-        sock = self._dtls.batch_socket
-        if sock is None:
-            return ("The path is relayed, so datagrams go one by one.",)
-        missing = [name for name, has in (("GSO", sock.has_gso), ("GRO", sock.has_gro)) if not has]
+        used = self._dtls.run_transport
+        if used is None or not used.in_datagrams:
+            return ()
+        missing = [name for name, has in (("GSO", used.has_gso), ("GRO", used.has_gro)) if not has]
         if missing and self._offload:
             return (f"This system or route has no UDP {' and '.join(missing)}; datagrams go one by one.",)
         return ()

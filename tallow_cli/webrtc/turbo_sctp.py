@@ -70,6 +70,8 @@ TURBO_MAX_MESSAGE_SIZE: Final = 4 * MIB + 4096
 # Towards stacks that read 1500 bytes a datagram: Ethernet's MTU less IP, UDP and the DTLS record.
 FOREIGN_MAX_PACKET_V4: Final = 1435
 FOREIGN_MAX_PACKET_V6: Final = 1415
+# A relay adds 4 bytes, may be reached by IPv6, and would rather cut a datagram in two than say that it is too large.
+RELAYED_MAX_PACKET: Final = FOREIGN_MAX_PACKET_V6 - 4
 # A DTLS record holds 16,384 bytes; loopback's MTU of 65,536 allows it.
 TALLOW_MAX_PACKET: Final = 16_352
 RECONFIG_REPEAT_S: Final = 0.5  # then twice as long each time; aiortc begins with 3 s
@@ -179,10 +181,12 @@ class TurboSctpTransport(WalledSctpTransport):
         """The peer's tag and TSN are known: data can be received, and sent once ESTABLISHED."""
         if self._association is not None or self._remote_port is None:
             return
-        sock = self._dtls.batch_socket
-        can_probe = sock is not None and sock.sets_dont_fragment
-        foreign = FOREIGN_MAX_PACKET_V6 if sock is not None and sock.is_ipv6 else FOREIGN_MAX_PACKET_V4
+        used, is_relayed = self._dtls.run_transport, self._dtls.is_relayed
+        can_probe = used is not None and used.sets_dont_fragment
+        foreign = FOREIGN_MAX_PACKET_V6 if used is not None and used.is_ipv6 else FOREIGN_MAX_PACKET_V4
         largest = TALLOW_MAX_PACKET if self._peer_is_tallow else foreign
+        if is_relayed:
+            largest = RELAYED_MAX_PACKET
         self._association = Association(
             AssociationConfig(
                 local_port=self._local_port,
@@ -199,7 +203,7 @@ class TurboSctpTransport(WalledSctpTransport):
                 partial_reliability=self._remote_partial_reliability,
                 max_packet_bytes=largest if can_probe else BASE_PACKET_BYTES,
                 record_overhead_bytes=self._dtls.record_overhead,
-                max_saved_bytes=self._max_saved_bytes,
+                max_saved_bytes=MAX_SAVED_BYTES if is_relayed else self._max_saved_bytes,
                 ack_every_packets=16 if self._peer_is_tallow else 2,
                 max_message_bytes=TURBO_MAX_MESSAGE_SIZE,
                 peer_joins_parts=self._peer_is_tallow,

@@ -57,7 +57,7 @@ Address = tuple[Any, ...]
 
 
 class DatagramReceiver(Protocol):
-    """Takes the DTLS datagrams."""
+    """Takes the datagrams that carry data."""
 
     def datagrams_received(self, run: memoryview, segment: int) -> None:
         """A run of datagrams of `segment` bytes each, only the last may be shorter. `run` is valid only
@@ -102,17 +102,28 @@ class UdpCounters:
 class BatchSocket(asyncio.DatagramTransport):
     """Owns `sock` (non-blocking, bound) and watches it on the running loop until `close`.
 
-    `offload`: use GSO and GRO where the system has them. `on_writable` is called when a backlog
+    `offload`: use GSO and GRO where the system has them. `data_first_bytes`: what datagrams for the receiver begin with
+    (RFC 7983); the others are STUN, or dropped. `on_writable` is called when a backlog
     (`is_blocked`) has gone.
     """
 
-    def __init__(self, sock: socket.socket, stun: StunHandler, *, offload: bool = True) -> None:
+    in_datagrams = True
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        stun: StunHandler,
+        *,
+        offload: bool = True,
+        data_first_bytes: bytes = DTLS_FIRST_BYTES,
+    ) -> None:
         super().__init__()
         self.counters = UdpCounters()
         self.on_writable: Callable[[], None] | None = None
         self.receiver: DatagramReceiver | None = None
         self._sock = sock
         self._stun = stun
+        self._data_first_bytes = data_first_bytes
         self._loop = asyncio.get_running_loop()
         self._closed = False
         # Room for a whole run and one more datagram behind it.
@@ -120,12 +131,18 @@ class BatchSocket(asyncio.DatagramTransport):
         self._view = memoryview(self._buffer)
         self._backlog: deque[tuple[bytes, int, Address]] = deque()
         self.buffers: GrantedBuffers = grow_buffers(sock)
-        self.has_gro = offload and _enable_gro(sock)
-        self.has_gso = offload and _supports_gso(sock)
+        self.has_gro = self.has_gso = False
+        if offload:
+            self.use_offload()
         self.is_ipv6 = sock.family == socket.AF_INET6
         self.sets_dont_fragment = self.set_dont_fragment(True)
         self._watch = SocketWatch(sock, self._ready)
         self.reads_errors = self._watch.survives_errors and _enable_errors(sock)
+
+    def use_offload(self) -> None:
+        """Use GSO and GRO from now on, where the system has them."""
+        self.has_gro = _enable_gro(self._sock)
+        self.has_gso = _supports_gso(self._sock)
 
     # asyncio.DatagramTransport, for aioice
 
@@ -337,7 +354,7 @@ class BatchSocket(asyncio.DatagramTransport):
         firsts = self._buffer[0:size:segment]
         self.counters.datagrams_received += len(firsts)
         receiver = self.receiver if self._stun.admits(address) else None
-        if receiver is not None and not firsts.translate(None, DTLS_FIRST_BYTES):
+        if receiver is not None and not firsts.translate(None, self._data_first_bytes):
             receiver.datagrams_received(self._view[:size], segment)
             return
         for start in range(0, size, segment):
@@ -345,7 +362,7 @@ class BatchSocket(asyncio.DatagramTransport):
             first = self._buffer[start]
             if first <= STUN_LAST_FIRST_BYTE:
                 self._receive_stun(bytes(self._view[start:end]), address)
-            elif receiver is not None and first in DTLS_FIRST_BYTES:
+            elif receiver is not None and first in self._data_first_bytes:
                 receiver.datagrams_received(self._view[start:end], end - start)
             else:
                 self.counters.dropped_at_receipt += 1

@@ -31,7 +31,6 @@ def lines(*addresses: Address, **changes: object) -> list[str]:
         "224.0.0.1",
         "255.255.255.255",
         "::1",
-        "::",
         "fe80::1",
         "fd00::1",
         "ff02::1",
@@ -80,3 +79,7 @@ def test_every_relay_has_a_secret_of_its_own() -> None:
     entropy = SeededEntropy("secret")
     assert new_secret(entropy) != new_secret(entropy)
     assert len(new_secret(entropy)) == 64
+
+
+def test_no_range_of_refused_peers_ends_in_no_address_which_coturn_takes_for_every_address() -> None:
+    assert not [line for line in lines() if line.startswith("denied-peer-ip=") and line.endswith("-::")]

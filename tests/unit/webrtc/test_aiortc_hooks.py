@@ -32,7 +32,18 @@ MEMBERS = [
 # Ours, and by chance theirs too: a loop, a lock, the link's role, whether something is closed.
 OURS_BY_CHANCE = {"_loop", "_lock", "_role", "_closed"}
 # What their constructors name of the standard library and call on its objects, as ours do.
-ANYBODYS = {"Future", "Queue", "append", "from_bytes", "register", "result", "set", "unpack_from", "urandom"}
+ANYBODYS = {
+    "Future",
+    "Queue",
+    "append",
+    "from_bytes",
+    "get_extra_info",
+    "register",
+    "result",
+    "set",
+    "unpack_from",
+    "urandom",
+}
 
 
 def test_the_installed_aiortc_and_aioice_have_every_part_tallow_uses() -> None:

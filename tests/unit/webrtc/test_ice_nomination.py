@@ -5,19 +5,21 @@ from __future__ import annotations
 import pytest
 
 from tallow_cli.webrtc.ice_nomination import (
+    FOR_BETTER_RELAY_S,
     MOST_FOR_BETTER_S,
     MOST_FOR_DIRECT_S,
     PACE_S,
     REPEAT_S,
     Nomination,
     Rank,
+    Relays,
 )
 
 LAN, VPN, RELAY, TWO_RELAYS = (
-    Rank(True, True, 9),
-    Rank(True, True, 7),
-    Rank(False, True, 4),
-    Rank(False, True, 2),
+    Rank(True, Relays.NONE, True, 9),
+    Rank(True, Relays.NONE, True, 7),
+    Rank(False, Relays.OURS, True, 4),
+    Rank(False, Relays.BOTH, True, 2),
 )
 
 
@@ -72,7 +74,22 @@ def test_a_slow_relay_does_not_hold_up_for_long(nomination: Nomination[str]) -> 
     assert nomination.next_timeout() == MOST_FOR_DIRECT_S
 
 
-@pytest.mark.parametrize(("answering", "better"), [(VPN, LAN), (TWO_RELAYS, RELAY)])
+def test_one_relay_gets_the_time_for_a_channel_and_a_check_of_the_other_sides_before_two_are_used(
+    nomination: Nomination[str],
+) -> None:
+    nomination.answered(0.0, "two", TWO_RELAYS, 0.1)
+    assert nomination.choice(0.0, [RELAY]) is None
+    assert nomination.next_timeout() == pytest.approx(FOR_BETTER_RELAY_S + 0.3)
+    two = nomination.choice(1.0, [RELAY])
+    assert two is not None
+    assert two.pair == "two"
+
+
+def test_of_two_relays_that_of_the_controlling_side_is_used() -> None:
+    assert Rank(False, Relays.OURS, True, 1) > Rank(False, Relays.THEIRS, True, 2)
+
+
+@pytest.mark.parametrize(("answering", "better"), [(VPN, LAN), (RELAY, Rank(False, Relays.OURS, True, 5))])
 def test_between_two_of_a_kind_the_better_one_gets_a_moment(
     nomination: Nomination[str], answering: Rank, better: Rank
 ) -> None:

@@ -15,6 +15,7 @@ from tallow_cli.errors import Loss
 from tallow_cli.webrtc.aiortc_internals import ice_loss
 from tallow_cli.webrtc.dtls_batch import BatchDtlsTransport
 from tallow_cli.webrtc.turbo_sctp import TurboSctpTransport, run_now
+from tallow_cli.wire.udp_batch import BatchSocket
 from tests.support.ortc import TIMEOUT_S, Inbox, LossyDtls, Peer, connected
 
 PAIRS = [("turbo", "stock"), ("stock", "turbo"), ("turbo", "turbo"), ("plain", "turbo"), ("walled", "walled")]
@@ -188,7 +189,7 @@ async def test_without_sockets_of_its_own_as_on_a_relayed_path_it_works_through_
             assert await inbox.until(len(sent)) == sent
         for peer in peers:
             if isinstance(peer.dtls, BatchDtlsTransport):
-                assert peer.dtls.batch_socket is None
+                assert peer.dtls.run_transport is None
         await peers[0].stop()
         async with asyncio.timeout(TIMEOUT_S):
             while peers[1].sctp.state != "closed":
@@ -206,8 +207,8 @@ async def test_while_the_kernels_buffer_is_full_nothing_is_taken_from_the_queue_
 
     async with connected("turbo", "turbo", prepare=prepare) as (a, _):
         assert isinstance(a.dtls, BatchDtlsTransport)
-        sock = a.dtls.batch_socket
-        assert sock is not None
+        sock = a.dtls.run_transport
+        assert isinstance(sock, BatchSocket)
         monkeypatch.setattr(sock, "_transmit", lambda run, _segment, _address: run)
         sock._backlog.append((b"\xff", 1, ("192.0.2.1", 9)))
         assert a.dtls.is_blocked
@@ -230,7 +231,7 @@ async def test_packets_grow_to_what_the_path_carries_and_stay_small_towards_a_st
         async with connected("turbo", joiner, prepare=prepare) as (a, _):
             assert isinstance(a.sctp, TurboSctpTransport)
             assert isinstance(a.dtls, BatchDtlsTransport)
-            sock = a.dtls.batch_socket
+            sock = a.dtls.run_transport
             if sock is None or not sock.sets_dont_fragment:
                 pytest.skip("no path MTU discovery here")
             async with asyncio.timeout(TIMEOUT_S):
