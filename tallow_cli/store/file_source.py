@@ -188,7 +188,7 @@ class FileSource:
             if self._pass.has_digest(index):
                 self._check_hashed(index, opened)
         except Lost as lost:
-            self._lose(index, lost)
+            self._withdraw(index, lost)
             return bytes(part.size)
         self._note_apart(index, offset, data)
         return data
@@ -288,7 +288,7 @@ class FileSource:
         try:
             data = self._opened(index).read_into(part.offset, self._scratch(part.size))
         except Lost as lost:
-            self._lose(index, lost)
+            self._withdraw(index, lost)
             return FILE_COST_BYTES
         self._pieces.feed(offset, data)
         self._note_apart(index, offset, data)
@@ -395,7 +395,9 @@ class FileSource:
         return 0
 
     def _lose(self, index: int, lost: Lost) -> None:
-        """Withdraw a file, or raise its error where that is too late: its digest was given."""
+        """Withdraw a file of which all may have been read, or raise its error where that is too late: its digest was
+        given.
+        """
         if index < self.files_read:
             raise lost.error from lost
         self._withdraw(index, lost)

@@ -261,17 +261,31 @@ class FileLedger:
     def withdrawn_untrusted(self, index: int, size: int, why: Why) -> tuple[int, int]:
         """Of this file only the first `size` bytes come. Returns the range that does not.
 
-        Raises PeerProtocolError for a file that is settled, or that has no such size.
+        Raises PeerProtocolError for a file that is kept, withdrawn or whole with its digest, or that has no such size.
         """
-        if self._ends is None or not self._owed.is_owed(index):
-            raise PeerProtocolError("a file withdrawn that was not offered, or after its digest")
+        if self._ends is None or not 0 <= index < self.count:
+            raise PeerProtocolError("a file withdrawn that was not offered")
         start, end = self.span(index)
         if size > end - start:
             raise PeerProtocolError("more bytes of a withdrawn file than it was offered with")
-        self._owed.settle(index, index + 1)
+        if self._owed.is_owed(index):
+            self._owed.settle(index, index + 1)
+        else:
+            self._take_digest_back_untrusted(index)
         self._withdrawn[index] = why
         self._candidates.append(index)
         return start + size, end
+
+    def _take_digest_back_untrusted(self, index: int) -> None:
+        try:
+            if self._announced[index]:
+                raise ValueError
+            self._owed.take_back(index)
+        except ValueError:
+            raise PeerProtocolError(
+                "a file withdrawn that is kept, withdrawn, or whole with its digest"
+            ) from None
+        del self._digests[index]
 
     def newly_ready(self) -> list[tuple[int, bytes | Why]]:
         """(index, digest) of files that are now whole and have their digest, (index, why) of withdrawn ones of which

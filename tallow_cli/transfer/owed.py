@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+_SETTLED: Final = 1  # kept, or withdrawn
+_DIGESTED: Final = 2
+
 
 class FilesOwed:
     """All of `count` files at first."""
@@ -25,6 +30,12 @@ class FilesOwed:
         self._settled[start:end] = b"\1" * (end - start)
         self.left -= end - start
 
+    def take_back(self, index: int) -> None:
+        """This file has its digest, and does not come all the same. Raises ValueError if it has none."""
+        if not 0 <= index < self.count or self._settled[index] != _DIGESTED:
+            raise ValueError(f"file {index} of {self.count} has no digest")
+        self._settled[index] = _SETTLED
+
     def settle_next(self, first: int, count: int) -> list[int]:
         """`first`, which is the next owed, and the `count` - 1 owed ones after it are settled; returns all of them.
 
@@ -40,7 +51,7 @@ class FilesOwed:
             settled.append(position)
             position = self._settled.find(0, position + 1)
         for index in settled:
-            self._settled[index] = 1
+            self._settled[index] = _DIGESTED
         self._next = settled[-1] + 1
         self.left -= count
         return settled

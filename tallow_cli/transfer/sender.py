@@ -252,12 +252,16 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
 
         Takes its digest's place, and may come before its turn. Of its range nothing more is asked for; what
         `next_read` has given already the shell answers as ever, with whatever bytes it likes, and for its pieces it
-        gives NOT_PROVEN.
+        gives NOT_PROVEN. It may come after the digest as well, if something is still to be read of what the receiver
+        wanted: what was read now is not what the digest is of.
         """
         if self._over:
             return
         self._check_settling()
-        self._owed.settle(index, index + 1)
+        if self._owed.is_owed(index):
+            self._owed.settle(index, index + 1)
+        else:
+            self._owed.take_back(index)
         size, unsent_bytes = self._buffer.give_up(start, end)
         self._held_bytes += unsent_bytes
         self._control.send(Withdraw(index, size, why))

@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 )
 
 from tallow_cli.errors import LocalFileError, PeerVanished, TallowError, TargetExists
-from tallow_cli.store.journaling import NOTE_BYTES
+from tallow_cli.store.limits import ReceiveLimits
 from tallow_cli.store.sink import OnConflict
 from tallow_cli.transfer.pieces import SEGMENT_BYTES
 from tests.sim.channels import Profile
@@ -45,7 +45,7 @@ PATH = Profile(rate=20e6, delay=0.01, loss=0.002)
 CHANNELS = 2
 CHUNK_BYTES = 128 * 1024
 # What a kill may cost: what was not noted, and what was on its way; less than a segment a channel.
-LOST_BYTES = NOTE_BYTES + CHANNELS * 1024 * 1024
+LOST_BYTES = ReceiveLimits().note_bytes + CHANNELS * 1024 * 1024
 assert LOST_BYTES < CHANNELS * SEGMENT_BYTES
 KiB = 1024
 SHAPES: dict[str, dict[str, int]] = {
@@ -371,3 +371,38 @@ def test_whatever_befalls_disk_and_path_a_final_name_is_absent_or_complete():
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_a_file_that_changes_when_its_digest_is_given_and_some_of_it_is_wanted_costs_itself_alone(
+    tmp_path: Path,
+):
+    rng, target, out = random.Random(3), tmp_path / "in", tmp_path / "out"
+    target.mkdir()
+    out.mkdir()
+    contents = {name: rng.randbytes(200_000) for name in ("a", "b", "c")}
+    for name, data in contents.items():
+        (out / name).write_bytes(data)
+    path = Profile(rate=20e6, delay=0.2)
+    scenario = Scenario(
+        files=(), there=path, back=path, channels=CHANNELS, chunk_bytes=CHUNK_BYTES, consent_after=0.01
+    )
+    (target / "out").mkdir()
+    for name, data in contents.items():
+        wrong = bytes([data[0] ^ 1]) + data[1:]
+        (target / "out" / name).write_bytes(wrong if name == "b" else data)
+    sender = Sender(out, is_stream=False)
+    receiver = Receiver(target, lambda: 0.0, OnConflict.UPDATE)
+    running = StoredSimulation(scenario, sender, receiver, 0)
+    while sender.source.files_read < len(contents):
+        assert not running.run_until(running.now + 0.01)
+    (out / "b").write_bytes(rng.randbytes(200_000))
+    assert running.run_until(60.0)
+    assert running.errors == {"sender": None, "receiver": None}
+    assert [*sender.source.withdrawn] == [1]
+    assert [*receiver.dropped] == [(1, 2)]
+    assert {name: (target / "out" / name).read_bytes() for name in ("a", "c")} == {
+        name: contents[name] for name in ("a", "c")
+    }
+    assert (target / "out" / "b").read_bytes()[1:] == contents["b"][1:], "what stood there stays"
+    receiver.stop()
+    sender.kill()

@@ -303,7 +303,7 @@ def test_what_was_read_ahead_of_the_hashing_must_not_be_written_to_before_it_is_
     assert list(source.withdrawn) == [5]
 
 
-def test_a_file_whose_digest_is_given_and_which_changed_ends_the_transfer(root: Path) -> None:
+def test_a_file_whose_digest_is_given_and_which_changed_is_withdrawn(root: Path) -> None:
     source = FileSource([root])
     source.begin(pieces=[(7, 3007)])
     source.read_at(0, 7)
@@ -312,11 +312,14 @@ def test_a_file_whose_digest_is_given_and_which_changed_ends_the_transfer(root: 
     os.utime(root / "2", ns=(7, 7))
     assert source.read_at(7, 3000) == CONTENT[7:3007], "its time alone says nothing"
     rewrite(root / "2", set_back=True)
-    with pytest.raises(SourceChanged, match="written to"):
-        source.read_at(7, 3000)
+    source.read_at(7, 3000)
+    assert isinstance(source.withdrawn[2].error, SourceChanged)
     (root / "3").unlink()
-    with pytest.raises(SourceMissing):
-        source.read_at(3007, 1)
+    source.read_at(3007, 1)
+    assert isinstance(source.withdrawn[3].error, SourceMissing)
+    assert list(source.withdrawn) == [2, 3], "in the order in which it was seen"
+    with pytest.raises(ValueError, match="file 2"):
+        source.digest(2)
 
 
 def test_files_kept_no_more_are_hashed_after_all(root: Path) -> None:

@@ -34,3 +34,14 @@ def test_nothing_is_settled_twice_and_nothing_that_is_not_there(start, end):
         owed.settle(start, end)
     assert not owed.is_owed(3)
     assert not owed.is_owed(-1)
+
+
+def test_only_a_digest_can_be_taken_back_and_once():
+    owed = FilesOwed(3)
+    owed.settle(1, 2)
+    owed.settle_next(0, 1)
+    owed.take_back(0)
+    for index in (0, 1, 2, 3, -1):
+        with pytest.raises(ValueError, match="no digest"):
+            owed.take_back(index)
+    assert owed.left == 1

@@ -712,7 +712,8 @@ def test_of_very_many_claims_the_largest_are_made_and_the_rest_comes_as_new():
         [PieceDigests(0, (DIGEST,)), PieceDigests(0, (DIGEST,))],
         [PieceDigests(0, (NOT_PROVEN,)), Digests(0, (DIGEST,))],
         [Digests(1, (DIGEST,))],
-        [Digests(0, (DIGEST,)), Withdraw(0, 0, Why.CHANGED)],
+        [Digests(0, (DIGEST,)), Withdraw(0, 0, Why.CHANGED), Withdraw(0, 0, Why.CHANGED)],
+        [Digests(0, (DIGEST,) * 2), Withdraw(2, 0, Why.CHANGED)],
         [Withdraw(0, 0, Why.CHANGED), Withdraw(0, 0, Why.CHANGED)],
         [Want(((0, 1),))],
     ],
@@ -840,3 +841,22 @@ def test_what_is_held_of_a_stream_is_not_written_again():
     peer.say(StreamEnd(30_000))
     peer.say(Digests(0, (DIGEST,)))
     assert machine.events() == [FileReady(0, DIGEST)]
+
+
+def test_a_file_may_be_withdrawn_after_its_digest_while_some_of_it_is_wanted():
+    machine, peer = resumed((10, 20), claims=[(0, 20)])
+    peer.say(Digests(0, (DIGEST, DIGEST)))
+    peer.say(PieceDigests(0, (DIGEST, DIGEST)))
+    machine.piece_refuted(0.0, 0)
+    machine.piece_proved(0.0, 1)
+    machine.events()
+    peer.say(Withdraw(0, 0, Why.CHANGED))
+    assert machine.events() == [FileWithdrawn(0, Why.CHANGED)]
+
+
+def test_a_file_that_is_whole_with_its_digest_cannot_be_withdrawn():
+    machine, peer = start((0, 10))
+    peer.say(Digests(0, (DIGEST, DIGEST)))
+    assert machine.events() == [FileReady(0, DIGEST)]
+    peer.say(Withdraw(0, 0, Why.CHANGED))
+    assert isinstance(error_of(machine), PeerProtocolError)

@@ -665,7 +665,7 @@ def test_files_are_settled_once_and_digests_are_told_in_order():
     with pytest.raises(ValueError, match="is next"):
         machine.digests(0.0, 1, [bytes(32)])
     machine.withdraw(0.0, 1, 0, 0, Why.CHANGED)  # as after a reconnect: known from the start
-    with pytest.raises(ValueError, match="were settled"):
+    with pytest.raises(ValueError, match="has no digest"):
         machine.withdraw(0.0, 1, 0, 0, Why.CHANGED)
     with pytest.raises(ValueError, match="of a stream of"):
         machine.withdraw(0.0, 2, 0, 101, Why.CHANGED)
@@ -854,3 +854,17 @@ def test_a_stream_goes_on_where_the_receiver_lacks_something():
     ack_all(peer, peer.collect())
     assert machine.state is SendState.COMPLETING
     assert machine.acked_until == 90_000
+
+
+def test_a_file_may_be_withdrawn_after_its_digest_where_something_is_still_read_of_it():
+    machine, peer = accepted((10, 20), claims=((0, 20),))
+    machine.digests(0.0, 0, [bytes(32), bytes(32)])
+    machine.piece_digests(0.0, 0, [b"d" * 32, b"d" * 32])
+    peer.say(Want(((0, 10),)))
+    (request,) = read_all(machine)
+    assert request.offset == 0
+    machine.withdraw(0.0, 0, 0, 10, Why.CHANGED)
+    with pytest.raises(ValueError, match="has no digest"):
+        machine.withdraw(0.0, 0, 0, 10, Why.CHANGED)
+    peer.collect()
+    assert [each for each in peer.messages if isinstance(each, Withdraw)] == [Withdraw(0, 10, Why.CHANGED)]
