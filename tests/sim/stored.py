@@ -19,6 +19,7 @@ from tallow_cli.session.disk_reader import DiskNews, DiskReader
 from tallow_cli.session.landing import Batch, Landing, Report
 from tallow_cli.store.directory_sink import DirectorySink
 from tallow_cli.store.file_source import FileSource
+from tallow_cli.store.limits import ReceiveLimits
 from tallow_cli.store.sink import OnConflict
 from tallow_cli.store.source import Source
 from tallow_cli.store.stream_source import StreamSource
@@ -77,12 +78,24 @@ class Later:
 class Receiver:
     """A process that receives into `target`."""
 
-    def __init__(self, target: Path, clock: Callable[[], float], policy: OnConflict) -> None:
+    def __init__(
+        self,
+        target: Path,
+        clock: Callable[[], float],
+        policy: OnConflict,
+        limits: ReceiveLimits | None = None,
+    ) -> None:
         self.disk = FaultyDisk()
         self.patience = Patience(self.disk)
         self.later = Later()
         self.sink = DirectorySink(
-            target, policy, resume=True, filesystem=self.disk, clock=clock, in_background=self.later
+            target,
+            policy,
+            resume=True,
+            filesystem=self.disk,
+            clock=clock,
+            limits=limits or ReceiveLimits(),
+            in_background=self.later,
         )
         self.landing: Landing | None = None
         self.manifest: Manifest | None = None

@@ -30,6 +30,7 @@ from hypothesis.stateful import (
 from tallow_cli.errors import LocalFileError, PeerVanished, TallowError, TargetExists
 from tallow_cli.store.limits import ReceiveLimits
 from tallow_cli.store.sink import OnConflict
+from tallow_cli.transfer.options import ReceiveOptions
 from tallow_cli.transfer.pieces import SEGMENT_BYTES
 from tests.sim.channels import Profile
 from tests.sim.stored import Receiver, Sender, StoredSimulation
@@ -43,22 +44,24 @@ RUNS = max(200, int(os.environ.get("TALLOW_SEEDS", "60")))
 STEPS = 100
 PATH = Profile(rate=20e6, delay=0.01, loss=0.002)
 CHANNELS = 2
-CHUNK_BYTES = 128 * 1024
+CHUNK_BYTES = 64 * 1024
 # What a kill may cost: what was not noted, and what was on its way; less than a segment a channel.
-LOST_BYTES = ReceiveLimits().note_bytes + CHANNELS * 1024 * 1024
-assert LOST_BYTES < CHANNELS * SEGMENT_BYTES
 KiB = 1024
+LIMITS = ReceiveLimits(note_bytes=256 * KiB)
+WINDOW_BYTES = 512 * KiB
+LOST_BYTES = LIMITS.note_bytes + WINDOW_BYTES
+assert LOST_BYTES < CHANNELS * SEGMENT_BYTES
 SHAPES: dict[str, dict[str, int]] = {
-    "large": {"big": 3_600 * KiB + 17},
+    "large": {"big": 1_600 * KiB + 17},
     "many": {f"many/{number}": 20 * KiB + number for number in range(25)},
     "tree": {
-        "tree/a/large": 1_500 * KiB,
+        "tree/a/large": 600 * KiB,
         "tree/a/empty": 0,
         "tree/b/c/small": 5,
         "tree/b/middling": 300 * KiB,
-        "tree/top": 900 * KiB,
+        "tree/top": 300 * KiB,
     },
-    "stream": {"stream": 1_500 * KiB},
+    "stream": {"stream": 600 * KiB},
 }
 
 
@@ -80,6 +83,7 @@ class StoredLives(RuleBasedStateMachine):
             channels=CHANNELS,
             chunk_bytes=CHUNK_BYTES,
             consent_after=0.01,
+            receive=ReceiveOptions(window_bytes=WINDOW_BYTES),
             unknown_length=self.is_stream,
         )
         self.contents: dict[str, bytes] = {}
@@ -115,7 +119,7 @@ class StoredLives(RuleBasedStateMachine):
         return Sender(self.offered, is_stream=self.is_stream)
 
     def _new_receiver(self) -> Receiver:
-        return Receiver(self.target, self._now, self.policy)
+        return Receiver(self.target, self._now, self.policy, LIMITS)
 
     def _now(self) -> float:
         running = getattr(self, "running", None)
@@ -206,7 +210,7 @@ class StoredLives(RuleBasedStateMachine):
         self.receiver.disk.failing[operation] = code
 
     @precondition(lambda self: self.receiver is not None and not self.done)
-    @rule(room=st.integers(0, 2_000_000), waits=st.sampled_from([0, 3, None]))
+    @rule(room=st.integers(0, 1_000_000), waits=st.sampled_from([0, 3, None]))
     def fill_the_disk(self, room: int, waits: int | None) -> None:
         self.receiver.disk.room, self.receiver.patience.waits = room, waits
 
