@@ -18,13 +18,14 @@ with QuietInterrupts(EXIT_STOPPED):
     from functools import partial
 
     from signaling.limits import ServerLimits
+    from signaling.listening import CannotListen, resolved
     from signaling.log import LineLog
     from signaling.networks import Address, NotAnAddress, parsed_address
     from signaling.options import PROGRAM, run_command_line
     from signaling.process import Ending, open_standard_streams
     from signaling.protocol import DEFAULT_PORT
     from signaling.relays import RelayOptions, offered_relays
-    from signaling.server import CannotListen, SignalingServer, resolved
+    from signaling.server import SignalingServer
     from signaling.stun import StunResponder
     from signaling.stun_sockets import StunSockets
     from signaling.tls import tls_context

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from signaling.listening import CannotListen
 from signaling.networks import Address, parsed_address
 from signaling.relay_process import (
     DEFAULT_PORTS,
@@ -19,7 +20,6 @@ from signaling.relay_process import (
     RelaySettings,
     new_secret,
 )
-from signaling.server import CannotListen
 from signaling.turn import (
     DEFAULT_PORT,
     NotARelay,

@@ -14,32 +14,26 @@ told why.
 from __future__ import annotations
 
 import asyncio
-import errno
-import http
-import logging
 import os
-import socket
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 
 from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
-from websockets.server import ServerProtocol
 from websockets.typing import Origin
 
-from signaling.admission import Admission, Refusal
+from signaling.admission import Admission
+from signaling.gate import CLOSE_TIMEOUT_S, Arrival, Gate, LogEvent, Warn, quiet_logger
 from signaling.limits import ServerLimits
-from signaling.listener import EVERY_ADDRESS, Listener, SocketAddress, bound_sockets
+from signaling.listener import Listener, bound_sockets
+from signaling.listening import CannotListen, resolved, why_not
 from signaling.metrics import Metrics
-from signaling.networks import Prefix, PrefixHasher
+from signaling.networks import PrefixHasher
 from signaling.protocol import (
-    MAX_MESSAGE_BYTES,
     CloseCode,
-    ErrorCode,
     IceServer,
     MalformedMessage,
     decode_client_message_untrusted,
@@ -47,22 +41,6 @@ from signaling.protocol import (
 )
 from signaling.proxies import TrustedProxies
 from signaling.rooms import Rooms, Send
-
-PING_INTERVAL_S = 20.0  # below the 30-60 s after which home routers forget an idle connection
-PING_TIMEOUT_S = 20.0
-CLOSE_TIMEOUT_S = 0.5  # for the client's closing handshake
-MAX_QUEUE_FRAMES = 4
-WRITE_LIMIT_BYTES = 16 * 1024
-HEALTH_PATH = "/health"
-MOST_WARNINGS = 16
-FORWARDED_FOR = "X-Forwarded-For"
-
-LogEvent = Callable[[str, Mapping[str, str | int]], None]
-Warn = Callable[[str], None]
-
-
-class CannotListen(Exception):
-    """The server cannot start. The text says what is wrong and what to do."""
 
 
 def _log_nothing(_event: str, _fields: Mapping[str, str | int]) -> None:
@@ -80,17 +58,6 @@ class _Connected:
     connection: ServerConnection
     deadline: asyncio.Timeout
     closing: tuple[int, str] = (CloseCode.NORMAL, "")
-
-
-@dataclass(slots=True, eq=False)
-class _Arrival:
-    """What was decided about a TCP connection when it was accepted."""
-
-    address: str
-    prefix: Prefix | None = None  # None: through a proxy, and not known yet; or not counted
-    refusal: Refusal | None = None  # it is only open to be told this
-    opened: bool = False
-    gone: bool = False
 
 
 class SignalingServer:
@@ -116,20 +83,24 @@ class SignalingServer:
         self.metrics = Metrics()
         self._limits = limits or ServerLimits()
         self._admission = Admission(self._limits)
-        self._hasher = PrefixHasher(entropy)
         self._rooms = Rooms(self._admission, entropy, self.metrics)
         self._tls = tls
         self._origins: list[Origin | None] = [None, *map(Origin, allowed_origins)]
-        self._proxies = TrustedProxies(tuple(trusted_proxies))
         self._log = log
-        self._warn = warn
-        self._warned: set[str] = set()
-        self._being_told = 0
+        self._gate = Gate(
+            limits=self._limits,
+            admission=self._admission,
+            hasher=PrefixHasher(entropy),
+            proxies=TrustedProxies(tuple(trusted_proxies)),
+            origins=self._origins,
+            metrics=self.metrics,
+            log=log,
+            warn=warn,
+        )
         self._connected: dict[int, _Connected] = {}
-        self._unopened: set[_Gated] = set()
         self._numbers = count(1)
         self._server: Server | None = None
-        self._listener: Listener[_Arrival] | None = None
+        self._listener: Listener[Arrival] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self, host: str | Sequence[str], port: int) -> int:
@@ -144,19 +115,19 @@ class SignalingServer:
         try:
             sockets = bound_sockets(await resolved(hosts), port)
         except OSError as error:
-            raise CannotListen(_why_not(", ".join(hosts), port, error)) from error
+            raise CannotListen(why_not(", ".join(hosts), port, error)) from error
         server = serve(
             self._handle,
             origins=self._origins,
-            process_request=self._answer_request,
+            process_request=self._gate.answer_request,
             server_header=None,
             open_timeout=self._limits.open_s,
-            logger=_quiet_logger(),
+            logger=quiet_logger(),
         )
+        self._gate.admit_to(server)
+        listener = self._listener = Listener(sockets, self._gate, self._tls, self._limits)
 
-        listener = self._listener = Listener(sockets, _Door(self, server), self._tls, self._limits)
-
-        async def listen() -> Listener[_Arrival]:
+        async def listen() -> Listener[Arrival]:
             return listener
 
         server.create_server = listen  # type: ignore[assignment]  # a Listener is as much of a Server as is used
@@ -188,7 +159,7 @@ class SignalingServer:
         try:
             self._listener.add(bound_sockets(await resolved([host]), port))
         except OSError as error:
-            raise CannotListen(_why_not(host, port, error)) from error
+            raise CannotListen(why_not(host, port, error)) from error
 
     @property
     def reached_at(self) -> str | None:
@@ -202,7 +173,7 @@ class SignalingServer:
             return
         if self._listener is not None:
             self._listener.close()  # at once: websockets does it in a task, which never runs if this is cancelled
-        for connection in list(self._unopened):
+        for connection in list(self._gate.unopened):
             connection.transport.abort()  # its handler would wait for the rest of `open_s`
         server.close(code=CloseCode.GOING_AWAY, reason="the server is stopping")
         try:
@@ -218,90 +189,9 @@ class SignalingServer:
 
     # One connection, from TCP to its end.
 
-    def _arrived(self, address: str) -> _Arrival | None:
-        """A TCP connection is there, and nothing has been read. None: drop it."""
-        arrival = _Arrival(address)
-        now = self._loop.time()
-        prefix = None if address in self._proxies else self._hasher.prefix(address, now)
-        refusal = self._admission.connect(prefix, now)
-        if refusal is None:
-            arrival.prefix = prefix
-            return arrival
-        self._count_refusal(refusal, prefix)
-        # Under attack, an answer costs more than it is worth; a few are told why.
-        if refusal.kind == "pending" or self._being_told >= self._limits.told:
-            return None
-        self._being_told += 1
-        arrival.refusal = refusal
-        return arrival
-
-    def _left(self, arrival: _Arrival) -> None:
-        if arrival.gone:
-            return
-        arrival.gone = True
-        if arrival.refusal is not None:
-            self._being_told -= 1
-        else:
-            self._admission.disconnect(arrival.prefix, was_opened=arrival.opened)
-
-    def _count_refusal(self, refusal: Refusal, prefix: Prefix | None) -> None:
-        self.metrics.limits[refusal.kind] += 1
-        self._log("refused", {"from": prefix.label if prefix else "a proxy", "limit": refusal.kind})
-
-    def _answer_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Let the WebSocket handshake go on (None), or answer in plain HTTP."""
-        arrival = _arrival_of(connection)
-        refusal = arrival.refusal
-        if refusal is None and request.path == HEALTH_PATH:
-            return connection.respond(http.HTTPStatus.OK, "ok\n")
-        if refusal is None:
-            refusal = self._identify(arrival, request.headers.get_all(FORWARDED_FOR))
-        if refusal is None:
-            return None
-        limited = refusal.code == ErrorCode.RATE_LIMITED
-        status = http.HTTPStatus.TOO_MANY_REQUESTS if limited else http.HTTPStatus.SERVICE_UNAVAILABLE
-        return connection.respond(status, refusal.message + "\n")
-
-    def _identify(self, arrival: _Arrival, forwarded: list[str]) -> Refusal | None:
-        """Whom a request through a trusted proxy is from, which is counted only now."""
-        if arrival.prefix is not None:
-            if forwarded and arrival.prefix.is_loopback:
-                self._warn_once(
-                    "A proxy on this machine forwards visitors and is not named, so all of them are taken for one "
-                    f"local program, to which wide limits apply. Name it: --trust-proxy {arrival.address}"
-                )
-            return None
-        client = self._proxies.client_of(forwarded)
-        if client is None:
-            self._warn_once(
-                f"A trusted proxy sends no {FORWARDED_FOR}, so all its visitors are taken for one. "
-                "Have it send that header."
-            )
-        now = self._loop.time()
-        prefix = self._hasher.prefix(client or arrival.address, now)
-        if client is None:  # never a local program, whose limits are wide
-            prefix = replace(prefix, is_loopback=False)
-        refusal = self._admission.identify(prefix, now)
-        if refusal is None:
-            arrival.prefix = prefix
-        else:
-            self._count_refusal(refusal, prefix)
-        return refusal
-
-    def _warn_once(self, sentence: str) -> None:
-        if sentence not in self._warned and len(self._warned) < MOST_WARNINGS:
-            self._warned.add(sentence)
-            self._warn(sentence)
-
     async def _handle(self, connection: ServerConnection) -> None:
         """From the open WebSocket to the closed one. Cancelling it drops the connection."""
-        arrival = _arrival_of(connection)
-        if arrival.prefix is None:
-            raise TypeError("an uncounted connection was opened")
-        prefix = arrival.prefix
-        self._unopened.discard(connection)
-        arrival.opened = True
-        self._admission.opened(prefix)
+        prefix = self._gate.opened(connection)
         number = next(self._numbers)
         connected = _Connected(connection, asyncio.timeout(None))
         self._log("connected", {"from": prefix.label, "number": number})
@@ -362,96 +252,3 @@ class SignalingServer:
         self._timer = None
         self._rooms.handle_timeout(self._loop.time())
         self._perform()
-
-
-class _Door:
-    """Between the listener, which accepts connections, and websockets, which speaks with them."""
-
-    def __init__(self, owner: SignalingServer, server: Server) -> None:
-        self._owner = owner
-        self._server = server
-
-    def arrived(self, address: str) -> _Arrival | None:
-        return self._owner._arrived(address)
-
-    def protocol(self, arrival: _Arrival) -> _Gated:
-        connection = _Gated(
-            ServerProtocol(
-                origins=self._owner._origins,
-                extensions=None,  # compression would take 50 KiB per connection, and make bombs possible
-                max_size=MAX_MESSAGE_BYTES,
-                logger=_quiet_logger(),
-            ),
-            self._server,
-            ping_interval=PING_INTERVAL_S,
-            ping_timeout=PING_TIMEOUT_S,
-            close_timeout=CLOSE_TIMEOUT_S,
-            max_queue=MAX_QUEUE_FRAMES,
-            write_limit=WRITE_LIMIT_BYTES,
-        )
-        connection.owner, connection.arrival = self._owner, arrival
-        return connection
-
-    def left(self, arrival: _Arrival) -> None:
-        self._owner._left(arrival)
-
-
-class _Gated(ServerConnection):
-    """A connection that was counted when it was accepted, long before it is a WebSocket."""
-
-    owner: SignalingServer
-    arrival: _Arrival
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.owner._unopened.add(self)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.protocol.close_expected():
-            # A client that broke the protocol could hold the connection for ever.
-            self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self.owner._unopened.discard(self)
-        self.owner._left(self.arrival)
-
-
-def _arrival_of(connection: ServerConnection) -> _Arrival:
-    if not isinstance(connection, _Gated):
-        raise TypeError("a connection that came in by another door")
-    return connection.arrival
-
-
-async def resolved(hosts: list[str]) -> list[SocketAddress]:
-    """Raises OSError for a name that stands for no address."""
-    loop = asyncio.get_running_loop()
-    found: list[SocketAddress] = []
-    for host in hosts:
-        if host == "":
-            found.append(EVERY_ADDRESS)
-            continue
-        answers = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        found.extend((family, address) for family, _type, _protocol, _name, address in answers)
-    return list(dict.fromkeys(found))
-
-
-def _why_not(host: str, port: int, error: OSError) -> str:
-    where = f"{host or '*'}:{port}"
-    if error.errno == errno.EADDRINUSE:
-        return f"Port {port} is in use, so the server cannot listen on {where}. Choose another with --port."
-    if error.errno == errno.EACCES:
-        return f"Listening on {where} is not allowed. Choose a --port above 1023."
-    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-        return f"{host} is not an address of this machine. Choose another --host."
-    return (
-        f"The server cannot listen on {where} ({error.strerror or error}). Choose another --host or --port."
-    )
-
-
-def _quiet_logger() -> logging.Logger:
-    """websockets logs addresses and message contents; only its reports of our own bugs are wanted."""
-    logger = logging.getLogger("tallow.signaling.websockets")
-    logger.setLevel(logging.ERROR)
-    return logger

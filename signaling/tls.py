@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 
-from signaling.server import CannotListen
+from signaling.listening import CannotListen
 
 _SOURCE = re.compile(r"\s*\(_ssl\.c:\d+\)")
 

@@ -9,7 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from signaling.limits import EMBEDDED_LIMITS
-from signaling.server import CannotListen, SignalingServer
+from signaling.listening import CannotListen
+from signaling.server import SignalingServer
 from tallow_cli.errors import BadOption, NoNetwork, ServerUnreachable
 from tallow_cli.meeting.addresses import loopback_addresses, primary_address
 from tallow_cli.meeting.discovery import announce

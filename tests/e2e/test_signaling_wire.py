@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from signaling.limits import EMBEDDED_LIMITS, ServerLimits
+from signaling.listening import CannotListen
 from signaling.protocol import MAX_BODY_BYTES
-from signaling.server import CannotListen, SignalingServer
+from signaling.server import SignalingServer
 from tallow_cli.errors import (
     NameplateTaken,
     PeerNeverCame,

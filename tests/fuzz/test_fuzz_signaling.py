@@ -118,7 +118,7 @@ async def test_clients_of_the_server() -> None:
                 await attack
                 await asyncio.gather(host.close(), joiner.close())
                 async with asyncio.timeout(10):
-                    while server._connected or server._unopened:
+                    while server._connected or server._gate.unopened:
                         await asyncio.sleep(0.02)
             finally:
                 await server.close()

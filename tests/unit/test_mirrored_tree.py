@@ -66,6 +66,8 @@ ELSEWHERE = {
     "ui/wording.py": ("unit/ui/test_plain.py", "sentences are read where they are shown"),
     "webrtc/dtls_batch.py": ("unit/webrtc/test_turbo_sctp.py", "a transport is tested between two ends"),
     "signaling/listener.py": ("e2e/test_signaling_wire.py", "real sockets"),
+    "signaling/gate.py": ("security/test_signaling_server_limits.py", "real sockets, hostile clients"),
+    "signaling/listening.py": ("e2e/test_signaling_wire.py", "real sockets"),
     "signaling/server.py": ("e2e/test_signaling_wire.py", "real sockets"),
     "signaling/stun_sockets.py": ("e2e/test_stun_server.py", "real sockets"),
 }

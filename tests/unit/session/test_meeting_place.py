@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from signaling.server import CannotListen, SignalingServer
+from signaling.listening import CannotListen
+from signaling.server import SignalingServer
 from tallow_cli.errors import BadOption, ServerUnreachable, UnknownNameplate
 from tallow_cli.meeting.discovery import find
 from tallow_cli.meeting.signaling_client import SignalingClient

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from signaling.listening import CannotListen
 from signaling.relays import RelayOptions, offered_relays
-from signaling.server import CannotListen
 
 OURS = [ipaddress.ip_address("192.0.2.1")]
 

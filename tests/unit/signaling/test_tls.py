@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from signaling.server import CannotListen
+from signaling.listening import CannotListen
 from signaling.tls import tls_context
 from tests.support.certificates import self_signed
 
