@@ -71,6 +71,8 @@ class IceConnection(CheckingIceConnection):
         checks.forget()
         self.loss = loss
         self._query_consent_task = None
+        # Whoever reads learns of it now: closing asks a relay to forget us, and one out of reach does not answer.
+        self._queue.put_nowait(None)
         await self.close()
 
     def _own_address(self) -> OwnAddress | None:

@@ -292,7 +292,7 @@ class GatheringIceConnection(WalledIceConnection):
         async with give_up:
             address = self._reachable(await _resolved_in_time(relay.host, relay.port))
             client = await self._reached(relay, address, give_up)
-            protocol.base = client.transport.get_extra_info("sockname")[0]
+            protocol.base = (client.transport.get_extra_info("sockname") or ("",))[0]
             if protocol.base in _NO_ADDRESS.values():
                 protocol.base = source_address(address) or protocol.base
             transport = RelayTransport(client, protocol)

@@ -48,7 +48,7 @@ class OwnAddress:
 
 
 def is_ours(address: str) -> bool:
-    """Whether this machine has the address. One that is still being checked for duplicates is not there yet."""
+    """Whether this machine has the address; "" is any. One that is being checked for duplicates is not there yet."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

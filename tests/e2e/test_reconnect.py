@@ -284,6 +284,27 @@ WHY_NO_NAT = nats.missing()
 
 @pytest.mark.lab
 @pytest.mark.skipif(WHY_NO_NAT is not None, reason=f"namespaces: {WHY_NO_NAT}")
+@pytest.mark.skipif(shutil.which("turnserver") is None, reason="coturn is not installed")
+def test_an_end_that_moves_away_from_its_relay_notices_at_once(tmp_path: Path) -> None:
+    with (
+        nats.nat_lab(nats.Nat.SYMMETRIC, nats.Nat.SYMMETRIC) as lab,
+        serving("--relay", "--relay-ports", "50000-50099", host="0.0.0.0", port=8765, on=lab.on_public),
+        shell(tmp_path) as sh,
+    ):
+        pair = begin(sh, on=(lab.on_a, lab.on_b), server=f"ws://{nats.PUBLIC}:8765")
+        assert pair.receiver.wait_event("connected")["path"] == "relayed"
+        lab.move_b()
+        moved_at = time.time()
+        lost = pair.receiver.wait_event("reconnecting", 20)
+        assert lost["reason"] == "this machine's network address has changed"
+        assert lost["t"] - moved_at < SOON_S
+        for tallow in pair.both:
+            assert tallow.wait_event("reconnected", 30)["t"] - moved_at < 2 * SOON_S, pair.report()
+        pair.arrives(connections=2)
+
+
+@pytest.mark.lab
+@pytest.mark.skipif(WHY_NO_NAT is not None, reason=f"namespaces: {WHY_NO_NAT}")
 @pytest.mark.parametrize(
     ("host", "address"), [("a", "203.0.113.42"), ("b", None)], ids=["another address", "other ports"]
 )

@@ -68,6 +68,13 @@ class NatLab:
     def on_public(self) -> list[str]:
         return self._on("p")
 
+    def move_b(self) -> None:
+        """B gets another address from its router."""
+        host = f"{self.prefix}b"
+        _run("ip", "-n", host, "addr", "del", "10.92.2.2/24", "dev", "eth0")
+        _run("ip", "-n", host, "addr", "add", "10.92.2.77/24", "dev", "eth0")
+        _run("ip", "-n", host, "route", "replace", "default", "via", "10.92.2.1")
+
     def rebind(self, host: str, *, address: str | None = None) -> None:
         """The router of A or B (`host` is "a" or "b") restarts: it forgets every binding and gives others, under its
         public address or a new one.
