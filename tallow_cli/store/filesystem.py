@@ -255,18 +255,18 @@ class Filesystem:
             sync_file_range(fd, _WHOLE_FILE, _WHOLE_FILE, _SYNC_FILE_RANGE_WRITE)
 
     def sync_file(self, fd: int) -> None:
-        os.fsync(fd)
+        """Does nothing where the file system has no such thing, here and below: it writes at once, or never promises
+        to.
+        """
+        _sync_if_supported(os.fsync, fd)
 
     def sync_data(self, fd: int) -> None:
         """Its contents, and what is needed to find them."""
-        if hasattr(os, "fdatasync"):
-            os.fdatasync(fd)
-        else:
-            os.fsync(fd)
+        _sync_if_supported(getattr(os, "fdatasync", os.fsync), fd)
 
     def sync_directory(self, directory: Directory) -> None:
         if directory.fd >= 0:
-            os.fsync(directory.fd)
+            _sync_if_supported(os.fsync, directory.fd)
 
     def sync_all(self, directory: Directory) -> bool:
         """Sync the whole file system that holds `directory`; False where that is not to be had."""
@@ -275,6 +275,8 @@ class Filesystem:
             return False
         if syncfs(directory.fd) != 0:
             code = ctypes.get_errno()
+            if code in _CANNOT_SYNC:
+                return False
             raise OSError(code, os.strerror(code))
         return True
 
@@ -357,6 +359,18 @@ def _space_by_path(path: str) -> tuple[int | None, int | None]:
     except OSError:
         return None, None
     return usage.free, usage.total
+
+
+# fsync(2) of a directory, or of any file, on some network mounts and in user space.
+_CANNOT_SYNC: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
+
+
+def _sync_if_supported(sync: Callable[[int], None], fd: int) -> None:
+    try:
+        sync(fd)
+    except OSError as problem:
+        if problem.errno not in _CANNOT_SYNC:
+            raise
 
 
 _SYNC_FILE_RANGE_WRITE: Final = 2  # linux/fs.h

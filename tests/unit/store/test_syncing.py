@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tallow_cli.offer.manifest import Manifest
 from tallow_cli.offer.names import check_manifest_names
 from tallow_cli.store.directory_sink import DirectorySink
-from tallow_cli.store.filesystem import Directory, DirFdFilesystem
+from tallow_cli.store.filesystem import Directory, DirFdFilesystem, default_filesystem
 from tallow_cli.store.memory_source import RandomSource
 from tallow_cli.store.receive_root import ReceiveRoot
 from tallow_cli.store.syncing import SYNC_SINGLY_UP_TO, sync_directories
@@ -75,3 +76,18 @@ def test_many_directories_are_synced_at_once(tmp_path: Path) -> None:
         finally:
             root.close()
         assert filesystem.directories == expected
+
+
+def test_what_cannot_be_synced_is_no_error() -> None:
+    """A pipe says what a file system without fsync says; a closed descriptor is still an error."""
+    read, write = os.pipe()
+    filesystem = default_filesystem()
+    with pytest.raises(OSError, match="Invalid argument"):
+        os.fsync(write)
+    filesystem.sync_file(write)
+    filesystem.sync_data(write)
+    filesystem.sync_directory(Directory("pipe", (0, 0), write))
+    os.close(read)
+    os.close(write)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        filesystem.sync_file(write)
