@@ -108,17 +108,22 @@ def worth_trying(
     """The peer's candidates that may be its own as seen from here.
 
     A loopback address is, if this machine has no other either. Else it is this machine's, and what listens there is
-    not for the peer to have checks sent to.
+    not for the peer to have checks sent to. IPv4 in the disguise of IPv6 leads nowhere from a socket of either
+    (RFC 8445 section 5.1.1.1).
     """
+    theirs = tuple(candidate for candidate in theirs if _mapped_ipv4(candidate) is None)
     if any(_is_loopback(candidate) for candidate in ours):
         return theirs
     return tuple(candidate for candidate in theirs if not _is_loopback(candidate))
 
 
 def _is_loopback(candidate: CandidateInfo) -> bool:
+    return ipaddress.ip_address(candidate.address).is_loopback
+
+
+def _mapped_ipv4(candidate: CandidateInfo) -> ipaddress.IPv4Address | None:
     address = ipaddress.ip_address(candidate.address)
-    mapped = getattr(address, "ipv4_mapped", None)
-    return address.is_loopback or (mapped is not None and mapped.is_loopback)
+    return address.ipv4_mapped if address.version == 6 else None
 
 
 def _check(description: Description) -> None:

@@ -25,7 +25,7 @@ from aioice.candidate import candidate_foundation, candidate_priority
 
 from tallow_cli.link.description import RelayOffer, StunAnswer, Survey
 from tallow_cli.webrtc.ice_wall import WalledIceConnection, WalledStun
-from tallow_cli.webrtc.nat_mapping import Mappings, is_plausible
+from tallow_cli.webrtc.nat_mapping import Mappings, is_plausible, is_possible
 from tallow_cli.webrtc.relay_client import RelayClient, RelayOverTcp, RelayOverUdp
 from tallow_cli.webrtc.relay_transport import RelayTransport
 from tallow_cli.webrtc.stun_requests import Address, StunRequest
@@ -298,6 +298,8 @@ class GatheringIceConnection(WalledIceConnection):
             transport = RelayTransport(client, protocol)
             try:
                 await transport.connect()
+                if not is_possible(transport.get_extra_info("sockname")):
+                    raise ConnectionError("the address that it gave cannot be one")
             except BaseException:
                 client.transport.close()  # also when gathering was given up in the middle
                 raise

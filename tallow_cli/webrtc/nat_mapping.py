@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
+from typing import Any, Final
 
 from tallow_cli.link.description import NatMapping
 
 _Endpoint = tuple[str, int]
+_MOST_PORT: Final = 65_535
 
 
 class Mappings:
@@ -41,12 +42,14 @@ def is_plausible(mapped: Any, server: tuple[str, int]) -> bool:
     """Whether a server that was asked at `server` can have seen that: an address of the same family that one machine
     can have, and not loopback unless the server is there itself. Others lie, and the peer would refuse to read on.
     """
-    if mapped is None or not 1 <= mapped[1] <= 65_535:
+    if mapped is None or not is_possible(mapped):
         return False
-    try:
-        address, asked = ipaddress.ip_address(mapped[0]), ipaddress.ip_address(server[0].partition("%")[0])
-    except ValueError:
-        return False
-    if address.version != asked.version or address.is_loopback > asked.is_loopback:
-        return False
-    return not (address.is_multicast or address.is_unspecified or mapped[0] == "255.255.255.255")
+    address, asked = ipaddress.ip_address(mapped[0]), ipaddress.ip_address(server[0].partition("%")[0])
+    return address.version == asked.version and address.is_loopback <= asked.is_loopback
+
+
+def is_possible(address: tuple[str, int]) -> bool:
+    """Whether one machine can be reached by UDP at that address and port."""
+    host = ipaddress.ip_address(address[0])
+    is_one_machine = not (host.is_multicast or host.is_unspecified or address[0] == "255.255.255.255")
+    return is_one_machine and 1 <= address[1] <= _MOST_PORT

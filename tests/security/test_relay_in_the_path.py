@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aioice import stun
 
 from tallow_cli.link.description import decode_untrusted, encode
 from tallow_cli.link.link import IceServer, LinkOptions
@@ -173,3 +174,31 @@ async def test_a_relay_server_that_sends_nonsense_costs_its_relay_and_nothing_el
         closing()
         await asyncio.sleep(0.05)
     assert complaints == []
+
+
+@pytest.mark.parametrize("relayed", [("192.0.2.9", 0), ("224.0.0.1", 9), ("0.0.0.0", 9)])
+async def test_a_relay_whose_address_cannot_be_one_gave_none(relayed: tuple[str, int]) -> None:
+    class Relay(asyncio.DatagramProtocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            asked = stun.parse_message(data)
+            answer = stun.Message(asked.message_method, stun.Class.RESPONSE, asked.transaction_id)
+            answer.attributes["LIFETIME"] = 600
+            answer.attributes["XOR-MAPPED-ADDRESS"] = addr
+            answer.attributes["XOR-RELAYED-ADDRESS"] = relayed
+            self.transport.sendto(bytes(answer), addr)
+
+    endpoint, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        Relay, local_addr=("127.0.0.1", 0)
+    )
+    url = f"turn:127.0.0.1:{endpoint.get_extra_info('sockname')[1]}"
+    end = await LinkEnd.prepare("host", LinkOptions(ice_servers=(IceServer(url, "u", "p"),)))
+    try:
+        described = decode_untrusted(encode(end.description))
+        assert "relay" not in [each.type for each in described.candidates]
+        assert described.survey.relay == "failed"
+    finally:
+        await end.close()
+        endpoint.close()
