@@ -34,7 +34,7 @@ from tallow_cli.wire.source_address import source_address
 from tallow_cli.wire.udp_buffers import grow_buffers
 
 NO_ANSWER_S: Final = 1.0
-_RESOLVING_S: Final = 0.9  # of that
+_RESOLVING: Final = 0.9  # of that time
 # Once it has answered anything, a relay may take its time: TCP, TLS and two requests are six round trips.
 RELAY_S: Final = 5.0
 # Between the tries of the first request to a server: at 30 % loss each way seven of them leave 0.9 % unanswered.
@@ -43,6 +43,7 @@ ASK_AGAIN_S: Final = (0.1, 0.1, 0.15, 0.15, 0.2, 0.2, NO_ANSWER_S)
 _SOFTWARE: Final = "tallow"
 # How long a better kind of relay gets before the next kind is tried beside it (RFC 8305 has 0.25 between addresses).
 _HEAD_START_S: Final = 0.25
+_ALL_STARTED_S: Final = 0.5  # however many there are
 _LOOPBACK: Final = ("127.0.0.1", "::1")  # what a machine without a network has
 # Each is asked about by every server: where there are dozens, these are the likely ones.
 _MOST_ASKED_FROM: Final = 8
@@ -241,11 +242,13 @@ class GatheringIceConnection(WalledIceConnection):
 
     async def add_relay(self, relays: Sequence[RelayServer]) -> None:
         """Add a relayed candidate from the first of `relays` that gives one; they are the preferred first, and each
-        gets a head start before the next is tried beside it. Never raises.
+        gets a head start before the next is tried beside it. Where none answers, that costs `NO_ANSWER_S`, however many
+        they are. Never raises.
         """
         self.gathered.relays_asked += len(relays)
+        head_start_s = min(_HEAD_START_S, _ALL_STARTED_S / max(1, len(relays) - 1))
         tasks = {
-            asyncio.create_task(self._relayed(relay, order * _HEAD_START_S)): relay
+            asyncio.create_task(self._relayed(relay, order * head_start_s)): relay
             for order, relay in enumerate(relays)
         }
         try:
@@ -275,7 +278,7 @@ class GatheringIceConnection(WalledIceConnection):
         """Raises OSError, stun.TransactionError, TimeoutError."""
         await asyncio.sleep(delay_s)
         protocol = WalledStun(self)
-        transport = await self._allocate(relay, protocol)
+        transport = await self._allocate(relay, protocol, NO_ANSWER_S - delay_s)
         host, port = transport.get_extra_info("sockname")
         related = transport.get_extra_info("related_address")
         if self._transport_policy == aioice.TransportPolicy.RELAY:
@@ -286,11 +289,13 @@ class GatheringIceConnection(WalledIceConnection):
         )
         return protocol
 
-    async def _allocate(self, relay: RelayServer, protocol: WalledStun) -> RelayTransport:
+    async def _allocate(self, relay: RelayServer, protocol: WalledStun, no_answer_s: float) -> RelayTransport:
         """Raises OSError, stun.TransactionError, TimeoutError."""
-        give_up = asyncio.timeout(NO_ANSWER_S)
+        give_up = asyncio.timeout(no_answer_s)
         async with give_up:
-            address = self._reachable(await _resolved_in_time(relay.host, relay.port))
+            address = self._reachable(
+                await _resolved_in_time(relay.host, relay.port, _RESOLVING * no_answer_s)
+            )
             client = await self._reached(relay, address, give_up)
             protocol.base = (client.transport.get_extra_info("sockname") or ("",))[0]
             if protocol.base in _NO_ADDRESS.values():
@@ -425,10 +430,10 @@ async def _resolved(host: str, port: int) -> list[tuple[str, int]]:
     return list(dict.fromkeys(addresses))
 
 
-async def _resolved_in_time(host: str, port: int) -> list[tuple[str, int]]:
+async def _resolved_in_time(host: str, port: int, within_s: float) -> list[tuple[str, int]]:
     """Raises OSError, also where no name server answers."""
     try:
-        async with asyncio.timeout(_RESOLVING_S):
+        async with asyncio.timeout(within_s):
             return await _resolved(host, port)
     except TimeoutError:
         raise socket.gaierror(socket.EAI_AGAIN, "no name server answers") from None

@@ -179,6 +179,14 @@ async def test_servers_that_do_not_answer_cost_a_second_and_nothing_else() -> No
             assert tcp_port
 
 
+async def test_many_relays_that_do_not_answer_cost_no_more_than_one() -> None:
+    with silent(socket.SOCK_DGRAM) as port:
+        async with gathering("127.0.0.1") as ice:
+            took_s = await seconds(ice.add_relay([RelayServer("127.0.0.1", port)] * 8))
+            assert len(ice.gathered.relay_refusals) == 8
+            assert NO_ANSWER_S - 0.1 < took_s < NO_ANSWER_S + 0.4
+
+
 async def test_nothing_is_asked_from_an_address_that_cannot_reach_the_server() -> None:
     server = Server()
     async with stun_server(server) as address, gathering("::1", "127.0.0.1") as ice:
