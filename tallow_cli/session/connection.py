@@ -77,7 +77,8 @@ async def connect(
     path = traits.path
     for channel in link.data:
         channel.low_threshold = settings.buffer_low
-    is_lan = detect_lan(path.local_address, path.remote_address)
+    # Two ends at one relay have the same address, and no network in common.
+    is_lan = path.kind == "direct" and detect_lan(path.local_address, path.remote_address)
     sealed = not handshake.clear_payload
     return Connection(
         link=link,

@@ -63,6 +63,9 @@ def problems(a: Nat, b: Nat, family: Family, has_relay: bool, seen: Crossing) ->
         else:
             ways = [each.events["connected"]["way"] for each in sides]
             found += [] if ways == [way, way] else [f"{ways} and not {way}"]
+            found += [
+                f"on a LAN at {a}, {b}" for each in sides if each.events["connected"]["is_lan"] and expected
+            ]
         return found
     if [each.exit_code for each in sides] != [6, 6]:
         return [f"exit codes {[each.exit_code for each in sides]}"]
