@@ -65,8 +65,15 @@ def crossing(
 
 
 def carried(
-    lab: NatLab, directory: Path, server: str, options: Sequence[str] = (), size_bytes: int = 300_000
+    lab: NatLab,
+    directory: Path,
+    server: str,
+    options: Sequence[str] = (),
+    size_bytes: int = 300_000,
+    *,
+    receiving: Sequence[str] = (),
 ) -> Crossing:
+    """`server`: its URL; `options`: of both sides, `receiving`: of B alone."""
     content = os.urandom(size_bytes)
     (directory / "sent.bin").write_bytes(content)
     environment = {**os.environ, "TALLOW_SERVER": server, "XDG_RUNTIME_DIR": str(directory)}
@@ -87,7 +94,7 @@ def carried(
         said = [json.loads(sender.stdout.readline())]
         while said[-1]["event"] != "code":
             said.append(json.loads(sender.stdout.readline()))
-        with start(lab.on_b, "recv", said[-1]["code"], "--yes", "-o", "in/") as receiver:
+        with start(lab.on_b, "recv", said[-1]["code"], "--yes", "-o", "in/", *receiving) as receiver:
             received = _side(receiver)
         sent = _side(sender, said)
     arrived = directory / "in" / "sent.bin"
