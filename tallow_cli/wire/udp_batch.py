@@ -45,10 +45,10 @@ MAX_DATAGRAM_BYTES: Final = 65535
 # Whoever sends data waits for `on_writable`; what is sent all the same, answers to the peer's chunks for one, is not
 # kept without end.
 MAX_BACKLOG_RUNS: Final = 256
-# One wake-up reads at most this many times, so that timers and STUN on other sockets get their turn: with GRO
-# 1 MiB, about 3 ms of decrypting.
-MAX_READS: Final = 16
-MAX_READS_WITHOUT_GRO: Final = 128
+# One wake-up reads at most this many times and bytes, so that timers and STUN on other sockets get their turn: 1 MiB is
+# about 3 ms of decrypting.
+MAX_READS: Final = 128
+MAX_READ_BYTES: Final = 16 * MAX_DATAGRAM_BYTES
 # What the handling of a hostile STUN message may raise in aioice beside what it means to. None is known that gets past
 # `ice_wall`; the fuzzer holds `stumbles` at 0.
 _STUN_ERRORS: Final = (ValueError, KeyError, IndexError, struct.error, AssertionError)
@@ -301,30 +301,47 @@ class BatchSocket(asyncio.DatagramTransport):
             self.receiver.batch_ended()
 
     def _read_glued(self) -> None:
-        buffers = [self._buffer]
+        """What the kernel has glued, and what it has not (a relay sends one by one) glued here as in `_read_singly`."""
+        filled, segment, sender, taken = 0, 0, None, 0
         for _ in range(MAX_READS):
             if self._closed:
                 return
             try:
-                size, ancillary, _, address = self._sock.recvmsg_into(buffers, 64)
+                size, ancillary, _, address = self._sock.recvmsg_into([self._view[filled:]], 64)
             except BlockingIOError:
                 self._read_errors()
-                return
+                break
             except OSError:
                 self._read_errors()
                 continue
-            segment = size
+            its_segment = size
             for level, kind, data in ancillary:
                 if level == _SOL_UDP and kind == _UDP_GRO and len(data) >= _GRO_SIZE.size:
-                    segment = _GRO_SIZE.unpack_from(data)[0]
+                    its_segment = _GRO_SIZE.unpack_from(data)[0]
             self.counters.reads += 1
-            if segment > 0:
-                self._hand_on(size, segment, address)
+            if its_segment <= 0:
+                continue
+            taken += size
+            is_last = size == its_segment < segment
+            if filled and (address != sender or (its_segment != segment and not is_last)):
+                self._hand_on(filled, segment, sender or ())
+                self._buffer[:size] = self._buffer[filled : filled + size]
+                filled = 0
+            if not filled:
+                segment, sender = its_segment, address
+            filled += size
+            if filled % segment or filled + segment > MAX_DATAGRAM_BYTES:
+                self._hand_on(filled, segment, sender or ())
+                filled = 0
+            if taken >= MAX_READ_BYTES:
+                break
+        if filled and not self._closed:
+            self._hand_on(filled, segment, sender or ())
 
     def _read_singly(self) -> None:
         """Like `_read_glued`, with the gluing done here: datagrams of one size and sender make a run."""
         filled, segment, sender = 0, 0, None
-        for _ in range(MAX_READS_WITHOUT_GRO):
+        for _ in range(MAX_READS):
             if self._closed:
                 return
             try:
