@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,7 @@ SECRET = "a-secret-of-some-length"
 
 @contextmanager
 def turnserver(lab: NatLab, directory: Path, *options: str) -> Iterator[None]:
-    """coturn on the public host, ready or not: relays are asked only once both sides are there."""
+    """coturn on the public host, listening."""
     process = subprocess.Popen(
         [*lab.on_public, "turnserver", "-n", f"--listening-ip={PUBLIC}", f"--relay-ip={PUBLIC}", "--no-cli", "--no-tls",
          "--no-dtls", "--realm=x", "--log-file=stdout", f"--pidfile={directory}/pid", f"--userdb={directory}/db",
@@ -35,15 +36,25 @@ def turnserver(lab: NatLab, directory: Path, *options: str) -> Iterator[None]:
     )  # fmt: skip
     # The one port that the full relay may use is taken.
     taken = (
-        "import socket, time; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('', 50000)); time.sleep(90)"
+        "import socket, time; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('', 50000)); "
+        "print(flush=True); time.sleep(90)"
     )
-    holding = subprocess.Popen([*lab.on_public, sys.executable, "-c", taken])
+    holding = subprocess.Popen([*lab.on_public, sys.executable, "-c", taken], stdout=subprocess.PIPE)
+    assert holding.stdout is not None
+    holding.stdout.readline()
+    asked = [*lab.on_public, "bash", "-c", f"</dev/tcp/{PUBLIC}/3478"]
+    give_up_at = time.monotonic() + 15
+    while (
+        subprocess.run(asked, check=False, capture_output=True).returncode and time.monotonic() < give_up_at
+    ):
+        time.sleep(0.1)
     try:
         yield
     finally:
         for each in (process, holding):
             each.terminate()
             each.wait(10)
+        holding.stdout.close()
 
 
 def tried(directory: Path, a: Nat, b: Nat, url: str, *coturn: str) -> Crossing:
