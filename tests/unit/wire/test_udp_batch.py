@@ -39,6 +39,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.datagrams: list[bytes] = []
+        self.runs: list[int] = []
         self.batches: list[int] = []
         self.unreachable: list[tuple[Any, ...]] = []
         self.changed = asyncio.Event()
@@ -46,7 +47,8 @@ class Receiver:
 
     def datagrams_received(self, run: memoryview, segment: int) -> None:
         self.datagrams += [bytes(run[n : n + segment]) for n in range(0, len(run), segment)]
-        self._in_batch += -(-len(run) // segment)
+        self.runs.append(-(-len(run) // segment))
+        self._in_batch += self.runs[-1]
 
     def batch_ended(self) -> None:
         self.batches.append(self._in_batch)
@@ -111,6 +113,18 @@ async def test_runs_arrive_whole_in_order_and_in_few_batches(offload: bool) -> N
         assert receiver.datagrams == sent
         assert len(receiver.batches) < 50
         assert a.counters.datagrams_sent == b.counters.datagrams_received == 200
+
+
+async def test_datagrams_that_come_one_by_one_are_handed_on_as_runs(offload: bool) -> None:
+    """As a relay sends them."""
+    async with pair(offload=offload) as (a, b, receiver, _):
+        sizes = [1228] * 30 + [600] + [1228] * 10 + [1400] * 9
+        sent = [record(number, size) for number, size in enumerate(sizes)]
+        for datagram in sent:
+            a.sendto(datagram, where(b))
+        await receiver.until(lambda: len(receiver.datagrams) == len(sent))
+        assert receiver.datagrams == sent
+        assert receiver.runs == [31, 10, 9]
 
 
 async def test_the_last_of_a_run_may_be_shorter_and_sizes_may_change(offload: bool) -> None:
