@@ -13,6 +13,7 @@ from typing import ClassVar, Final, Literal
 
 from tallow_cli.errors import TallowError
 from tallow_cli.link.link import Way
+from tallow_cli.measure.account import Verdict
 from tallow_cli.measure.benchmark import BenchmarkSnapshot
 from tallow_cli.offer.manifest import WhyLeftOut
 from tallow_cli.store.sink import AtHand
@@ -174,6 +175,8 @@ class Progress:
     files_done: int = 0
     files_total: int = 0
     unproven: int = 0  # of `bytes`: was there before, and is still being compared with what the sender has
+    # Where the time of the last ten seconds went; the same at both ends, but where the other one is silent.
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +294,7 @@ class Done:
     left_out: int = 0  # things that were named and were not sent, for whatever reason
     missed: int = 0  # of these, those that nobody left out by intention; if any, the exit code is 12
     hole_bytes: int = 0  # what the files hold beside `bytes`: empty space, which need not be sent
+    verdict: Verdict | None = None  # where all of its time went
 
 
 @dataclass(frozen=True, slots=True)

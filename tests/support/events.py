@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tallow_cli.errors import PeerFailed
+from tallow_cli.measure.account import Verdict
 from tallow_cli.measure.benchmark import BenchmarkSnapshot, Bottleneck
+from tallow_cli.measure.causes import Cause
 from tallow_cli.session.events import (
     ChannelStats,
     CodeReady,
@@ -98,14 +100,17 @@ OFFER = Offered(
     1_258_242_880,
 )
 RESUMING = Resuming(500_000_000, 1_258_242_880)
-PROGRESS = Progress(781_189_120, 1_258_242_880, eta_s=18.4, files_done=1, files_total=2)
+VERDICT = Verdict(
+    Cause.RECEIVER_DISK, 0.62, 10.0, ((Cause.RECEIVER_DISK, 0.62), (Cause.NETWORK_CAPACITY, 0.38)), 4.0
+)
+PROGRESS = Progress(781_189_120, 1_258_242_880, eta_s=18.4, files_done=1, files_total=2, verdict=VERDICT)
 STATS = Stats(
     SNAPSHOT, (channel(1), channel(2, paused=True), channel(3)), chunk_bytes=262_144, message_bytes=65_536
 )
 FILE = FileFinished("photos/" + HOSTILE, 1_000_000, saved_as=None)
 TEXT = TextReceived("two\nlines\x1b[2J")
 NOTICE = Notice("A wrong code was tried: " + HOSTILE)
-DONE = Done(1_258_242_880, 2, 50.3, 200.1, SNAPSHOT)
+DONE = Done(1_258_242_880, 2, 50.3, 200.1, SNAPSHOT, verdict=VERDICT)
 FAILED = Failed(PeerFailed(HOSTILE, "broken-off"))
 
 EVERY_EVENT: tuple[SessionEvent, ...] = (

@@ -45,11 +45,14 @@ def documented() -> dict[str, set[str]]:
     sections = re.split(r"^## ", REFERENCE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     names = [set(re.findall(r"^\| `([^`]+)` \|", section, flags=re.MULTILINE)) for section in sections]
     common, figures = names[0], names[-1]
+    verdict = {name for name in names[-2] if name.startswith("verdict.")}  # beside them, the causes
     assert sections[-1].startswith("Figures")
+    assert sections[-2].startswith("Verdict")
     events: dict[str, set[str]] = {}
-    for section, own in zip(sections[1:-1], names[1:-1], strict=True):
+    for section, own in zip(sections[1:-2], names[1:-2], strict=True):
         event = section.split("`")[1]
         events[event] = common | own | (figures if "benchmark" in own else set())
+        events[event] |= verdict if "verdict" in own else set()
     return events
 
 
