@@ -12,7 +12,7 @@ from signaling.turn import NotARelay, parsed_relay
 from tallow_cli.link.description import MAX_CANDIDATES, CandidateInfo
 from tallow_cli.link.ice_servers import parsed_stun
 from tallow_cli.link.link import IceServer
-from tallow_cli.webrtc.ice_gathering import RelayServer, StunServer
+from tallow_cli.webrtc.ice_server import RelayServer, StunServer
 
 _MOST_RELAYED: Final = 4
 _MOST_REFLEXIVE: Final = 8

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
-import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,6 +23,7 @@ from aioice import ice, stun, turn
 from aioice.candidate import candidate_foundation, candidate_priority
 
 from tallow_cli.link.description import RelayOffer, StunAnswer, Survey
+from tallow_cli.webrtc.ice_server import RelayServer, StunServer, refusal, resolved, resolved_in_time
 from tallow_cli.webrtc.ice_wall import WalledIceConnection, WalledStun
 from tallow_cli.webrtc.nat_mapping import Mappings, is_plausible, is_possible
 from tallow_cli.webrtc.relay_client import RelayClient, RelayOverTcp, RelayOverUdp
@@ -48,34 +48,9 @@ _LOOPBACK: Final = ("127.0.0.1", "::1")  # what a machine without a network has
 # Each is asked about by every server: where there are dozens, these are the likely ones.
 _MOST_ASKED_FROM: Final = 8
 _NO_ADDRESS: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104  # a client's, or not bound at all
-_UNAUTHORIZED: Final = 401
 # The second answer left together with the first, from the same machine or one beside it.
 _SECOND_ANSWER_S: Final = 0.05
 _MOST_LOCAL_PREFERENCE: Final = 65_535  # RFC 8445 section 5.1.2.1
-
-
-@dataclass(frozen=True, slots=True)
-class StunServer:
-    host: str  # a name or an address
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class RelayServer:
-    """A TURN server and credentials for it. `transport` is what leads to it, by TLS if it is `secure`."""
-
-    host: str
-    port: int
-    transport: Literal["udp", "tcp"] = "udp"
-    secure: bool = False
-    username: str = ""
-    credential: str = field(default="", repr=False)
-
-    @property
-    def url(self) -> str:
-        """RFC 7065's, as people know it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'turns' if self.secure else 'turn'}:{host}:{self.port}?transport={self.transport}"
 
 
 @dataclass(slots=True)
@@ -214,7 +189,7 @@ class GatheringIceConnection(WalledIceConnection):
 
         await _all(
             count(protocol, address)
-            for address in await _resolved(server.host, server.port)
+            for address in await resolved(server.host, server.port)
             for protocol in hosts
             if _may_reach(protocol.local_candidate.host, address[0])
         )
@@ -265,7 +240,7 @@ class GatheringIceConnection(WalledIceConnection):
     def _take(self, task: asyncio.Task[WalledStun], relay: RelayServer) -> None:
         error = task.exception()
         if error is not None:
-            self.gathered.relay_refusals.append((relay.url, _reason(error)))
+            self.gathered.relay_refusals.append((relay.url, refusal(error)))
             return
         protocol = task.result()
         if self.gathered.relay is not None:
@@ -294,7 +269,7 @@ class GatheringIceConnection(WalledIceConnection):
         give_up = asyncio.timeout(no_answer_s)
         async with give_up:
             address = self._reachable(
-                await _resolved_in_time(relay.host, relay.port, _RESOLVING * no_answer_s)
+                await resolved_in_time(relay.host, relay.port, _RESOLVING * no_answer_s)
             )
             client = await self._reached(relay, address, give_up)
             protocol.base = (client.transport.get_extra_info("sockname") or ("",))[0]
@@ -423,22 +398,6 @@ def _may_reach(ours: str, theirs: str) -> bool:
     return own.version == server.version and own.is_loopback <= server.is_loopback
 
 
-async def _resolved(host: str, port: int) -> list[tuple[str, int]]:
-    """Each once. Raises OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-    addresses = [(str(address[0]), int(address[1])) for *_, address in found]
-    return list(dict.fromkeys(addresses))
-
-
-async def _resolved_in_time(host: str, port: int, within_s: float) -> list[tuple[str, int]]:
-    """Raises OSError, also where no name server answers."""
-    try:
-        async with asyncio.timeout(within_s):
-            return await _resolved(host, port)
-    except TimeoutError:
-        raise socket.gaierror(socket.EAI_AGAIN, "no name server answers") from None
-
-
 async def _all(steps: Sequence[Awaitable[None]] | Any) -> None:
     """All of them, whatever becomes of one: a server that cannot be reached is one that does not answer."""
     tasks = [asyncio.ensure_future(each) for each in steps]
@@ -452,34 +411,3 @@ async def _all(steps: Sequence[Awaitable[None]] | Any) -> None:
 def _say_it_answered(give_up: asyncio.Timeout) -> None:
     if not give_up.expired():
         give_up.reschedule(asyncio.get_running_loop().time() + RELAY_S)
-
-
-# RFC 8656 section 19: what a person can do something about.
-_REFUSALS: Final = {
-    _UNAUTHORIZED: "it does not take these credentials, or wants some (--ice-user, TALLOW_ICE_PASSWORD)",
-    403: "it may not be used for this",
-    441: "it does not take these credentials",
-    486: "this user has as many connections as it allows",
-    508: "it is full",
-}
-
-
-def _reason(error: BaseException) -> str:
-    """Why a relay gave no address, for people."""
-    if isinstance(error, stun.TransactionFailed):
-        code, words = error.response.attributes.get("ERROR-CODE", (0, ""))
-        said = " ".join(str(each) for each in (code, words) if each)
-        return f"{_REFUSALS.get(code, 'it said no')} ({said})"
-    if isinstance(error, TimeoutError | stun.TransactionTimeout):
-        return "it does not answer"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its TLS certificate is not trusted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {error.reason or error}"
-    if isinstance(error, socket.gaierror):
-        return "its name cannot be resolved"
-    if isinstance(error, ConnectionRefusedError):
-        return "nothing listens there"
-    if isinstance(error, OSError) and error.errno is not None:
-        return os.strerror(error.errno)  # asyncio's own texts quote its calls
-    return str(error) or type(error).__name__

@@ -10,7 +10,7 @@ from tallow_cli.webrtc.candidates import (
     rtc_candidate,
     stun_servers,
 )
-from tallow_cli.webrtc.ice_gathering import RelayServer, StunServer
+from tallow_cli.webrtc.ice_server import RelayServer, StunServer
 
 
 def test_a_candidate_is_the_same_after_both_ways() -> None:
