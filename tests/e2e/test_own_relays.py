@@ -153,7 +153,9 @@ def capturing(lab: NatLab, host: str, directory: Path) -> Iterator[list[Path]]:
     dumps = []
     for file in files:
         within = ["ip", "netns", "exec", f"{lab.prefix}{file.stem}"]
-        command = [*within, "tcpdump", "-i", "any", "-U", "-n", "-w", str(file), "not arp"]
+        # Without the immediate mode packets may lie in the kernel for a second: the last ones would be missed.
+        how = ("--immediate-mode", "-U", "-n", "-i", "any", "-w", str(file), "not arp")
+        command = [*within, "tcpdump", *how]
         dumps.append(subprocess.Popen(command, stderr=subprocess.PIPE))
     try:
         for each in dumps:
