@@ -147,11 +147,18 @@ class RelayProcess:
         program = shutil.which(PROGRAM)
         if program is None:
             raise NoRelay(INSTALL)
-        self._directory = tempfile.TemporaryDirectory(prefix="tallow-relay-")
-        path = Path(self._directory.name)
-        (path / "turnserver.conf").write_text(
-            configuration(self._settings) + f"pidfile={path / 'turnserver.pid'}\nuserdb={path / 'turndb'}\n"
-        )  # in a directory of mode 0700
+        try:
+            self._directory = tempfile.TemporaryDirectory(prefix="tallow-relay-")
+            path = Path(self._directory.name)
+            (path / "turnserver.conf").write_text(
+                configuration(self._settings) + f"pidfile={path / 'turnserver.pid'}\nuserdb={path / 'turndb'}\n"
+            )  # in a directory of mode 0700
+        except OSError as error:
+            await self.stop()
+            raise NoRelay(
+                f"The relay's settings cannot be written to a temporary directory ({error.strerror or error}). "
+                "Name one that can be written to with TMPDIR."
+            ) from error
         try:
             await self._launch(program)
         except BaseException:

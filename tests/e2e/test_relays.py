@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -154,3 +155,13 @@ async def test_a_relay_that_dies_is_started_again_and_one_that_is_orphaned_ends(
             assert not is_running(second)
         else:
             os.kill(second, signal.SIGTERM)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mount namespaces: it needs root")
+def test_a_relay_whose_settings_cannot_be_written_is_one_sentence() -> None:
+    mounts = ["unshare", "--mount", "sh", "-c", 'mount -o remount,bind,ro / && exec "$@"', "sh"]
+    command = [*mounts, sys.executable, "-m", "signaling", "--port", "0", "--relay"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, cwd="/")
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert "cannot be written to a temporary directory" in ended.stderr
