@@ -151,7 +151,8 @@ class RelayProcess:
             self._directory = tempfile.TemporaryDirectory(prefix="tallow-relay-")
             path = Path(self._directory.name)
             (path / "turnserver.conf").write_text(
-                configuration(self._settings) + f"pidfile={path / 'turnserver.pid'}\nuserdb={path / 'turndb'}\n"
+                configuration(self._settings)
+                + f"pidfile={path / 'turnserver.pid'}\nuserdb={path / 'turndb'}\n"
             )  # in a directory of mode 0700
         except OSError as error:
             await self.stop()
