@@ -106,6 +106,7 @@ def summarize(scenario: Scenario, results: Sequence[RunResult]) -> Report:
 def _summary(subject: str, runs: Sequence[RunResult]) -> Summary:
     figures = [run.benchmark for run in runs if run.benchmark is not None]
     rtts = [figure.avg_rtt_ms for figure in figures if figure.avg_rtt_ms is not None]
+    scores = [figure.quality_score for figure in figures if figure.quality_score is not None]
     losses = [figure.avg_loss for figure in figures if figure.avg_loss is not None]
     gigabytes = [run.size_bytes / GIGABYTE for run in runs]
     peaks = [use.max_rss_bytes for run in runs for use in (run.sender, run.receiver) if use.max_rss_bytes]
@@ -113,7 +114,7 @@ def _summary(subject: str, runs: Sequence[RunResult]) -> Summary:
         subject=subject,
         runs=len(runs),
         mbps=Spread.of([run.mbps for run in runs]),
-        quality_score=median(figure.quality_score for figure in figures) if figures else None,
+        quality_score=median(scores) if scores else None,
         rtt_ms=median(rtts) if rtts else None,
         loss=median(losses) if losses else None,
         sender_cpu_s_per_gb=median(

@@ -257,6 +257,8 @@ class Association:
             sender.controller.pacing_rate,
             self._path_mtu.current_bytes,
             sender.controller.state,
+            sender.controller.path_loss,
+            sender.controller.is_growing,
         )
 
     @property

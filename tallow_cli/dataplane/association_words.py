@@ -113,3 +113,5 @@ class AssociationStats(NamedTuple):
     pacing_rate: float
     packet_bytes: int
     controller_state: str
+    path_loss: float | None  # what the path loses however little is sent, as far as the controller knows
+    is_growing: bool  # the controller is still finding out how much the path carries

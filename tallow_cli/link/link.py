@@ -117,6 +117,8 @@ class PathFigures(NamedTuple):
     jitter_s: float  # RFC 3550's, over all samples
     sent_packets: int
     lost_packets: int
+    path_loss: float | None = None  # what the path loses however little is sent, if that is asked
+    is_growing: bool = False  # how much the path carries is still being found out
 
 
 @dataclass(frozen=True, slots=True)

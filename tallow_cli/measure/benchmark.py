@@ -8,15 +8,16 @@ time. `now` is a monotonic clock in seconds; no other clock is known here.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass
 from math import fsum, sqrt
 
+from tallow_cli.measure.account import Verdict
 from tallow_cli.measure.path_summary import PathSummary
-from tallow_cli.measure.quality import Bottleneck, Facts, LimitedBy, judge, quality_score
+from tallow_cli.measure.quality import Bottleneck, Facts, judge, shown_score
 from tallow_cli.measure.throughput import format_throughput, mbps
 
-__all__ = ["BenchmarkSnapshot", "Bottleneck", "LimitedBy", "TransferBenchmark", "format_throughput"]
+__all__ = ["BenchmarkSnapshot", "Bottleneck", "TransferBenchmark", "format_throughput"]
 
 DEFAULT_SAMPLE_INTERVAL_S = (
     0.25  # four readings a second: smooth to look at, and a short transfer still has some
@@ -46,7 +47,9 @@ class BenchmarkSnapshot:
     total_bytes: int  # moved since the beginning
     seconds: float
     sample_count: int
-    quality_score: int  # 0-100; 0 while there are no samples
+    quality_score: (
+        int | None
+    )  # 0-100; 0 while there are no samples; None where it would say nothing of the path
     bottleneck: Bottleneck
     recommendation: str  # what was observed and what to turn, in one or two sentences
 
@@ -57,7 +60,7 @@ class TransferBenchmark:
     `sample_interval` (s) is the length of one throughput sample; `window_size` how many of the newest samples
     count for the variation of the rate; `rtt_interval` (s) the least spacing of RTT samples, so that a burst
     of acknowledgements does not outvote a quiet second. `link_mbps` is what the link should carry, where that
-    is known (a bench profile); see `measure.quality` for what it changes.
+    is known (a bench profile); see `measure.quality` for what it changes. `sending`: at which end the words are read.
     Raises ValueError for intervals or a window that are not positive.
     """
 
@@ -68,12 +71,14 @@ class TransferBenchmark:
         rtt_interval: float = DEFAULT_RTT_INTERVAL_S,
         *,
         link_mbps: float | None = None,
+        sending: bool = True,
     ) -> None:
         if sample_interval <= 0 or window_size < 1 or rtt_interval < 0:
             raise ValueError("sample_interval and window_size must be positive, rtt_interval not negative")
         self._sample_interval_s = sample_interval
         self._rtt_interval_s = rtt_interval
         self._link_mbps = link_mbps
+        self._sending = sending
         self._rates_mbps: deque[float] = deque(maxlen=window_size)
         self._started_at: float | None = None
         self._observed_at = 0.0
@@ -92,7 +97,7 @@ class TransferBenchmark:
         self._sample_loss: float | None = None
         self._cpu = _Mean()
         self._memory_fraction: float | None = None
-        self._limits: Counter[LimitedBy | None] = Counter()
+        self._verdict: Verdict | None = None
 
     def start(self, now: float, total_bytes: int = 0) -> None:
         """Set the beginning of the transfer, and the bytes that were there before it (resumed ones).
@@ -113,15 +118,15 @@ class TransferBenchmark:
         path: PathSummary | None = None,
         cpu_fraction: float | None = None,
         memory_fraction: float | None = None,
-        limited_by: LimitedBy | None = None,
+        verdict: Verdict | None = None,
     ) -> None:
         """Take in the state at `now`; what is None is unknown.
 
         `total_bytes` counts what the other side has and never falls; `rtt_s` is the newest round trip,
         `jitter_s` RFC 3550's over all of them; `loss` the lost fraction of the packets sent lately (0-1). `path`:
         these as the other side measured them, which is then what is shown. `cpu_fraction` is what this process needs of
-        a core, `memory_fraction` how much of its memory is in use (both 0-1 and may exceed 1), `limited_by` what kept
-        the sender from sending more just now.
+        a core, `memory_fraction` how much of its memory is in use (both 0-1 and may exceed 1), `verdict`
+        where the time of the last seconds went.
         """
         if self._started_at is None:
             self.start(now)
@@ -138,7 +143,7 @@ class TransferBenchmark:
             self._cpu.add(cpu_fraction)
         if memory_fraction is not None:
             self._memory_fraction = memory_fraction
-        self._limits[limited_by] += 1
+        self._verdict = verdict or self._verdict
         self._observed_at = now
         self._total_bytes = total_bytes
         if now - self._sample_started_at >= self._sample_interval_s:
@@ -151,8 +156,14 @@ class TransferBenchmark:
             self._observed_at += seconds
             self._sample_started_at += seconds
 
-    def finish(self, now: float, total_bytes: int, path: PathSummary | None = None) -> None:
-        """Take in the end, and the other side's last word on the path.
+    def finish(
+        self,
+        now: float,
+        total_bytes: int,
+        path: PathSummary | None = None,
+        verdict: Verdict | None = None,
+    ) -> None:
+        """Take in the end, the other side's last word on the path, and where all of the time went.
 
         The last, shorter sample counts if it is long enough to say something.
         """
@@ -161,6 +172,7 @@ class TransferBenchmark:
         self._observed_at = now
         self._total_bytes = total_bytes
         self._reported = path or self._reported
+        self._verdict = verdict or self._verdict
         elapsed_s = now - self._sample_started_at
         if elapsed_s >= SHORTEST_LAST_SAMPLE * self._sample_interval_s or (
             self._sample_count == 0 and elapsed_s > 0
@@ -201,7 +213,9 @@ class TransferBenchmark:
             sample_count=self._sample_count,
             cpu_fraction=self._cpu.mean,
             memory_fraction=self._memory_fraction,
-            limited_by=self._mostly_limited_by(),
+            verdict=self._verdict,
+            sending=self._sending,
+            moved_bytes=moved_bytes,
             link_mbps=self._link_mbps,
         )
         bottleneck, recommendation = judge(facts)
@@ -220,7 +234,7 @@ class TransferBenchmark:
             total_bytes=moved_bytes,
             seconds=seconds,
             sample_count=self._sample_count,
-            quality_score=quality_score(facts) if self._sample_count else 0,
+            quality_score=shown_score(facts) if self._sample_count else 0,
             bottleneck=bottleneck,
             recommendation=recommendation,
         )
@@ -256,12 +270,6 @@ class TransferBenchmark:
             return 0.0
         # Written out: statistics.pstdev reckons in fractions, 7 times slower, on every sample.
         return sqrt(fsum((rate - mean) ** 2 for rate in rates) / len(rates)) / mean
-
-    def _mostly_limited_by(self) -> LimitedBy | None:
-        if not self._limits:
-            return None
-        limit, count = self._limits.most_common(1)[0]
-        return limit if 2 * count > self._limits.total() else None
 
 
 class _Mean:

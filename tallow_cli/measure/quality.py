@@ -14,14 +14,19 @@ The bottleneck is the first of these that holds:
     network-bandwidth   loss > 5 %
     network-latency     RTT > 200 ms or jitter > 50 ms
     memory              memory in use > 90 %
-    backpressure        the rate varied by > 50 % (its coefficient of variation), or the receiver's credit
-                        was what held the sender most of the time
-    cpu                 this process was seen to fill its core while the network lost < 1 %; where its use was
-                        not measured: low throughput (< 100 Mbit/s, or < 50 % of what the link carries) on a
-                        good network (RTT < 20 ms, jitter < 10 ms, loss < 1 %)
+    backpressure        most of the time went to the receiver (its disk, the reader of its output, verifying) or to
+                        a full buffer; where no account of the time is kept, or it went to reading what is sent: the
+                        rate varied by > 50 % (its coefficient of variation)
+    cpu                 most of the time went to a processor, at either end; without an account: this process was seen
+                        to fill its core while the network lost < 1 %; where its use was not measured: low throughput
+                        (< 100 Mbit/s, or < 50 % of what the link carries) on a good network (RTT < 20 ms, jitter
+                        < 10 ms, loss < 1 %)
     network-bandwidth   the link's rate is known, less than 90 % of it was reached, the network is not good,
                         and nothing at either end was seen to hold the transfer back
     none
+
+No score is given (`shown_score`) where it would say nothing of the path: a `--limit` had most of the time, or there
+was next to nothing to send.
 
 The last example has `network-bandwidth` either way: a path that reaches 55 of its 100 Mbit/s loses more than
 5 % (the first rule) or, with `link_mbps` telling what it should carry, falls under the last.
@@ -34,7 +39,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import log10
 
+from tallow_cli.measure.account import Verdict
+from tallow_cli.measure.causes import Cause
 from tallow_cli.measure.throughput import format_throughput
+from tallow_cli.measure.verdict_words import sentence
 
 
 class Bottleneck(StrEnum):
@@ -44,15 +52,6 @@ class Bottleneck(StrEnum):
     CPU = "cpu"
     MEMORY = "memory"
     NONE = "none"
-
-
-class LimitedBy(StrEnum):
-    """What kept the sender from sending more at a moment, as the sender itself knows it."""
-
-    NETWORK = "network"  # the channels' queues are full: the path takes no more
-    RECEIVER = "receiver"  # the receiver granted no more credit: its disk is behind
-    SOURCE = "source"  # nothing was read yet to send
-    LIMIT = "limit"  # --limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,9 @@ class Facts:
     sample_count: int = 0
     cpu_fraction: float | None = None  # of one core: used, or waited for while others had it
     memory_fraction: float | None = None
-    limited_by: LimitedBy | None = None
+    verdict: Verdict | None = None  # where the time went, as both ends account for it
+    sending: bool = True  # at which end the words are read
+    moved_bytes: int | None = None
     link_mbps: float | None = None
 
 
@@ -88,6 +89,15 @@ LOW_MBPS = 100.0  # any wired LAN of this century carries that
 LOW_LINK_FRACTION = 0.5
 FULL_LINK_FRACTION = 0.9  # headers and acknowledgements take the rest
 QUEUED_RTT_FACTOR = 3  # an RTT this far above its minimum is queueing, not distance
+
+# A payload that a path carries in the time of a few round trips does not measure it.
+TINY_BYTES = 1024 * 1024
+
+_RECEIVER = (Cause.RECEIVER_DISK, Cause.RECEIVER_OUTPUT, Cause.VERIFYING, Cause.BUFFERS)
+_READING = (Cause.SENDER_DISK, Cause.SENDER_INPUT)
+_CPU = (Cause.SENDER_CPU, Cause.RECEIVER_CPU)
+_PATH = (Cause.NETWORK_CAPACITY, Cause.NETWORK_DELAY, Cause.NETWORK_LOSS, Cause.RELAY)
+_LIMITS = (Cause.SENDER_LIMIT, Cause.RECEIVER_LIMIT)
 
 # (value, points lost) at the rows; between them linear, beyond the ends constant.
 _LOG10_MBPS_POINTS = tuple(
@@ -121,37 +131,50 @@ def quality_score(facts: Facts) -> int:
     return max(0, int(100 - lost))
 
 
+def shown_score(facts: Facts) -> int | None:
+    """The score, where it says something of the path."""
+    cause = None if facts.verdict is None else facts.verdict.cause
+    is_tiny = facts.moved_bytes is not None and facts.moved_bytes < TINY_BYTES
+    if cause in _LIMITS or (is_tiny and cause not in _PATH):
+        return None
+    return quality_score(facts)
+
+
 def judge(facts: Facts) -> tuple[Bottleneck, str]:
     """Return the bottleneck and the recommendation: what was observed, then what to turn."""
+    bottleneck, words = _judge(facts)
+    if facts.verdict is not None:  # the account knows best, and says the same at both ends
+        words = sentence(facts.verdict, sending=facts.sending)
+    return bottleneck, words
+
+
+def _judge(facts: Facts) -> tuple[Bottleneck, str]:
+    cause = None if facts.verdict is None else facts.verdict.cause
     if facts.loss is not None and facts.loss > BANDWIDTH_LOSS:
         return Bottleneck.NETWORK_BANDWIDTH, (
-            f"The network lost {_percent(facts.loss, 1)} of the packets: it is carrying more than it can. "
-            "Use a wired or less busy network, or send more slowly with --limit."
+            f"The network lost {_percent(facts.loss, 1)} of the packets. Use a wired or less busy network."
         )
     if (facts.rtt_ms or 0.0) > LATENCY_RTT_MS or (facts.jitter_ms or 0.0) > LATENCY_JITTER_MS:
         return Bottleneck.NETWORK_LATENCY, _on_latency(facts)
-    if facts.memory_fraction is not None and facts.memory_fraction > MEMORY_PRESSURE:
+    is_full = facts.memory_fraction is not None and facts.memory_fraction > MEMORY_PRESSURE
+    if cause is Cause.MEMORY or is_full:
         return Bottleneck.MEMORY, (
-            f"{_percent(facts.memory_fraction)} of the memory is in use. Close other programs."
+            f"{_percent(facts.memory_fraction or 1.0)} of the memory is in use. Close other programs."
         )
     if facts.sample_count < FEWEST_SAMPLES_TO_JUDGE_RATE:
         return Bottleneck.NONE, "Too little was measured yet to say what limits the rate."
-    if facts.limited_by is LimitedBy.LIMIT:
-        return (
-            Bottleneck.NONE,
-            f"--limit holds the rate at {format_throughput(facts.mbps)}. Raise or drop it to go faster.",
-        )
-    if facts.limited_by is LimitedBy.RECEIVER or facts.variation > BACKPRESSURE_VARIATION:
+    is_uneven = facts.variation > BACKPRESSURE_VARIATION and (cause is None or cause in _READING)
+    if cause in _RECEIVER or is_uneven:
         return Bottleneck.BACKPRESSURE, _on_backpressure(facts)
-    if _is_cpu_bound(facts):
+    if cause in _CPU or (cause is None and _is_cpu_bound(facts)):
         return Bottleneck.CPU, _on_cpu(facts)
-    if _falls_short_of_link(facts):
+    if (cause is None or cause in _PATH) and _falls_short_of_link(facts):
         return Bottleneck.NETWORK_BANDWIDTH, (
             f"{facts.mbps:.0f} of the link's {facts.link_mbps:.0f} Mbit/s were reached "
             f"({_network(facts)}), and nothing at this end was seen to hold them back. "
             "Use a wired or less busy network, or try at another time."
         )
-    return Bottleneck.NONE, _on_none(facts)
+    return Bottleneck.NONE, "Nothing measured here holds the transfer back."
 
 
 def _is_network_good(facts: Facts) -> bool:
@@ -164,8 +187,6 @@ def _is_network_good(facts: Facts) -> bool:
 
 
 def _is_cpu_bound(facts: Facts) -> bool:
-    if facts.limited_by is LimitedBy.SOURCE:
-        return False
     if facts.cpu_fraction is not None:
         # Round trips prove nothing then: a process that cannot keep up lets its own packets queue.
         return facts.cpu_fraction > BUSY_CORE and (facts.loss or 0.0) < GOOD_LOSS
@@ -179,7 +200,6 @@ def _falls_short_of_link(facts: Facts) -> bool:
         facts.link_mbps is not None
         and facts.mbps < FULL_LINK_FRACTION * facts.link_mbps
         and not _is_network_good(facts)
-        and facts.limited_by in (None, LimitedBy.NETWORK)
         and (facts.cpu_fraction or 0.0) <= BUSY_CORE
     )
 
@@ -194,8 +214,7 @@ def _on_latency(facts: Facts) -> str:
     if facts.min_rtt_ms is not None and rtt_ms > QUEUED_RTT_FACTOR * facts.min_rtt_ms:
         return (
             f"Round trips take {rtt_ms:.0f} ms, although the path itself takes {facts.min_rtt_ms:.0f} ms: "
-            "data is queueing on the way. Send with --limit just below the rate reached, "
-            "or stop what else fills the path."
+            "data is queueing on the way. Stop what else fills the path."
         )
     return (
         f"Round trips take {rtt_ms:.0f} ms: the other side is far away, or the path goes round. "
@@ -204,17 +223,10 @@ def _on_latency(facts: Facts) -> str:
 
 
 def _on_backpressure(facts: Facts) -> str:
-    if facts.limited_by is LimitedBy.RECEIVER:
-        return (
-            "The sender waited for the receiver to write most of the time. "
-            "Receive onto a faster disk, or stop what else uses it."
-        )
-    observed = f"The rate varied by {_percent(facts.variation)} around its mean"
-    if facts.limited_by is LimitedBy.SOURCE:
-        return (
-            f"{observed}, because reading what is sent could not keep up. Send from a faster disk or source."
-        )
-    return f"{observed}. See whether a disk is busy at either end, or others use the network."
+    return (
+        f"The rate varied by {_percent(facts.variation)} around its mean. "
+        "See whether a disk is busy at either end, or others use the network."
+    )
 
 
 def _on_cpu(facts: Facts) -> str:
@@ -227,18 +239,6 @@ def _on_cpu(facts: Facts) -> str:
         f"Only {format_throughput(facts.mbps)} passed although the network is good ({_network(facts)}): "
         "probably the processor is the limit. Close other programs, or use a faster machine."
     )
-
-
-def _on_none(facts: Facts) -> str:
-    match facts.limited_by:
-        case LimitedBy.SOURCE:
-            return "Reading what is sent sets the pace. Send from a faster disk or source to go faster."
-        case LimitedBy.NETWORK:
-            return (
-                f"The path is full and healthy at {format_throughput(facts.mbps)}. There is nothing to turn."
-            )
-        case _:
-            return "Nothing measured here holds the transfer back."
 
 
 def _network(facts: Facts) -> str:

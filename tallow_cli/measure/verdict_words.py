@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tallow_cli.measure.account import Verdict
+from tallow_cli.measure.account import WINDOW_S, Verdict
 from tallow_cli.measure.causes import Cause
 
 _SENDER = ("this machine", "the sender")  # as the sender reads it, and as the receiver does
@@ -90,9 +90,10 @@ def headline(verdict: Verdict, *, sending: bool) -> str:
 
 
 def share_words(verdict: Verdict) -> str:
-    """ "62 % of the last 10 s"."""
+    """Its share, and of how many seconds; of more than a window has, all of the time is meant."""
+    last = "last " if verdict.window_s <= WINDOW_S + 1 else ""
     seconds = f"{verdict.window_s:.0f}" if verdict.window_s >= 1 else f"{verdict.window_s:.1f}"
-    return f"{100 * verdict.share:.0f} % of the last {seconds} s"
+    return f"{100 * verdict.share:.0f} % of the {last}{seconds} s"
 
 
 def advice(verdict: Verdict, *, sending: bool) -> str:

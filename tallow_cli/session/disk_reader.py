@@ -12,7 +12,9 @@ from itertools import islice
 from time import monotonic
 from typing import Final
 
+from tallow_cli.measure.causes import Cause
 from tallow_cli.ranges import RangeSet
+from tallow_cli.session.end_use import WorkClock
 from tallow_cli.store.source import Range, Source, Withdrawn
 from tallow_cli.transfer.driving import ReadRequest
 
@@ -61,6 +63,7 @@ class DiskReader:
     def __init__(self, source: Source, clock: Callable[[], float] = monotonic) -> None:
         self._source = source
         self._clock = clock
+        self.work_clock: Final = WorkClock(clock())
         self._attempt = _Attempt(0, source, RangeSet(), ())
         self._wanted: list[ReadRequest] = []
         self._is_busy = False
@@ -69,6 +72,11 @@ class DiskReader:
         self._settled_until = -1  # nothing is left to hash before here
         self._given_until = 0
         self._read_bytes = 0
+
+    @property
+    def waits_for(self) -> Cause:
+        """What a read that takes long waits for."""
+        return Cause.SENDER_INPUT if self._source.manifest.kind == "stream" else Cause.SENDER_DISK
 
     @property
     def is_busy(self) -> bool:
@@ -106,13 +114,17 @@ class DiskReader:
         self._given_until = until
         requests, self._wanted = self._wanted, []
         attempt, budget_bytes, clock = self._attempt, 0 if requests else self._step_bytes, self._clock
+        work_clock = self.work_clock
 
         def job() -> DiskNews:
             started = clock()
+            work_clock.at(started, self.waits_for)
             chunks, has_more = attempt.work(requests, until, budget_bytes)
             given_up, digested = attempt.settled()
             pieces = self._source.piece_digests()
-            return DiskNews(attempt.number, chunks, given_up, digested, *pieces, has_more, clock() - started)
+            ended = clock()
+            work_clock.at(ended, Cause.NOTHING)
+            return DiskNews(attempt.number, chunks, given_up, digested, *pieces, has_more, ended - started)
 
         return job
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from tallow_cli.errors import TallowError
 from tallow_cli.ranges import RangeSet
+from tallow_cli.session.end_use import WorkClock
 from tallow_cli.session.landing import Batch, Landing, Report
 from tallow_cli.session.pace import DiskPace
 from tallow_cli.session.worker import Worker
@@ -69,6 +70,10 @@ class DiskWriter:
         self._dropped = RangeSet()
         self._arrivals: Arrivals | None = None
         self._worked_off: asyncio.Future[None] | None = None
+
+    @property
+    def work_clock(self) -> WorkClock:
+        return self._landing.work_clock
 
     @property
     def files_verified(self) -> int:

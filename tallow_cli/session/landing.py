@@ -10,7 +10,10 @@ from time import monotonic
 from typing import Final, TypeVar
 
 from tallow_cli.errors import DiskFull, DiskNearlyFull
+from tallow_cli.measure.causes import Cause
+from tallow_cli.session.end_use import WorkClock
 from tallow_cli.session.pace import DiskPace
+from tallow_cli.store.sequential_sink import StdoutSink
 from tallow_cli.store.sink import Published, Sink
 from tallow_cli.transfer.driving import FileReady, FileWithdrawn, PieceDigested
 
@@ -65,6 +68,8 @@ class Landing:
         """`stopping` ends a batch between two writes; `tell` is given what was done while a batch goes on."""
         self._pace = pace or DiskPace()
         self._clock = clock
+        self.work_clock: Final = WorkClock(clock())
+        self._writing = Cause.RECEIVER_OUTPUT if isinstance(sink, StdoutSink) else Cause.RECEIVER_DISK
         self._sink = sink
         self._stopping = stopping
         self._tell = tell
@@ -77,7 +82,16 @@ class Landing:
     def work(self, batch: Batch) -> Report:
         """Return what was not told yet. Raises what the sink raises."""
         self._begin_report()
+        try:
+            return self._work(batch)
+        finally:
+            self.work_clock.at(self._clock(), Cause.NOTHING)
+
+    def _work(self, batch: Batch) -> Report:
+        self.work_clock.at(self._clock(), self._writing)
         unwritten = self._write_in_time(batch.writes)
+        if batch.files or batch.complete:
+            self.work_clock.at(self._clock(), Cause.VERIFYING)
         unproven = self._prove_in_time(batch.pieces)
         undropped = batch.withdrawn if unproven else []  # theirs may be among the pieces
         for gone in [] if unproven else batch.withdrawn:

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from tallow_cli.measure.account import Verdict
 from tallow_cli.measure.benchmark import TransferBenchmark
 from tallow_cli.measure.path_summary import PathSummary
-from tallow_cli.measure.quality import LimitedBy
 from tallow_cli.measure.throughput import mbps
+from tallow_cli.session.end_use import memory_fraction
 from tallow_cli.session.events import ChannelStats, Done, Progress, SessionEvent, Stats
 from tallow_cli.session.pace import SILENT_S, TICK_S
 
@@ -34,11 +35,12 @@ class Sample:
     jitter_s: float | None = None
     loss: float | None = None
     path: PathSummary | None = None
-    limited_by: LimitedBy | None = None
     chunk_bytes: int = 0
     message_bytes: int = 0
     files_done: int = 0
     silence_s: float = 0.0  # since the other side should have answered
+    verdict: Verdict | None = None  # of the last seconds
+    whole_verdict: Verdict | None = None
 
 
 class Meter:
@@ -52,12 +54,13 @@ class Meter:
         held_bytes: int = 0,
         files_total: int,
         now: float,
+        sending: bool = True,
     ) -> None:
         self._emit = emit
         self._total_bytes = total_bytes
         self._held_bytes = held_bytes
         self._files_total = files_total
-        self._benchmark = TransferBenchmark(sample_interval=TICK_S)
+        self._benchmark = TransferBenchmark(sample_interval=TICK_S, sending=sending)
         self._started_at = now
         self._paused_at: float | None = None
         self._outage_s = 0.0
@@ -70,9 +73,13 @@ class Meter:
         if not held_bytes:  # of what is held nobody knows yet how much is still to be compared
             self._recent.append((now, 0))
 
+    def is_in_doubt(self, sample: Sample) -> bool:
+        """Whether a sample, not given to `tick` yet, may be one of a silent connection."""
+        return sample.silence_s >= _DOUBT_S and sample.bytes_done == self._last_bytes
+
     def tick(self, now: float, sample: Sample, channels: tuple[ChannelStats, ...]) -> None:
         """Take a sample and tell the world. One of a silent connection is no figure of a path."""
-        is_in_doubt = sample.silence_s >= _DOUBT_S and sample.bytes_done == self._last_bytes
+        is_in_doubt = self.is_in_doubt(sample)
         self._last_bytes = sample.bytes_done
         silent_s = 0.0
         if not is_in_doubt:
@@ -95,7 +102,7 @@ class Meter:
     def _observe(self, now: float, sample: Sample) -> None:
         self.go_on(now)
         self._observed_at = now
-        cpu_fraction, memory_fraction = self._process.use(now)
+        cpu_fraction, memory_in_use = self._process.use(now)
         self._benchmark.observe(
             now,
             sample.bytes_done,
@@ -104,8 +111,8 @@ class Meter:
             jitter_s=sample.jitter_s,
             path=sample.path,
             cpu_fraction=cpu_fraction,
-            memory_fraction=memory_fraction,
-            limited_by=sample.limited_by,
+            memory_fraction=memory_in_use,
+            verdict=sample.verdict,
         )
         self._recent.append((now, sample.bytes_done - sample.unproven_bytes))
 
@@ -143,7 +150,7 @@ class Meter:
     ) -> Done:
         """The last sample: emit the full progress and return what `Done` says."""
         self.go_on(now)
-        self._benchmark.finish(now, sample.bytes_done, sample.path)
+        self._benchmark.finish(now, sample.bytes_done, sample.path, sample.whole_verdict)
         self._progress(sample, sample.bytes_done)
         seconds = now - self._started_at
         done = Done(
@@ -156,6 +163,7 @@ class Meter:
             missed=missed,
             hole_bytes=hole_bytes,
             benchmark=self._benchmark.snapshot(),
+            verdict=sample.whole_verdict,
         )
         self._emit(done)
         return done
@@ -173,6 +181,7 @@ class Meter:
                 unproven=sample.unproven_bytes,
                 files_done=sample.files_done,
                 files_total=self._files_total,
+                verdict=sample.verdict,
             )
         )
 
@@ -198,7 +207,7 @@ class _ProcessUse:
         elapsed_s = now - self._at
         fraction = (cpu_s - self._cpu_s) / elapsed_s if elapsed_s > 0 else None
         self._at, self._cpu_s = now, cpu_s
-        return fraction, _memory_fraction()
+        return fraction, memory_fraction()
 
 
 def _needed_cpu_s() -> float:
@@ -208,12 +217,3 @@ def _needed_cpu_s() -> float:
         ran_ns, waited_ns, _ = file.read().split()
         return (int(ran_ns) + int(waited_ns)) / 1e9
     return time.process_time()
-
-
-def _memory_fraction() -> float | None:
-    """Used share of physical memory (0-1); None where the system does not say (no /proc/meminfo)."""
-    with suppress(OSError, ValueError, KeyError), open("/proc/meminfo", encoding="ascii") as file:
-        fields = dict(line.split(":", 1) for line in file)
-        total, available = (int(fields[name].split()[0]) for name in ("MemTotal", "MemAvailable"))
-        return 1 - available / total
-    return None

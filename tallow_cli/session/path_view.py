@@ -24,15 +24,18 @@ class PathView:
         self.rtt_s: float | None = None
         self.jitter_s = 0.0
         self.loss: float | None = None
+        self.own_loss: float | None = None  # of `loss`, what is not the answer to our sending too much
+        self.is_growing = False  # how much the path carries is still being found out
 
     def look(self, transfer: SendFigures) -> None:
         """Take in the present state of both."""
         engine = self._engine_figures()
         if engine is None or engine.rtt_s <= 0.0:
             self.rtt_s, self.jitter_s = transfer.latest_rtt_s, transfer.jitter_s
-            self.loss = transfer.packet_loss if transfer.latest_rtt_s is not None else None
+            self.loss = self.own_loss = transfer.packet_loss if transfer.latest_rtt_s is not None else None
             return
-        self.rtt_s, self.jitter_s = engine.rtt_s, engine.jitter_s
+        self.rtt_s, self.jitter_s, self.is_growing = engine.rtt_s, engine.jitter_s, engine.is_growing
         self._counts.append((engine.sent_packets, engine.lost_packets))
         (sent_before, lost_before), (sent, lost) = self._counts[0], self._counts[-1]
         self.loss = min((lost - lost_before) / (sent - sent_before), 1.0) if sent > sent_before else 0.0
+        self.own_loss = self.loss if engine.path_loss is None else min(self.loss, engine.path_loss)

@@ -10,9 +10,11 @@ from tallow_cli.errors import SLIPS, TallowError
 from tallow_cli.ranges import RangeSet
 from tallow_cli.session.attempt import Attempt
 from tallow_cli.session.connection import Connection
+from tallow_cli.session.end_use import memory_fraction
 from tallow_cli.session.events import ChannelStats, LastWords, Notice
 from tallow_cli.session.landing import Report
 from tallow_cli.session.meter import Sample
+from tallow_cli.session.verdicts import UseTeller, silent
 from tallow_cli.session.words import for_the_peer, kind_for_the_peer
 from tallow_cli.transfer.driving import (
     Failed,
@@ -42,6 +44,7 @@ class ReceiveAttempt:
         self._ticker: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None  # that everything arrived and is verified
         self._is_told = False
+        self._use_teller = UseTeller()
         self._machine = ReceiveMachine(
             channels=len(connection.data),
             now=monotonic(),
@@ -185,7 +188,16 @@ class ReceiveAttempt:
             await asyncio.sleep(self._transfer.settings.pace.tick_s)
             if self._is_accepted and self._transfer.meter is not None and self._transfer.disk is not None:
                 self._transfer.disk.publish_due()
+                self._tell_use(monotonic())
                 self._transfer.meter.tick(monotonic(), self._sample(), self._attempt.channel_stats())
+
+    def _tell_use(self, now: float) -> None:
+        if self._transfer.use is None:
+            return
+        use = self._transfer.use.look(now, memory_fraction())
+        if self._use_teller.is_due(use):
+            self._machine.report_use(now, use)
+            self._attempt.wake()
 
     def _sample(self) -> Sample:
         figures, disk = self._machine.figures, self._transfer.disk
@@ -195,4 +207,6 @@ class ReceiveAttempt:
             path=figures.path,
             files_done=0 if disk is None else disk.files_verified,
             silence_s=self._connection.link.silence_s,
+            verdict=silent(self._connection.link.silence_s) or figures.verdict,
+            whole_verdict=figures.whole_verdict,
         )

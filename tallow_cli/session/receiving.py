@@ -28,6 +28,7 @@ from tallow_cli.offer.manifest import Manifest, decode_manifest_untrusted
 from tallow_cli.ranges import RangeSet
 from tallow_cli.session.connection import Connection
 from tallow_cli.session.disk_writer import DiskWriter
+from tallow_cli.session.end_use import EndUseMeter
 from tallow_cli.session.events import (
     Done,
     FileFinished,
@@ -71,6 +72,7 @@ class ReceiveTransfer:
         self.emit = emit
         self.done: Done | None = None  # once all is verified and published: nothing can fail any more
         self.meter: Meter | None = None
+        self.use: EndUseMeter | None = None
         self.disk: DiskWriter | None = None  # once the sink is open
         self.manifest = Manifest("files", ())
         self.owes_report = False  # all is done, and the sender does not know: another connection may tell it
@@ -287,12 +289,15 @@ class ReceiveTransfer:
         if self.meter is not None:
             self.meter.go_on(now)
             return
+        if self.disk is not None:
+            self.use = EndUseMeter(now, self.disk.work_clock)
         self.meter = Meter(
             self.emit,
             total_bytes=self.manifest.total_bytes,
             held_bytes=self._held_bytes,
             files_total=len(self.manifest.file_spans),
             now=now,
+            sending=False,
         )
 
     # What the disk has done

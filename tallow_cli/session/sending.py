@@ -17,13 +17,15 @@ from itertools import count
 from time import monotonic
 
 from tallow_cli.errors import NoAnswer, PeerVanished, TransferStalled
+from tallow_cli.measure.causes import Cause
+from tallow_cli.measure.diagnosis import PathState
 from tallow_cli.measure.path_summary import PathSummary
-from tallow_cli.measure.quality import LimitedBy
 from tallow_cli.offer.manifest import encode_manifest
 from tallow_cli.offer.name_rules import NameRules
 from tallow_cli.session.attempt import Attempt
 from tallow_cli.session.connection import Connection
 from tallow_cli.session.disk_reader import DiskNews, DiskReader
+from tallow_cli.session.end_use import EndUseMeter, memory_fraction
 from tallow_cli.session.events import (
     ChannelStats,
     Done,
@@ -36,9 +38,11 @@ from tallow_cli.session.events import (
 )
 from tallow_cli.session.meter import Meter, Sample
 from tallow_cli.session.offer_events import describe, hole_bytes, left_out, withdrawn_item
+from tallow_cli.session.pace import SILENT_S
 from tallow_cli.session.path_view import PathView
 from tallow_cli.session.patience import Patience
 from tallow_cli.session.settings import SendSettings
+from tallow_cli.session.verdicts import SenderVerdicts
 from tallow_cli.session.worker import Worker
 from tallow_cli.store.failures import displayable
 from tallow_cli.store.source import Source
@@ -72,6 +76,8 @@ class SendTransfer:
         self.reader = DiskReader(source)
         self.offer: _Offer | None = None
         self.meter: Meter | None = None  # once the receiver has accepted
+        self.verdicts: SenderVerdicts | None = None
+        self.use: EndUseMeter | None = None
         self._moved_bytes = 0  # over the connections before
         self.owes_report = False  # what the receiver is owed it has before we are done
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -173,6 +179,8 @@ class SendTransfer:
             return self.meter
         if held_bytes and offer.total_bytes:
             self.emit(Resuming(held_bytes, offer.total_bytes))
+        self.verdicts = SenderVerdicts(now, self.reader.waits_for)
+        self.use = EndUseMeter(now, self.reader.work_clock)
         self.meter = Meter(
             self.emit,
             total_bytes=offer.total_bytes,
@@ -217,7 +225,7 @@ class SendTransfer:
             raise RuntimeError("the transfer finished before it was accepted")
         manifest, withdrawn = self.source.manifest, self.source.withdrawn
         self._says_how_it_ended = True
-        sample = attempt.sample()
+        sample = attempt.judged_sample(monotonic())
         for span in () if manifest.kind == "text" else manifest.file_spans:
             if span.index not in withdrawn:
                 size = sample.bytes_done if manifest.kind == "stream" else span.entry.size
@@ -240,6 +248,7 @@ class _SendAttempt:
         self._connection = connection
         settings = transfer.settings
         self._path = PathView(connection.link.path_figures)
+        self._told_cause: Cause | None = None
         self._chunks = AdaptiveBitrateController(connection.is_lan, ChunkMode(settings.link.mode))
         self._limit = settings.link.limit_bytes_per_s
         self._offering: asyncio.Task[None] | None = None
@@ -326,6 +335,7 @@ class _SendAttempt:
             raise RuntimeError("an offer was accepted before it was made")
         self._meter = self._transfer.accepted(self._offer, now, accepted.held_bytes)
         self._transfer.reader.begin(accepted.kept, accepted.claims)
+        self._machine.take_stops(now)  # until now nobody waited to send
 
     @property
     def is_accepted(self) -> bool:
@@ -363,12 +373,14 @@ class _SendAttempt:
             self._machine.network_packet(self._connection.link.network_packet_bytes)
             figures, path = self._machine.figures, self._path
             path.look(figures)
-            self._meter.tick(monotonic(), self.sample(), self._attempt.channel_stats())
+            now = monotonic()
+            self._meter.tick(now, self.judged_sample(now), self._attempt.channel_stats())
+            self._tell_verdict(now, tick)
             if path.rtt_s is None or path.loss is None:
                 continue
             self._chunks.report_metrics(figures.rate_bytes_per_s, path.rtt_s, path.loss)
             summary = self._meter.path
-            is_due = tick % _REPORT_TICKS == 0 or told is None or self._machine.state is SendState.COMPLETING
+            is_due = tick % _REPORT_TICKS == 0 or told is None or self._is_ending
             if summary is not None and summary != told and is_due:
                 told = summary
                 self._machine.report_path(monotonic(), summary)
@@ -384,20 +396,45 @@ class _SendAttempt:
             rtt_s=self._path.rtt_s,
             jitter_s=self._path.jitter_s,
             loss=self._path.loss,
-            limited_by=self._limited_by(),
             chunk_bytes=self._chunks.chunk_size,
             message_bytes=figures.message_bytes,
             files_done=bisect_right(ends, figures.bytes_written),
             silence_s=self._connection.link.silence_s,
         )
 
-    def _limited_by(self) -> LimitedBy:
-        """What keeps us from sending more just now, as far as this side can tell."""
-        figures = self._machine.figures
-        if self._limit is not None and figures.rate_bytes_per_s > 0.8 * self._limit:
-            return LimitedBy.LIMIT
-        if figures.credit_bytes < figures.message_bytes:
-            return LimitedBy.RECEIVER
-        if self._transfer.reader.is_reading and figures.retained_bytes <= figures.bytes_in_flight:
-            return LimitedBy.SOURCE
-        return LimitedBy.NETWORK
+    def judged_sample(self, now: float) -> Sample:
+        """`sample`, with where the time went until now."""
+        sample, transfer = self.sample(), self._transfer
+        meter, verdicts, use = transfer.meter, transfer.verdicts, transfer.use
+        if meter is None or verdicts is None or use is None:
+            return sample
+        verdicts.tick(
+            now,
+            self._machine.take_stops,
+            use.look(now, memory_fraction()),
+            self._machine.figures.receiver_use,
+            PathState(
+                rtt_s=self._path.rtt_s,
+                loss=self._path.own_loss,
+                is_growing=self._path.is_growing,
+                is_relayed=self._connection.link.traits.path.kind == "relayed",
+            ),
+            silence_s=sample.silence_s,
+            is_in_doubt=meter.is_in_doubt(sample),
+        )
+        return replace(sample, verdict=verdicts.now(now), whole_verdict=verdicts.whole)
+
+    def _tell_verdict(self, now: float, tick: int) -> None:
+        """The receiver's user reads the same: once a second, and at once where the first cause has changed."""
+        verdicts = self._transfer.verdicts
+        recent, whole = (None, None) if verdicts is None else (verdicts.told(now), verdicts.whole)
+        if recent is None or whole is None or self._connection.link.silence_s >= SILENT_S:
+            return
+        if tick % _REPORT_TICKS == 0 or recent.cause is not self._told_cause or self._is_ending:
+            self._told_cause = recent.cause
+            self._machine.report_verdict(now, recent, whole)
+            self._attempt.wake()
+
+    @property
+    def _is_ending(self) -> bool:
+        return self._machine.state is SendState.COMPLETING

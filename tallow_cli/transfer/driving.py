@@ -57,6 +57,8 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from tallow_cli.errors import TallowError
+from tallow_cli.measure.account import Verdict
+from tallow_cli.measure.diagnosis import EndUse
 from tallow_cli.measure.path_summary import PathSummary
 from tallow_cli.offer.name_rules import NameRules
 from tallow_cli.ranges import RangeSet
@@ -216,6 +218,7 @@ class SendFigures:
     credit_bytes: int  # new bytes the receiver will still take
     read_bytes: int
     first_data_at: float | None
+    receiver_use: EndUse | None = None  # as it reported last
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,3 +233,5 @@ class ReceiveFigures:
     missing_packets: int  # gaps seen in the packet numbers, not yet filled
     first_data_at: float | None
     path: PathSummary | None = None  # as the sender reported it last; it alone can measure
+    verdict: Verdict | None = None  # … of the last seconds, and of the whole
+    whole_verdict: Verdict | None = None

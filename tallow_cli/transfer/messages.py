@@ -14,6 +14,9 @@ from typing import Annotated, Final
 import msgspec
 
 from tallow_cli.errors import PeerProtocolError
+from tallow_cli.measure.account import Verdict
+from tallow_cli.measure.causes import BY_NUMBER, Cause
+from tallow_cli.measure.diagnosis import EndUse
 from tallow_cli.measure.path_summary import PathSummary
 from tallow_cli.offer.manifest import MAX_ENTRIES, MAX_MANIFEST_BYTES
 from tallow_cli.offer.name_rules import NameRules
@@ -47,6 +50,10 @@ _Kind = Annotated[str, msgspec.Meta(max_length=40)]
 _Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 _Digests = Annotated[tuple[_Digest, ...], msgspec.Meta(min_length=1, max_length=MAX_DIGESTS)]
 _Range = tuple[_Count, _Count]  # half-open
+_CauseNumber = Annotated[int, msgspec.Meta(ge=1, le=len(Cause))]
+_Share = tuple[_CauseNumber, _Millionths]
+_Shares = Annotated[tuple[_Share, ...], msgspec.Meta(max_length=len(Cause))]
+_Millis = Annotated[int, msgspec.Meta(ge=0, le=_MOST_MICROS)]
 
 
 class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
@@ -166,6 +173,65 @@ class PathReport(_Message, frozen=True, tag="path-report"):
         )
 
 
+class UseReport(_Message, frozen=True, tag="use-report"):
+    """Receiver: what I was at lately. It decides nothing but what people are told. See `EndUse`."""
+
+    core_ppm: _Millionths
+    robbed_ppm: _Millionths
+    blocked: _Shares
+
+    @classmethod
+    def of(cls, use: EndUse) -> UseReport:
+        blocked = ((cause.number, _ppm(share)) for cause, share in use.blocked.items())
+        return cls(_ppm(use.core), _ppm(use.robbed), tuple(each for each in blocked if each[1]))
+
+    @property
+    def use(self) -> EndUse:
+        blocked = {BY_NUMBER[number]: share / 1e6 for number, share in self.blocked}
+        return EndUse(self.core_ppm / 1e6, self.robbed_ppm / 1e6, blocked)
+
+
+class VerdictReport(_Message, frozen=True, tag="verdict"):
+    """Sender: where the time went, lately and in all, for the receiver's user. It decides nothing. See `Verdict`."""
+
+    window_ms: _Millis
+    since_ms: _Millis
+    shares: Annotated[tuple[_Share, ...], msgspec.Meta(min_length=1, max_length=len(Cause))]
+    whole_ms: _Millis
+    whole: Annotated[tuple[_Share, ...], msgspec.Meta(min_length=1, max_length=len(Cause))]
+
+    @classmethod
+    def of(cls, recent: Verdict, whole: Verdict) -> VerdictReport:
+        return cls(
+            _millis(recent.window_s),
+            _millis(recent.since_s),
+            tuple((cause.number, _ppm(share)) for cause, share in recent.shares),
+            _millis(whole.window_s),
+            tuple((cause.number, _ppm(share)) for cause, share in whole.shares),
+        )
+
+    @property
+    def recent_verdict(self) -> Verdict:
+        return _verdict(self.shares, self.window_ms, self.since_ms)
+
+    @property
+    def whole_verdict(self) -> Verdict:
+        return _verdict(self.whole, self.whole_ms, self.whole_ms)
+
+
+def _verdict(shares: tuple[_Share, ...], window_ms: int, since_ms: int) -> Verdict:
+    told = tuple((BY_NUMBER[number], share / 1e6) for number, share in shares)
+    return Verdict(told[0][0], told[0][1], window_ms / 1e3, told, since_ms / 1e3)
+
+
+def _ppm(share: float) -> int:
+    return min(max(round(share * 1e6), 0), 1_000_000)
+
+
+def _millis(seconds: float) -> int:
+    return min(max(round(seconds * 1e3), 0), _MOST_MICROS)
+
+
 class Complete(_Message, frozen=True, tag="complete"):
     """Receiver: every file that was not withdrawn is verified, synced and under its name.
 
@@ -202,6 +268,8 @@ ControlMessage = (
     | Withdraw
     | StreamEnd
     | PathReport
+    | UseReport
+    | VerdictReport
     | Complete
     | Bye
     | Failed

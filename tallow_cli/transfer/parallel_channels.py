@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from math import inf
 
 from tallow_cli.errors import PeerProtocolError
+from tallow_cli.measure.account import Stopwatch
+from tallow_cli.measure.causes import Stop
 from tallow_cli.transfer.channel import Channel
 from tallow_cli.transfer.driving import ChannelState, OutgoingPacket
 from tallow_cli.transfer.flow import DeliveryRate, SendCredit, TokenBucket, queue_bound
@@ -90,6 +92,8 @@ class ParallelChannelManager:
         self._turn = 0  # whose turn it is in the round robin
         self._bucket_ready_at: float | None = None  # sending waits for the user's limit until then
         self._poll_queue_at: float | None = None  # … or for room in the local queue: look again then
+        self._stop = Stop.DATA
+        self.stops = Stopwatch(now, Stop.DATA)  # what new data waited for, and for how long
 
     def set_packet_bytes(self, packet_bytes: int) -> None:
         """The path takes network packets that carry this much of a message."""
@@ -216,6 +220,7 @@ class ParallelChannelManager:
         packets: list[OutgoingPacket] = []
         self._append_probes(now, packets)
         self._append_data(now, packets, budget_bytes)
+        self.stops.spend(now, self._stop)
         if self.rtt.smoothed_s is None:
             self._append_first_pings(now, packets)
         return packets
@@ -256,17 +261,33 @@ class ParallelChannelManager:
             if queued_bytes >= most_queued:
                 # ACKs and probes wake the shell as well, but not where nothing arrives for a round trip.
                 self._poll_queue_at = now + POLL_DEPARTURES_S
+                self._stop = Stop.QUEUE
                 return
             if self._bucket is not None and (ready_at := self._bucket.ready_at(now)) > now:
                 self._bucket_ready_at = ready_at
+                self._stop = Stop.LIMIT
                 return
             taken = self._take_lost() or self._take_new()
             if taken is None:
+                self._stop = self._why_none()
                 return
             lane, part = taken
             packets.append(self._data(now, lane, part))
             budget_bytes -= part.size
             queued_bytes += self._overhead_bytes + part.size
+        self._stop = Stop.NOT_STOPPED if budget_bytes <= 0 else Stop.IN_FLIGHT
+
+    def _why_none(self) -> Stop:
+        """What kept `_take_lost` and `_take_new` from giving anything. That the last of what was handed over is still
+        leaving is no cause: a path that is the slower one has its queue full."""
+        if not self._round():
+            return Stop.PAUSED
+        buffer = self._buffer
+        if not buffer.idle or any(lane.cursor is not None for lane in self.lanes):
+            return Stop.CREDIT
+        if buffer.all_acked:
+            return Stop.ALL_ACKNOWLEDGED
+        return Stop.ALL_SENT if buffer.all_sent_once else Stop.DATA
 
     def _take_lost(self) -> tuple[Lane, Part] | None:
         if not self._buffer.has_lost:

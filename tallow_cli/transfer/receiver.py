@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from tallow_cli.errors import PeerProtocolError, TallowError, TransferStalled
+from tallow_cli.measure.diagnosis import EndUse
 from tallow_cli.ranges import RangeSet
 from tallow_cli.transfer.answers import Answers
 from tallow_cli.transfer.driving import (
@@ -48,6 +49,8 @@ from tallow_cli.transfer.messages import (
     Ready,
     Refuse,
     StreamEnd,
+    UseReport,
+    VerdictReport,
     Want,
     Why,
     Withdraw,
@@ -69,12 +72,13 @@ class ReceiveState(Enum):
     FAILED = "failed"
 
 
+_REPORTS = (PathReport, VerdictReport)
 # What the sender may say in which state; everything else breaks the protocol.
 _EXPECTED: dict[ReceiveState, tuple[type, ...]] = {
     ReceiveState.WAITING_OFFER: (Offer,),
-    ReceiveState.RECEIVING: (Digests, PieceDigests, Withdraw, StreamEnd, PathReport),
-    ReceiveState.VERIFYING: (Digests, PieceDigests, Withdraw, PathReport),
-    ReceiveState.REPORTED: (Bye, PathReport),  # a report may be on its way while we complete
+    ReceiveState.RECEIVING: (Digests, PieceDigests, Withdraw, StreamEnd, *_REPORTS),
+    ReceiveState.VERIFYING: (Digests, PieceDigests, Withdraw, *_REPORTS),
+    ReceiveState.REPORTED: (Bye, *_REPORTS),  # a report may be on its way while we complete
 }
 _ACCEPTED = (ReceiveState.RECEIVING, ReceiveState.VERIFYING, ReceiveState.REPORTED)
 
@@ -104,6 +108,7 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
         self._progress_at = now  # the last time something was learnt from the sender
         self._first_data_at: float | None = None
         self._path_report: PathReport | None = None
+        self._verdict_report: VerdictReport | None = None
         self._bye_deadline: float | None = None
         self.parted_by: TallowError | None = (
             None  # how the sender ended, or vanished, if it did before the goodbye
@@ -118,7 +123,7 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
 
     @property
     def figures(self) -> ReceiveFigures:
-        report = self._path_report
+        report, verdicts = self._path_report, self._verdict_report
         return ReceiveFigures(
             bytes_received=self._intake.received_bytes,
             bytes_written=self._book.written_bytes,
@@ -130,6 +135,8 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
             missing_packets=self._answers.missing_packets,
             first_data_at=self._first_data_at,
             path=None if report is None else report.path,
+            verdict=None if verdicts is None else verdicts.recent_verdict,
+            whole_verdict=None if verdicts is None else verdicts.whole_verdict,
         )
 
     # Consent --------------------------------------------------------------------------------------------------
@@ -253,6 +260,11 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
 
     # The network ----------------------------------------------------------------------------------------------
 
+    def report_use(self, now: float, use: EndUse) -> None:
+        """Tell the sender what this end was at lately; about once a second, and when that changes."""
+        if self._state in (ReceiveState.RECEIVING, ReceiveState.VERIFYING) and not self._parted:
+            self._control.send(UseReport.of(use))
+
     def report_delivered(self, now: float) -> None:
         """After `Reported`: what lies below has had the whole report acknowledged, so the sender has it."""
         if self._state is ReceiveState.REPORTED and self._bye_deadline is None:
@@ -353,7 +365,7 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
     def _on_message(self, now: float, message: ControlMessage) -> None:
         if not isinstance(message, _EXPECTED.get(self._state, ())):
             raise PeerProtocolError(f"{type(message).__name__} while {self._state.value}")
-        if not isinstance(message, PathReport):
+        if not isinstance(message, _REPORTS):
             self._progress_at = now
         if isinstance(message, Offer):
             if message.version != PROTOCOL_VERSION:
@@ -377,6 +389,8 @@ class ReceiveMachine(TransferEndpoint[ReceiverEvent]):
             self._advance(now)
         elif isinstance(message, PathReport):
             self._path_report = message
+        elif isinstance(message, VerdictReport):
+            self._verdict_report = message
         elif isinstance(message, Bye):
             self._finish()
 

@@ -27,6 +27,9 @@ from tallow_cli.errors import (
     TallowError,
     TransferStalled,
 )
+from tallow_cli.measure.account import Verdict
+from tallow_cli.measure.causes import Stop
+from tallow_cli.measure.diagnosis import EndUse
 from tallow_cli.measure.path_summary import PathSummary
 from tallow_cli.offer.manifest import MAX_MANIFEST_BYTES
 from tallow_cli.transfer.driving import (
@@ -57,6 +60,8 @@ from tallow_cli.transfer.messages import (
     Ready,
     Refuse,
     StreamEnd,
+    UseReport,
+    VerdictReport,
     Want,
     Why,
     Withdraw,
@@ -86,8 +91,8 @@ class SendState(Enum):
 _EXPECTED: dict[SendState, tuple[type, ...]] = {
     SendState.WAITING: (Ready,),
     SendState.OFFERING: (Accept, Refuse),
-    SendState.SENDING: (Want, Complete),
-    SendState.COMPLETING: (Want, Complete),
+    SendState.SENDING: (Want, UseReport, Complete),
+    SendState.COMPLETING: (Want, UseReport, Complete),
 }
 
 
@@ -126,6 +131,7 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         self._pieces_told = 0
         self._untold_bytes = 0  # of the other pieces
         self._chunk_sizer = chunk_sizer
+        self._receiver_use: EndUse | None = None
 
     # For people -----------------------------------------------------------------------------------------------
 
@@ -156,7 +162,12 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
             credit_bytes=data.credit.left,
             read_bytes=buffer.read_bytes,
             first_data_at=data.first_data_at,
+            receiver_use=self._receiver_use,
         )
+
+    def take_stops(self, now: float) -> dict[Stop, float]:
+        """For how many seconds since the last call new data waited, and for what."""
+        return self._data.stops.take(now)
 
     @property
     def _written_bytes(self) -> int:
@@ -308,6 +319,11 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
         if self._state in (SendState.SENDING, SendState.COMPLETING):
             self._control.send(PathReport.of(path))
 
+    def report_verdict(self, now: float, recent: Verdict, whole: Verdict) -> None:
+        """Tell the receiver's user where the time went, lately and in all; call it about once a second."""
+        if self._state in (SendState.SENDING, SendState.COMPLETING):
+            self._control.send(VerdictReport.of(recent, whole))
+
     def packets(self, now: float) -> list[OutgoingPacket]:
         """What to send now, in order; at most about twice PACKETS_BUDGET_BYTES. Call again until it is empty."""
         self._awake_at = now
@@ -369,6 +385,8 @@ class SendMachine(TransferEndpoint[PeerReady | Accepted | Finished]):
             self._held_bytes -= self._buffer.want_untrusted(message.ranges)
             if not self._buffer.all_acked:
                 self._state = SendState.SENDING
+        elif isinstance(message, UseReport):
+            self._receiver_use = message.use
         elif isinstance(message, Complete):
             self._on_complete(message)
 

@@ -133,7 +133,7 @@ class LiveRenderer(EventSink):
             case Done():
                 self.close()
                 self._say(f"✓ {wording.done(event, sending=self._view.sending)}", style="bold green")
-                for line in wording.done_details(event):
+                for line in wording.done_details(event, sending=self._view.sending):
                     self._say(f"  {line}", style="dim")
             case Failed():
                 self.close()

@@ -155,7 +155,9 @@ def _network(view: TransferView, figures: BenchmarkSnapshot | None, screen: Scre
 
 def _quality(figures: BenchmarkSnapshot, screen: Screen) -> Panel:
     score = figures.quality_score
-    colour = "green" if score >= _GOOD_QUALITY else "yellow" if score >= _FAIR_QUALITY else "red"
+    colour = "green"
+    if score is not None and score < _GOOD_QUALITY:
+        colour = "yellow" if score >= _FAIR_QUALITY else "red"
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(ratio=1)
@@ -163,7 +165,9 @@ def _quality(figures: BenchmarkSnapshot, screen: Screen) -> Panel:
     if figures.bottleneck is not Bottleneck.NONE:
         words.append(f"{figures.bottleneck.value}: ", style="bold yellow")
     words.append(one_line(figures.recommendation))
-    shown = Text(f"{score}/100" if figures.sample_count else "–", style=f"bold {colour}")
+    shown = Text(
+        f"{score}/100" if figures.sample_count and score is not None else "–", style=f"bold {colour}"
+    )
     grid.add_row(shown, words)
     return _panel(grid, "Quality", screen)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from tallow_cli.measure.throughput import format_throughput, mbps
+from tallow_cli.measure.verdict_words import headline
 from tallow_cli.session.events import (
     CodeReady,
     Connected,
@@ -107,7 +108,7 @@ class PlainRenderer(EventSink):
                     self._output.line(one_line(event.message))
             case Done():
                 self._output.line(wording.done(event, sending=self._sending))
-                for line in wording.done_details(event):
+                for line in wording.done_details(event, sending=self._sending):
                     self._output.line(line)
             case Failed():
                 self._output.line(wording.failure(event))
@@ -165,6 +166,9 @@ class PlainRenderer(EventSink):
             parts.append(f"{event.files_done:,} of {event.files_total:,} files")
         if event.eta_s is not None:
             parts.append(f"{format_remaining(event.eta_s)} left")
+        if event.verdict is not None:
+            words = headline(event.verdict, sending=self._sending)
+            parts.append(f"{words[0].lower()}{words[1:]} ({100 * event.verdict.share:.0f} %)")
         if self._verbose and self._figures is not None:
             figures = self._figures.benchmark
             parts.append(f"RTT {format_milliseconds(figures.current_rtt_ms)}")

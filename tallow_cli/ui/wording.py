@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Final
 
 from tallow_cli.measure.benchmark import Bottleneck
+from tallow_cli.measure.verdict_words import sentence
 from tallow_cli.session.events import (
     CodeReady,
     Connected,
@@ -372,15 +373,18 @@ def missed(event: Done) -> str:
     return f"But it is not whole: {were} left out."
 
 
-def done_details(event: Done) -> list[str]:
+def done_details(event: Done, *, sending: bool) -> list[str]:
     """Quality and, where something limits the rate, what to do about it. Empty where nothing was measured."""
     figures = event.benchmark
     if figures is None or figures.avg_rtt_ms is None or not figures.sample_count:
         return []
+    score = "" if figures.quality_score is None else f"Quality {figures.quality_score}/100: "
     lines = [
-        f"Quality {figures.quality_score}/100: RTT {format_milliseconds(figures.avg_rtt_ms)}, "
+        f"{score}RTT {format_milliseconds(figures.avg_rtt_ms)}, "
         f"jitter {format_milliseconds(figures.jitter_ms)}, loss {format_fraction(figures.avg_loss)}."
     ]
-    if figures.bottleneck is not Bottleneck.NONE:
+    if event.verdict is not None:
+        lines.append(sentence(event.verdict, sending=sending))
+    elif figures.bottleneck is not Bottleneck.NONE:
         lines.append(f"Bottleneck: {figures.bottleneck.value}. {one_line(figures.recommendation)}")
     return lines

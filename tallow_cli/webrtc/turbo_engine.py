@@ -97,7 +97,14 @@ class TurboEngine:
         stats = None if self._sctp is None else self._sctp.dataplane_stats
         if stats is None:
             return None
-        return PathFigures(stats.srtt_s, stats.jitter_s, stats.sent_packets, stats.lost_packets)
+        return PathFigures(
+            stats.srtt_s,
+            stats.jitter_s,
+            stats.sent_packets,
+            stats.lost_packets,
+            stats.path_loss,
+            stats.is_growing,
+        )
 
     def all_acknowledged(self) -> bool:
         return self._sctp is None or self._sctp.is_flushed

@@ -102,6 +102,26 @@ MESSAGES: list[tuple[str, str, dict[str, Any]]] = [
         mapping(type=text("want"), ranges=array(array(ZERO, "0a"), array(U8 + "ff", U16 + "0100"))),
         {"type": "want", "ranges": [[0, 10], [255, 256]]},
     ),
+    (
+        "a receiver that needed 12 % of a core, waited for one for 1 %, and whose disk was busy for 62 % of the time",
+        mapping(
+            type=text("use-report"), core_ppm=U32 + "0001d4c0", robbed_ppm=U16 + "2710",
+            blocked=array(array("08", U32 + "000975e0")),
+        ),
+        {"type": "use-report", "core_ppm": 120_000, "robbed_ppm": 10_000, "blocked": [[8, 620_000]]},
+    ),
+    (
+        "62 % of ten seconds went to the receiver's disk, which leads since four, and 38 % to the path; of 30 s, 90 %",
+        mapping(
+            type=text("verdict"), window_ms=U16 + "2710", since_ms=U16 + "0fa0",
+            shares=array(array("08", U32 + "000975e0"), array("01", U32 + "0005cc60")),
+            whole_ms=U16 + "7530", whole=array(array("08", U32 + "000dbba0")),
+        ),
+        {
+            "type": "verdict", "window_ms": 10_000, "since_ms": 4_000,
+            "shares": [[8, 620_000], [1, 380_000]], "whole_ms": 30_000, "whole": [[8, 900_000]],
+        },
+    ),
 ]  # fmt: skip
 
 REFUSED_MESSAGES: list[tuple[str, str]] = [
@@ -122,6 +142,34 @@ REFUSED_MESSAGES: list[tuple[str, str]] = [
     (
         "a digest of 31 bytes",
         mapping(type=text("piece-digests"), first=ZERO, digests=array(binary(bytes(31)))),
+    ),
+    (
+        "a cause of number 0",
+        mapping(type=text("use-report"), core_ppm=ZERO, robbed_ppm=ZERO, blocked=array(array(ZERO, ONE))),
+    ),
+    (
+        "a cause of number 19",
+        mapping(type=text("use-report"), core_ppm=ZERO, robbed_ppm=ZERO, blocked=array(array("13", ONE))),
+    ),
+    (
+        "more than all of the time",
+        mapping(
+            type=text("use-report"),
+            core_ppm=U32 + "000f4241",
+            robbed_ppm=ZERO,
+            blocked="90",
+        ),
+    ),
+    (
+        "a verdict that names nothing",
+        mapping(
+            type=text("verdict"),
+            window_ms=ONE,
+            since_ms=ZERO,
+            shares="90",
+            whole_ms=ONE,
+            whole="90",
+        ),
     ),
     ("no digest", mapping(type=text("piece-digests"), first=ZERO, digests="90")),
     ("nothing is wanted", mapping(type=text("want"), ranges="90")),

@@ -137,6 +137,14 @@ class Bbr(CongestionController):
     def state(self) -> str:
         return self._state.label
 
+    @property
+    def path_loss(self) -> float:
+        return self.model.baseline_loss
+
+    @property
+    def is_growing(self) -> bool:
+        return not self._pipe_is_full
+
     def on_sent(self, now: float, size_bytes: int, inflight_bytes: int) -> None:
         if not inflight_bytes:
             # Nothing else to do about idle time: what follows is paced at the model's rate.

@@ -137,6 +137,16 @@ class CongestionController(ABC):
     def state(self) -> str:
         """What the algorithm is doing, in the words of its own paper; for logs and tests only."""
 
+    @property
+    def is_growing(self) -> bool:
+        """Whether it is still finding out how much the path carries; then round trips set the pace."""
+        return False
+
+    @property
+    def path_loss(self) -> float | None:
+        """What of the packets the path loses however little is sent; None from an algorithm that does not ask."""
+        return None
+
     @abstractmethod
     def on_sent(self, now: float, size_bytes: int, inflight_bytes: int) -> None:
         """A run of `size_bytes` leaves; `inflight_bytes` were outstanding before it.

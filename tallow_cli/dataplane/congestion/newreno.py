@@ -59,6 +59,10 @@ class WindowController(CongestionController):
         return "slow-start" if self._in_slow_start else "congestion-avoidance"
 
     @property
+    def is_growing(self) -> bool:
+        return self._in_slow_start
+
+    @property
     def ssthresh_bytes(self) -> float:
         return self._ssthresh
 

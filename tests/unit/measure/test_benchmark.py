@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from tallow_cli.measure.benchmark import Bottleneck, LimitedBy, TransferBenchmark, format_throughput
+from tallow_cli.measure.account import Verdict
+from tallow_cli.measure.benchmark import Bottleneck, TransferBenchmark, format_throughput
+from tallow_cli.measure.causes import Cause
 from tallow_cli.measure.path_summary import PathSummary
 
 MEGABIT_BYTES = 125_000
@@ -156,14 +158,15 @@ def test_the_variation_looks_at_the_window_only() -> None:
     assert benchmark.snapshot().bottleneck is Bottleneck.NONE
 
 
-def test_what_mostly_limited_the_sender_decides_the_words() -> None:
-    benchmark = TransferBenchmark(sample_interval=1.0)
-    for now in range(8):
-        limited_by = LimitedBy.RECEIVER if now % 4 else LimitedBy.NETWORK
-        benchmark.observe(float(now), now * 200 * MEGABIT_BYTES, 0.001, limited_by=limited_by)
-    snapshot = benchmark.snapshot()
-    assert snapshot.bottleneck is Bottleneck.BACKPRESSURE
-    assert "waited for the receiver" in snapshot.recommendation
+def test_where_the_time_went_decides_the_bottleneck_and_the_words_of_this_end() -> None:
+    disk = Verdict(Cause.RECEIVER_DISK, 0.75, 8.0, ((Cause.RECEIVER_DISK, 0.75),))
+    for sending, whose in ((True, "the receiver's disk"), (False, "this machine's disk")):
+        benchmark = TransferBenchmark(sample_interval=1.0, sending=sending)
+        for now in range(8):
+            benchmark.observe(float(now), now * 200 * MEGABIT_BYTES, 0.001, verdict=disk)
+        snapshot = benchmark.snapshot()
+        assert snapshot.bottleneck is Bottleneck.BACKPRESSURE
+        assert whose in snapshot.recommendation
 
 
 def test_a_slow_transfer_on_a_good_network_is_put_down_to_the_processor() -> None:

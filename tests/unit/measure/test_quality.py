@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallow_cli.measure.quality import Bottleneck, Facts, LimitedBy, judge, quality_score
+from tallow_cli.measure.account import Verdict
+from tallow_cli.measure.causes import Cause
+from tallow_cli.measure.quality import Bottleneck, Facts, judge, quality_score, shown_score
 
 GOOD = Facts(mbps=400.0, rtt_ms=2.0, jitter_ms=0.5, loss=0.0, min_rtt_ms=1.0, sample_count=40)
 
@@ -100,7 +102,7 @@ def test_a_full_core_is_named_whatever_the_rate() -> None:
 
 
 def test_a_full_core_explains_its_own_round_trips_but_not_loss() -> None:
-    queueing = replace(GOOD, mbps=120.0, rtt_ms=120.0, cpu_fraction=0.97, limited_by=LimitedBy.NETWORK)
+    queueing = replace(GOOD, mbps=120.0, rtt_ms=120.0, cpu_fraction=0.97)
     assert judge(queueing)[0] is Bottleneck.CPU
     assert judge(replace(queueing, loss=0.02))[0] is not Bottleneck.CPU
 
@@ -111,16 +113,50 @@ def test_an_end_that_measures_no_network_still_knows_its_core() -> None:
     assert "not measured at this end" in words
 
 
-def test_a_rate_the_user_limited_is_not_a_bottleneck() -> None:
-    bottleneck, words = judge(replace(GOOD, mbps=8.0, limited_by=LimitedBy.LIMIT))
-    assert bottleneck is Bottleneck.NONE
-    assert words == "--limit holds the rate at 8.00 Mbit/s. Raise or drop it to go faster."
+def verdict(cause: Cause) -> Verdict:
+    return Verdict(cause, 0.8, 10.0, ((cause, 0.8),))
 
 
-def test_a_receiver_that_holds_back_its_credit_is_backpressure_even_at_an_even_rate() -> None:
-    bottleneck, words = judge(replace(GOOD, limited_by=LimitedBy.RECEIVER))
-    assert bottleneck is Bottleneck.BACKPRESSURE
-    assert "receiver" in words
+@pytest.mark.parametrize(
+    ("cause", "bottleneck"),
+    [
+        (Cause.RECEIVER_DISK, Bottleneck.BACKPRESSURE),
+        (Cause.RECEIVER_OUTPUT, Bottleneck.BACKPRESSURE),
+        (Cause.VERIFYING, Bottleneck.BACKPRESSURE),
+        (Cause.SENDER_CPU, Bottleneck.CPU),
+        (Cause.RECEIVER_CPU, Bottleneck.CPU),
+        (Cause.MEMORY, Bottleneck.MEMORY),
+        (Cause.SENDER_LIMIT, Bottleneck.NONE),
+        (Cause.SENDER_DISK, Bottleneck.NONE),
+        (Cause.NETWORK_CAPACITY, Bottleneck.NONE),
+    ],
+)
+def test_the_account_of_both_ends_names_the_bottleneck_and_gives_its_words(
+    cause: Cause, bottleneck: Bottleneck
+) -> None:
+    named, words = judge(replace(GOOD, verdict=verdict(cause)))
+    assert named is bottleneck
+    assert "80 % of the last 10 s" in words
+
+
+def test_a_rate_that_varies_is_no_disk_where_the_account_says_what_it_was() -> None:
+    uneven = replace(GOOD, variation=3.0)
+    assert judge(replace(uneven, verdict=verdict(Cause.SENDER_LIMIT)))[0] is Bottleneck.NONE
+    assert judge(replace(uneven, verdict=verdict(Cause.NETWORK_CAPACITY)))[0] is Bottleneck.NONE
+    assert judge(replace(uneven, verdict=verdict(Cause.SENDER_INPUT)))[0] is Bottleneck.BACKPRESSURE
+
+
+def test_a_wanted_limit_and_next_to_nothing_to_send_have_no_score() -> None:
+    assert shown_score(replace(GOOD, verdict=verdict(Cause.SENDER_LIMIT))) is None
+    assert shown_score(replace(GOOD, moved_bytes=18_000)) is None
+    slow = replace(GOOD, moved_bytes=18_000, verdict=verdict(Cause.NETWORK_CAPACITY))
+    assert shown_score(slow) == quality_score(slow)
+    assert shown_score(replace(GOOD, moved_bytes=50_000_000)) == quality_score(GOOD)
+
+
+def test_nobody_is_told_to_send_more_slowly_to_lose_less() -> None:
+    assert "--limit" not in judge(replace(GOOD, loss=0.08))[1]
+    assert "--limit" not in judge(replace(GOOD, rtt_ms=400.0, min_rtt_ms=20.0))[1]
 
 
 def test_a_transfer_of_a_moment_is_not_judged_by_its_rate() -> None:
@@ -145,7 +181,7 @@ _FACTS = st.builds(
     sample_count=st.integers(0, 100),
     cpu_fraction=st.none() | st.floats(0, 4),
     memory_fraction=st.none() | st.floats(0, 2),
-    limited_by=st.none() | st.sampled_from(LimitedBy),
+    verdict=st.none() | st.sampled_from(Cause).map(verdict),
     link_mbps=st.none() | st.floats(1, 1e5),
 )
 

@@ -204,6 +204,8 @@ def test_the_end_says_what_how_long_how_fast_and_that_it_was_verified() -> None:
     assert log.tell(DONE).splitlines() == [
         "Sent 2 files, 1.17 GiB, in 50.3 s: 200 Mbit/s. The receiver has verified it.",
         "Quality 95/100: RTT 8.5 ms, jitter 2.3 ms, loss 0.2 %.",
+        "Waiting for the receiver's disk to write: 62 % of the last 10 s. "
+        "Only the receiver can help it: with a faster disk.",
     ]
     assert Log().tell(DONE).startswith("Received 2 files, 1.17 GiB, in 50.3 s: 200 Mbit/s. Verified.")
 
