@@ -1,0 +1,202 @@
+"""Each cause staged with real processes: both ends say the same, and it is the right one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.namespaces import Profile, lab, missing
+from tests.support.processes import Shell, Tallow
+from tests.support.staging import (
+    MiB,
+    begin,
+    build_slow_disk,
+    busy_core,
+    causes_said,
+    last_verdict,
+    pin,
+    watch,
+)
+
+pytestmark = pytest.mark.e2e
+
+LOSSY = Profile("dglossy", 50, 20.0, 8.0)
+FULL = Profile("dgfull", 20, 20.0)
+FAR = Profile("dgfar", 0, 400.0)
+
+
+@pytest.fixture(scope="module")
+def slow_disk(tmp_path_factory: pytest.TempPathFactory) -> str:
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler: a slow disk cannot be made")
+    return build_slow_disk(tmp_path_factory.mktemp("slow"))
+
+
+def assert_both_say(cause: str, sender: Tallow, receiver: Tallow, after_s: float = 1.5) -> None:
+    """From then on both named it first, always, and nothing else."""
+    for end in (sender, receiver):
+        said = causes_said(end, after_s=after_s)
+        assert set(said) == {cause}, (said, last_verdict(sender), last_verdict(receiver))
+    ours, theirs = last_verdict(sender), last_verdict(receiver)
+    assert ours is not None
+    assert theirs is not None
+    assert theirs["share"] == pytest.approx(ours["share"], abs=0.35)  # it was told a second before, at most
+
+
+def test_a_slow_disk_at_the_sender(sh: Shell, slow_disk: str) -> None:
+    ends = begin(sh, 30 * MiB, sender_env={"LD_PRELOAD": slow_disk, "SLOW_PREAD_BPS": "5000000"})
+    watch(4, *ends)
+    assert_both_say("sender-disk", *ends)
+
+
+def test_a_slow_disk_at_the_receiver_whether_the_payload_fits_the_window_or_not(
+    sh: Shell, slow_disk: str
+) -> None:
+    ends = begin(sh, 50 * MiB, receiver_env={"LD_PRELOAD": slow_disk, "SLOW_PWRITE_BPS": "5000000"})
+    watch(4, *ends)
+    assert_both_say("receiver-disk", *ends)
+
+
+def test_a_payload_that_fits_the_window_waits_for_the_disk_all_the_same(sh: Shell, slow_disk: str) -> None:
+    ends = begin(sh, 8 * MiB, receiver_env={"LD_PRELOAD": slow_disk, "SLOW_PWRITE_BPS": "1000000"})
+    watch(4, *ends)
+    assert_both_say("receiver-disk", *ends)
+
+
+def test_a_slow_sync_is_verifying(sh: Shell, slow_disk: str) -> None:
+    ends = begin(sh, 8 * MiB, receiver_env={"LD_PRELOAD": slow_disk, "SLOW_FSYNC_S": "4"})
+    watch(10, *ends)
+    assert_both_say("verifying", *ends)
+    assert [end.events("done")[0]["verdict"]["cause"] for end in ends] == ["verifying", "verifying"]
+
+
+def test_a_limit_is_named_and_lowers_no_score_and_without_it_the_transfer_is_faster(sh: Shell) -> None:
+    ends = begin(sh, 12 * MiB, send=("--limit", "3MB"))
+    watch(10, *ends)
+    assert_both_say("sender-limit", *ends)
+    for end in ends:
+        done = end.events("done")[0]
+        assert done["benchmark"]["quality_score"] is None
+        assert done["verdict"]["cause"] == "sender-limit"
+    limited = ends[0].events("done")[0]["mbps"]
+    ends = begin(sh, 12 * MiB, receive=("-o", Path("again/")))
+    watch(10, *ends)
+    assert ends[0].events("done")[0]["mbps"] > 2 * limited  # as advised
+
+
+@contextlib.contextmanager
+def fed_slowly(step: bytes, pause_s: float) -> Iterator[int]:
+    """A pipe to read from, into which somebody writes now and then."""
+    reading, writing = os.pipe()
+    over = threading.Event()
+
+    def feed() -> None:
+        with contextlib.suppress(OSError):
+            while not over.wait(pause_s):
+                os.write(writing, step)
+
+    thread = threading.Thread(target=feed, daemon=True)
+    thread.start()
+    try:
+        yield reading
+    finally:
+        over.set()
+        os.close(reading)
+        thread.join(5)
+        os.close(writing)
+
+
+@pytest.mark.parametrize(("step", "pause_s"), [(bytes(65_536), 0.013), (b"a line\n", 1.0)])
+def test_a_pipe_that_gives_little(sh: Shell, step: bytes, pause_s: float) -> None:
+    with fed_slowly(step, pause_s) as reading:
+        sender = sh.start("send", "-", "--json", stdin=reading)
+        receiver = sh.start("recv", sender.wait_event("code")["code"], "--yes", "--json", "-o", "out")
+        receiver.wait_event("progress")
+        watch(4, sender, receiver)
+        assert_both_say("sender-input", sender, receiver)
+        sender.process.kill()
+
+
+def test_a_reader_of_the_output_that_takes_little(sh: Shell) -> None:
+    (sh.directory / "payload").write_bytes(os.urandom(40 * MiB))
+    sender = sh.start("send", "payload", "--json")
+    code = sender.wait_event("code")["code"]
+    reading, writing = os.pipe()
+
+    def drain() -> None:
+        while os.read(reading, 65_536):
+            time.sleep(0.013)
+
+    with os.fdopen(writing, "wb") as output:
+        receiver = sh.start("recv", code, "--yes", "-o", "-", stdout=output)
+    threading.Thread(target=drain, daemon=True).start()
+    sender.wait_event("progress")
+    watch(4, sender, receiver)
+    assert set(causes_said(sender, after_s=1.5)) == {"receiver-output"}
+    assert "waiting for what reads this machine's standard output" in receiver.error_text
+    receiver.process.kill()
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="each end needs a core of its own")
+@pytest.mark.parametrize("robbed", ["sender", "receiver"])
+def test_a_core_that_others_have(sh: Shell, robbed: str) -> None:
+    ends = begin(sh, 600 * MiB)
+    for core, end in enumerate(ends if robbed == "sender" else reversed(ends)):
+        pin(end, core)
+    with busy_core(0, 3):
+        watch(5, *ends)
+    assert_both_say(f"{robbed}-cpu", *ends, after_s=2.0)
+
+
+def over(profile: Profile, sh: Shell, size: int, seconds: float, *options: str) -> tuple[Tallow, Tallow]:
+    with lab(profile) as hosts:
+        (sh.directory / "payload").write_bytes(os.urandom(size))
+        sh.within = hosts.on_a
+        sender = sh.start("send", "payload", "--json", *options)
+        ready = sender.wait_event("code")
+        sh.within = hosts.on_b
+        where = ("--server", ready["reachable_as"], "-o", Path("inbox/"))
+        receiver = sh.start("recv", ready["code"], *where, "--yes", "--json")
+        receiver.wait_event("progress", 30)
+        watch(seconds, sender, receiver)
+        for end in (sender, receiver):
+            end.process.kill()
+            end.wait(10)
+        return sender, receiver
+
+
+@pytest.mark.lab
+@pytest.mark.skipif(missing(LOSSY) is not None, reason=f"an emulated link: {missing(LOSSY)}")
+@pytest.mark.parametrize(
+    ("profile", "cause", "after_s"),
+    [(FULL, "network-capacity", 1.5), (LOSSY, "network-loss", 3.0), (FAR, "network-delay", 0.5)],
+    ids=["capacity", "loss", "delay"],
+)
+def test_a_path_that_is_full_or_loses_or_is_long(
+    sh: Shell, profile: Profile, cause: str, after_s: float
+) -> None:
+    assert_both_say(cause, *over(profile, sh, 24 * MiB, 6, *()), after_s=after_s)
+
+
+@pytest.mark.parametrize("stopped", ["sender", "receiver"])
+def test_a_silent_peer_is_told_by_the_other_and_forgotten_by_the_figures(sh: Shell, stopped: str) -> None:
+    sender, receiver = begin(sh, 60 * MiB, send=("--limit", "5MB"))
+    watch(1.5, sender, receiver)
+    silent, other = (sender, receiver) if stopped == "sender" else (receiver, sender)
+    silent.process.send_signal(signal.SIGSTOP)
+    try:
+        watch(3.5, other)
+        verdict = last_verdict(other)
+        assert verdict is not None
+        assert (verdict["cause"], verdict["share"]) == ("peer-silent", 1.0)
+        assert other.events("stats")[-1]["benchmark"]["avg_loss"] < 0.01
+    finally:
+        silent.process.send_signal(signal.SIGCONT)
