@@ -99,7 +99,7 @@ class _View:
             case Stop.LIMIT:
                 return Cause.SENDER_LIMIT
             case Stop.NOT_STOPPED:
-                return self._memory() or Cause.SENDER_CPU
+                return self._memory() or self._cpu() or Cause.SENDER_CPU
             case Stop.DATA:
                 return self._reading()
             case Stop.CREDIT:
@@ -115,9 +115,10 @@ class _View:
         return self.here.blocked_by(Cause.MEMORY) or self.there.blocked_by(Cause.MEMORY)
 
     def _cpu(self) -> Cause | None:
-        """The processor that is short; of two, the one that is shorter."""
+        """The processor that is short. Of two, the one that was waited for longer: a full core is slow, one that others
+        have is slower."""
         short = [
-            (end.cpu_need, cause)
+            (end.cpu_need + end.robbed, cause)
             for end, cause in ((self.here, Cause.SENDER_CPU), (self.there, Cause.RECEIVER_CPU))
             if end.is_short_of_cpu
         ]

@@ -27,14 +27,18 @@ class PathView:
         self.own_loss: float | None = None  # of `loss`, what is not the answer to our sending too much
         self.is_growing = False  # how much the path carries is still being found out
 
-    def look(self, transfer: SendFigures) -> None:
-        """Take in the present state of both."""
+    def look(self, transfer: SendFigures, *, is_unanswered: bool = False) -> None:
+        """Take in the present state of both. What was lost while nobody answers is no figure of the path."""
         engine = self._engine_figures()
         if engine is None or engine.rtt_s <= 0.0:
             self.rtt_s, self.jitter_s = transfer.latest_rtt_s, transfer.jitter_s
             self.loss = self.own_loss = transfer.packet_loss if transfer.latest_rtt_s is not None else None
             return
         self.rtt_s, self.jitter_s, self.is_growing = engine.rtt_s, engine.jitter_s, engine.is_growing
+        if is_unanswered:
+            self._counts.clear()
+            self._counts.append((engine.sent_packets, engine.lost_packets))
+            return
         self._counts.append((engine.sent_packets, engine.lost_packets))
         (sent_before, lost_before), (sent, lost) = self._counts[0], self._counts[-1]
         self.loss = min((lost - lost_before) / (sent - sent_before), 1.0) if sent > sent_before else 0.0

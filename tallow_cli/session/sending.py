@@ -372,7 +372,8 @@ class _SendAttempt:
                 continue
             self._machine.network_packet(self._connection.link.network_packet_bytes)
             figures, path = self._machine.figures, self._path
-            path.look(figures)
+            silence_s = self._connection.link.silence_s
+            path.look(figures, is_unanswered=self._meter.is_unanswered(figures.bytes_written, silence_s))
             now = monotonic()
             self._meter.tick(now, self.judged_sample(now), self._attempt.channel_stats())
             self._tell_verdict(now, tick)

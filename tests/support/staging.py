@@ -39,11 +39,17 @@ def busy_core(core: int, loops: int) -> Iterator[None]:
             program.wait()
 
 
-def pin(tallow: Tallow, core: int) -> None:
-    """All threads of a running command, to one core."""
-    for task in Path(f"/proc/{tallow.process.pid}/task").iterdir():
-        with contextlib.suppress(ProcessLookupError):
-            os.sched_setaffinity(int(task.name), {core})
+def free_share(core: int) -> float:
+    """How much of a core a program gets that wants all of it, just now."""
+    code = (
+        "import os, time\n"
+        f"os.sched_setaffinity(0, {{{core}}})\n"
+        "begun, used = time.monotonic(), time.process_time()\n"
+        "while time.monotonic() < begun + 0.5: pass\n"
+        "print((time.process_time() - used) / (time.monotonic() - begun))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return float(told.stdout)
 
 
 def causes_said(tallow: Tallow, *, after_s: float = 0.0) -> Counter[str]:
@@ -69,16 +75,21 @@ def begin(
     receive: tuple[str | Path, ...] = (),
     sender_env: dict[str, str] | None = None,
     receiver_env: dict[str, str] | None = None,
+    cores: tuple[int, int] | None = None,
 ) -> tuple[Tallow, Tallow]:
-    """A transfer of one file that has begun."""
+    """A transfer of one file that has begun; with `cores`, sender and receiver each on one."""
     source = sh.directory / "payload"
     with source.open("wb") as file:
         for _ in range(0, size, MiB):
             file.write(os.urandom(MiB))
+    on_core = [("taskset", "-c", str(core)) for core in cores] if cores else [(), ()]
+    sh.within = on_core[0]
     sender = sh.start("send", source, *send, "--json", **(sender_env or {}))
     code = sender.wait_event("code")["code"]
     where = receive or ("-o", Path("inbox/"))
+    sh.within = on_core[1]
     receiver = sh.start("recv", code, "--yes", "--json", *where, **(receiver_env or {}))
+    sh.within = ()
     receiver.wait_event("progress", 30)
     return sender, receiver
 

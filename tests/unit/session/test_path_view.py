@@ -60,3 +60,19 @@ def test_the_loss_is_that_of_the_last_two_seconds() -> None:
     for _ in range(18):
         view.look(TRANSFER)
     assert view.loss == 0.0
+
+
+def test_what_is_lost_while_nobody_answers_is_no_loss_of_the_path_even_afterwards() -> None:
+    answered = [PathFigures(0.01, 0.0, 100 * tick, 0) for tick in range(1, 6)]
+    unanswered = [PathFigures(0.01, 0.0, 510, 200)] * 3
+    after = [PathFigures(0.01, 0.0, 510 + 100 * tick, 200) for tick in range(1, 6)]
+    figures = [*answered, *unanswered, *after]
+    view = PathView(lambda: figures.pop(0))
+    for _ in answered:
+        view.look(TRANSFER)
+    for _ in unanswered:
+        view.look(TRANSFER, is_unanswered=True)
+        assert view.loss == 0.0
+    for _ in after:
+        view.look(TRANSFER)
+        assert view.loss == 0.0
