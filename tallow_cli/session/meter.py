@@ -74,9 +74,9 @@ class Meter:
         if not held_bytes:  # of what is held nobody knows yet how much is still to be compared
             self._recent.append((now, 0))
 
-    def is_unanswered(self, bytes_done: int, silence_s: float) -> bool:
-        """Whether an answer is due and nothing arrives: what counts as lost meanwhile may be on its way."""
-        return silence_s > 0.0 and bytes_done == self._last_bytes
+    def is_unanswered(self, bytes_done: int) -> bool:
+        """Whether nothing has arrived since the last tick: what counts as lost meanwhile may be on its way."""
+        return bytes_done == self._last_bytes
 
     def is_in_doubt(self, sample: Sample) -> bool:
         """Whether a sample, not given to `tick` yet, may be one of a silent connection."""
@@ -85,7 +85,7 @@ class Meter:
     def tick(self, now: float, sample: Sample, channels: tuple[ChannelStats, ...]) -> None:
         """Take a sample and tell the world. One of a silent connection is no figure of a path."""
         is_in_doubt = self.is_in_doubt(sample)
-        self._is_unanswered = self.is_unanswered(sample.bytes_done, sample.silence_s)
+        self._is_unanswered = self.is_unanswered(sample.bytes_done)
         self._last_bytes = sample.bytes_done
         silent_s = 0.0
         if not is_in_doubt:

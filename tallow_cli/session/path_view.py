@@ -13,6 +13,7 @@ from tallow_cli.link.link import PathFigures
 from tallow_cli.transfer.driving import SendFigures
 
 _LOSS_TICKS = 10  # the loss shown is that of the last two seconds
+_SILENT_TICKS = 3  # without an answer for so long: what counted as lost waited with the other side
 
 
 class PathView:
@@ -21,6 +22,7 @@ class PathView:
     def __init__(self, engine_figures: Callable[[], PathFigures | None]) -> None:
         self._engine_figures = engine_figures
         self._counts: deque[tuple[int, int]] = deque([(0, 0)], maxlen=_LOSS_TICKS)
+        self._unanswered = 0  # looks in a row
         self.rtt_s: float | None = None
         self.jitter_s = 0.0
         self.loss: float | None = None
@@ -36,9 +38,11 @@ class PathView:
             return
         self.rtt_s, self.jitter_s, self.is_growing = engine.rtt_s, engine.jitter_s, engine.is_growing
         if is_unanswered:
-            self._counts.clear()
-            self._counts.append((engine.sent_packets, engine.lost_packets))
+            self._unanswered += 1
             return
+        if self._unanswered >= _SILENT_TICKS:
+            self._counts.clear()
+        self._unanswered = 0
         self._counts.append((engine.sent_packets, engine.lost_packets))
         (sent_before, lost_before), (sent, lost) = self._counts[0], self._counts[-1]
         self.loss = min((lost - lost_before) / (sent - sent_before), 1.0) if sent > sent_before else 0.0

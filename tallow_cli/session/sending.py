@@ -372,8 +372,7 @@ class _SendAttempt:
                 continue
             self._machine.network_packet(self._connection.link.network_packet_bytes)
             figures, path = self._machine.figures, self._path
-            silence_s = self._connection.link.silence_s
-            path.look(figures, is_unanswered=self._meter.is_unanswered(figures.bytes_written, silence_s))
+            path.look(figures, is_unanswered=self._meter.is_unanswered(figures.bytes_written))
             now = monotonic()
             self._meter.tick(now, self.judged_sample(now), self._attempt.channel_stats())
             self._tell_verdict(now, tick)
