@@ -61,6 +61,10 @@ async def ends(url: str) -> tuple[BaseException | None, BaseException | None, fl
     )
 
 
+# How long a confirm is waited for, which a bad network may have to repeat, then connecting, and this machine's noise.
+MOST_S = 10.0 + 6.0
+
+
 def only(kind: Kind, change: Tamper) -> Tamper:
     return lambda body: change(body) if body[0] == kind else body
 
@@ -81,7 +85,7 @@ async def test_a_meddled_confirm_costs_seconds_and_both_ends_say_that_the_code_i
         sender, receiver, took_s = await ends(url)
     assert isinstance(sender, WrongCodeError)
     assert isinstance(receiver, ProofNotTaken)
-    assert took_s < 8.0, "two, connecting, and this machine's noise"
+    assert took_s < MOST_S
     assert "wrong words" not in sender.sentence or how == "flipped"
 
 
@@ -94,7 +98,7 @@ async def test_where_the_abort_is_lost_too_the_sender_leaving_ends_the_wait(
         sender, receiver, took_s = await ends(url)
     assert isinstance(sender, WrongCodeError)
     assert isinstance(receiver, PeerVanished)
-    assert took_s < 8.0
+    assert took_s < MOST_S
 
 
 async def test_an_honest_server_is_not_suspected(monkeypatch: pytest.MonkeyPatch) -> None:
