@@ -3,6 +3,7 @@
 import pytest
 
 from tallow_cli.errors import PeerProtocolError
+from tallow_cli.measure.causes import Stop
 from tallow_cli.transfer.driving import ChannelState
 from tallow_cli.transfer.frames import SEAL_BYTES, Ack, Data, Ping, parse_frames_untrusted
 from tallow_cli.transfer.options import SendOptions
@@ -230,3 +231,20 @@ def test_a_paused_channel_that_closes_hands_its_load_to_the_others():
 def test_a_shell_that_reports_nothing_pauses_nothing():
     way, _ = start(400_000, buffer_high=30_000, buffer_low=10_000)
     assert sum(len(frame.data) for _, _, frame in sent(way.packets(0.0, BUDGET))) > 100_000
+
+
+def test_what_stopped_it_is_told_with_the_time_that_it_took() -> None:
+    buffer = SendBuffer(40_000, 1 << 20)
+    manager = ParallelChannelManager(buffer, channels=1, now=0.0, options=SendOptions())
+    manager.lanes[0].channel.become(ChannelState.OPEN)
+    manager.packets(0.0, 1 << 18)  # nothing was read
+    request = buffer.next_read(40_000, 1 << 19)
+    assert request is not None
+    buffer.chunk_read(request.offset, bytes(40_000))
+    assert manager.packets(1.0, 1 << 18) == []  # nor did the receiver grant anything
+    manager.credit.granted(1 << 20)
+    assert manager.packets(3.0, 1 << 18)  # all of it goes
+    assert manager.stops.take(3.5) == {Stop.DATA: 1.0, Stop.CREDIT: 2.0, Stop.ALL_SENT: 0.5}
+    manager.settle()
+    manager.packets(4.0, 1 << 18)
+    assert manager.stops.take(5.0) == {Stop.ALL_SENT: 0.5, Stop.ALL_ACKNOWLEDGED: 1.0}
