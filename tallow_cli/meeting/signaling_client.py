@@ -104,6 +104,11 @@ class SignalingClient:
         """The address of this machine from which the server was reached; None if that is not known."""
         return self._socket.local_address
 
+    @property
+    def proxy(self) -> str | None:
+        """Host and port of the proxy that the connection goes through, if it does."""
+        return self._socket.proxy
+
     @classmethod
     async def connect(
         cls, url: str, *, timeout_s: float = CONNECT_TIMEOUT_S, tls: ssl.SSLContext | None = None

@@ -12,6 +12,8 @@ import errno
 import logging
 import socket
 import ssl
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
@@ -23,7 +25,7 @@ from websockets.exceptions import (
     WebSocketException,
 )
 from websockets.proxy import get_proxy
-from websockets.uri import parse_uri
+from websockets.uri import WebSocketURI, parse_uri
 
 from signaling.protocol import DEFAULT_PORT, MAX_ERROR_CHARS, MAX_MESSAGE_BYTES, CloseCode
 from tallow_cli.awake import awake_timeout
@@ -59,9 +61,10 @@ class _ConnectOnce(connect):
 class WebSocket:
     """One open connection. Made by `open_websocket`; left with `close` or `abort`."""
 
-    def __init__(self, url: str, connection: ClientConnection) -> None:
+    def __init__(self, url: str, connection: ClientConnection, proxy: str | None) -> None:
         self._url = url
         self._connection = connection
+        self.proxy = proxy  # host and port of the one between; None where there is none
 
     @property
     def local_address(self) -> str | None:
@@ -107,10 +110,14 @@ class WebSocket:
 
 
 async def open_websocket(url: str, tls: ssl.SSLContext | None) -> WebSocket:
-    """Connect; the caller sets the timeout. `tls` None: the system's trust."""
+    """Connect, through the proxy that the environment or the system names for it; the caller sets the timeout. `tls`
+    None: the system's trust.
+    """
+    server = parse_uri(url)
+    proxy = None if is_near(url) else _proxy_to(server)
     connecting = _ConnectOnce(
         url,
-        proxy=None if is_near(url) else True,
+        proxy=proxy,
         compression=None,
         max_size=MAX_MESSAGE_BYTES,
         open_timeout=None,
@@ -122,18 +129,24 @@ async def open_websocket(url: str, tls: ssl.SSLContext | None) -> WebSocket:
     )
     if tls is not None and url.startswith("wss:"):
         connecting.create_connection_kwargs["ssl"] = tls
-    server = parse_uri(url)
     try:
-        if is_near(url) or get_proxy(server) is None:
+        if proxy is None:
             connecting.create_connection_kwargs["sock"] = await dial(server.host, server.port)
-        return WebSocket(url, await connecting)
+        return WebSocket(url, await connecting, None if proxy is None else _place_of(proxy))
     except OSError as error:
+        if proxy is not None:
+            reason = error.strerror or str(error) or type(error).__name__
+            raise ServerUnreachable(url, f"the proxy at {_place_of(proxy)}: {reason}") from error
         kind = NothingListens if _is_refusal(error) else ServerUnreachable
         raise kind(url, _explain_os_error(error, url)) from error
     except InvalidStatus as error:
         raise _explain_status(url, error.response.status_code, bytes(error.response.body)) from error
-    except (ProxyError, ImportError) as error:  # ImportError: a SOCKS proxy, whose package is not installed
-        raise ServerUnreachable(url, f"the proxy: {error}") from error
+    except ImportError as error:
+        why = "SOCKS needs the package python-socks, which the extra `socks` of Tallow's package installs"
+        raise ServerUnreachable(url, f"the proxy: {why}") from error
+    except ProxyError as error:
+        place = "" if proxy is None else f" at {_place_of(proxy)}"
+        raise ServerUnreachable(url, f"the proxy{place}: {_without_secrets(str(error), proxy)}") from error
     except InvalidMessage as error:
         if isinstance(error.__cause__, EOFError | ConnectionError):
             raise ServerUnreachable(url, "it closed the connection without an answer") from error
@@ -141,7 +154,25 @@ async def open_websocket(url: str, tls: ssl.SSLContext | None) -> WebSocket:
     except InvalidHandshake as error:
         raise ServerProtocolError(url, str(error)[:MAX_ERROR_CHARS]) from error
     except WebSocketException as error:  # an unusable proxy setting
-        raise ServerUnreachable(url, str(error)) from error
+        raise ServerUnreachable(url, _without_secrets(str(error), proxy)) from error
+
+
+def _proxy_to(server: WebSocketURI) -> str | None:
+    """The URL of the proxy that the environment names for this server, or the system does. `ALL_PROXY` comes last, as
+    with curl; websockets leaves it out.
+    """
+    if proxy_bypass(f"{server.host}:{server.port}"):
+        return None
+    return get_proxy(server) or getproxies().get("all")
+
+
+def _place_of(proxy: str) -> str:
+    """Host and port, without a name and a password."""
+    return urlsplit(proxy).netloc.rpartition("@")[2] or "an address that is not one"
+
+
+def _without_secrets(text: str, proxy: str | None) -> str:
+    return text if proxy is None else text.replace(proxy, _place_of(proxy))
 
 
 def _is_refusal(error: OSError) -> bool:

@@ -38,6 +38,7 @@ from tallow_cli.session.meeting import (
     check_relay,
     parting,
     prepare_link,
+    say_proxy,
     shake_hands_as_host,
     tell_failure,
     try_own_relays,
@@ -142,6 +143,7 @@ class Host:
             client = self._client = await SignalingClient.connect(
                 self.place.connect_url, timeout_s=self._settings.waits.connect_s
             )
+            say_proxy(client, self._emit)
             check_relay(client, self._settings.link)
         if self._code is not None:
             try:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
-from tallow_cli.errors import ServerRefused, ServerUnreachable
+from tallow_cli.errors import ServerRefused, ServerUnreachable, UnknownNameplate
 from tallow_cli.meeting.discovery import find
 from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.events import Notice, PeerAuthenticated, SessionEvent
@@ -16,6 +16,7 @@ from tallow_cli.session.meeting import (
     check_relay,
     parting,
     prepare_link,
+    say_proxy,
     shake_hands_as_joiner,
     tell_failure,
     told_of_failure,
@@ -73,15 +74,16 @@ async def _join_room(settings: ReceiveSettings, emit: Emit, stack: AsyncExitStac
         urls = [settings.server] if settings.server is not None else await find(code.nameplate, find_s)
         client = await SignalingClient.connect_any(urls, timeout_s=settings.waits.connect_s)
         stack.push_async_callback(client.close)
+        say_proxy(client, emit)
         check_relay(client, settings.link)
         while True:
             try:
                 # Whom discovery found may be busy with somebody who only came and went.
                 await client.join(code.nameplate, wait_s=give_up_at - loop.time())
             except ServerUnreachable as lost:
+                if settings.server is None:  # it went with the sender, whom somebody else had kept busy
+                    raise UnknownNameplate(code.nameplate, "any more") from lost
                 # It was there a moment ago: it is being restarted, or this machine has moved.
-                if settings.server is None:
-                    raise
                 client = await _come_back(settings.server, give_up_at, lost, emit)
                 stack.push_async_callback(client.close)
             else:

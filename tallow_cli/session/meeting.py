@@ -36,6 +36,7 @@ from tallow_cli.link.ice_servers import is_relay
 from tallow_cli.link.link import GatheredLink, IceServer, LinkOptions, LinkRole
 from tallow_cli.meeting.own_addresses import interface_index, own_addresses
 from tallow_cli.meeting.signaling_client import SignalingClient
+from tallow_cli.session.events import Notice, SessionEvent
 from tallow_cli.session.settings import MAX_WAIT_S, LinkSettings, ReceiveSettings, SendSettings, Waits
 
 ANSWER_S = (
@@ -123,6 +124,17 @@ def _own_addresses(settings: LinkSettings, reached_from: str | None = None) -> t
         return own_addresses(reached_from, interface=settings.interface)
     except BadOption as error:  # it was there when the command began
         raise NoPathError(error.problem) from error
+
+
+def say_proxy(client: SignalingClient, emit: Callable[[SessionEvent], None]) -> None:
+    """People who need a proxy expect it to carry the files too."""
+    if client.proxy is not None:
+        emit(
+            Notice(
+                f"The proxy at {client.proxy} carries the meeting alone; the data needs UDP, "
+                "or a relay that is reached over TCP without a proxy."
+            )
+        )
 
 
 def check_relay(client: SignalingClient, settings: LinkSettings) -> None:

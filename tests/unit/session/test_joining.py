@@ -111,3 +111,15 @@ async def test_a_receiver_gives_a_server_up_that_stays_away(sessions: Sessions) 
         receiver = sessions.receive(server=url, waits=Waits(find_s=1.5))
         await asyncio.sleep(0.5)
     assert isinstance(await receiver.failure(), ServerUnreachable)
+
+
+async def test_who_waited_for_a_sender_that_served_somebody_else_and_left_hears_that_nobody_is_there(
+    sessions: Sessions,
+) -> None:
+    """And not that a signaling server which it never named has stopped."""
+    sender = sessions.send(TextSource("x"))
+    ends = [sessions.receive(), sessions.receive()]
+    tasks = [end.task for end in ends if end.task is not None]
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    await sender.done()
+    assert [type(each) for each in outcomes if isinstance(each, BaseException)] == [UnknownNameplate]
