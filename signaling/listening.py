@@ -21,9 +21,24 @@ async def resolved(hosts: list[str]) -> list[SocketAddress]:
         if host == "":
             found.append(EVERY_ADDRESS)
             continue
+        if (zoned := zoned_address(host)) is not None:
+            found.append((socket.AF_INET6, (zoned[0], 0, 0, zoned[1])))
+            continue
         answers = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         found.extend((family, address) for family, _type, _protocol, _name, address in answers)
     return list(dict.fromkeys(found))
+
+
+def zoned_address(host: str) -> tuple[str, int] | None:
+    """Address and number of the interface of an IPv6 address with a zone, by name or number (RFC 4007 section 11). None
+    for any other host. uvloop's `getaddrinfo` loses the zone.
+
+    Raises OSError for a zone this machine does not have.
+    """
+    address, percent, zone = host.partition("%")
+    if not percent or ":" not in address:
+        return None
+    return address, int(zone) if zone.isascii() and zone.isdigit() else socket.if_nametoindex(zone)
 
 
 def why_not(host: str, port: int, error: OSError) -> str:

@@ -15,8 +15,9 @@ import socket
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-from aiohappyeyeballs import start_connection
+from aiohappyeyeballs import AddrInfoType, start_connection
 
+from signaling.listening import zoned_address
 from signaling.lossy_tcp import stay_impatient
 
 ATTEMPT_DELAY_S = 0.25  # RFC 8305 section 8 recommends it
@@ -33,9 +34,14 @@ async def dial(host: str, port: int) -> socket.socket:
     Raises OSError: socket.gaierror for a name nobody knows, else what the attempts met.
     """
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    zoned = zoned_address(host)
+    found: list[AddrInfoType]
+    if zoned is not None:
+        found = [(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (zoned[0], port, 0, zoned[1]))]
+    else:
+        found = list(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     connected = await hedged(
-        lambda: start_connection(list(found), happy_eyeballs_delay=ATTEMPT_DELAY_S, interleave=1),
+        lambda: start_connection(found, happy_eyeballs_delay=ATTEMPT_DELAY_S, interleave=1),
         HEDGES_S,
         socket.socket.close,
     )

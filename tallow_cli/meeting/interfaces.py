@@ -15,6 +15,11 @@ class Interface:
 
     name: str
     addresses: tuple[AddressInNetwork, ...]
+    index: int = 0  # the system's number of it, by which its calls for IPv6 multicast name it; 0: not known
+
+    @property
+    def has_ipv6(self) -> bool:
+        return any(each.version == 6 for each in self.addresses)
 
     @property
     def ipv4(self) -> str | None:
@@ -34,17 +39,28 @@ def interfaces(named: tuple[str, ...] | None = None) -> tuple[Interface, ...]:
         else:
             chosen = not any(each.ip.is_loopback for each in addresses)
         if chosen and addresses:
-            found.append(Interface(adapter.name, addresses))
+            found.append(Interface(adapter.name, addresses, adapter.index or 0))
     return tuple(found)
 
 
 def neighbours_addresses() -> list[str]:
-    """Those of this machine by which its neighbours can name it, IPv4 first."""
-    found = [each.ip for interface in interfaces() for each in interface.addresses]
+    """Those of this machine by which its neighbours can name it: IPv4, then IPv6, then link-local ones with the zone
+    that they are in here.
+    """
+    near = interfaces()
+    found = [each.ip for interface in near for each in interface.addresses]
     usable = sorted(
         (ip for ip in found if is_for_neighbours(ip) and is_usable(ip)), key=lambda ip: ip.version
     )
-    return [str(ip) for ip in usable]
+    return [
+        *map(str, usable),
+        *(f"{ip}%{interface.name}" for interface in near for ip in link_local_in(interface)),
+    ]
+
+
+def link_local_in(interface: Interface) -> list[Address]:
+    """Its IPv6 link-local addresses, which every network card with IPv6 has."""
+    return [each.ip for each in interface.addresses if each.version == 6 and each.ip.is_link_local]
 
 
 def is_for_neighbours(address: Address) -> bool:

@@ -16,19 +16,26 @@ import ipaddress
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tallow_cli.meeting.dns_message import MAX_MESSAGE_BYTES, Service, answer, asks_for, questions_untrusted
-from tallow_cli.meeting.interfaces import Interface, interfaces, is_for_neighbours, is_usable
+from tallow_cli.meeting.interfaces import (
+    Interface,
+    interfaces,
+    is_for_neighbours,
+    is_usable,
+    link_local_in,
+)
 from tallow_cli.meeting.server_url import server_url
 
 if TYPE_CHECKING:
     from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 SERVICE_TYPE = "_tallow._tcp.local."
-GROUP, PORT = "224.0.0.251", 5353
+GROUP, GROUP_IPV6, PORT = "224.0.0.251", "ff02::fb", 5353
 TTL_S = 120  # RFC 6762 section 10, for records that hold a host's name
 ANSWER_INTERVAL_S = 1.0  # RFC 6762 section 6: no record more often on one interface
 RESCAN_S = 5.0  # for interfaces that came and went: a laptop changes its network while it waits
@@ -36,6 +43,7 @@ MAX_ADDRESSES = 16  # believed of one answer
 QUERY_S = 3.0  # zeroconf asks at once and then every second
 RETRY_PAUSE_S = 0.25
 _READS = 16  # datagrams taken in one turn of the loop
+_IPV6_MULTICAST_ALL = 29  # <linux/in6.h>
 _IP_MULTICAST_ALL = 49  # <linux/in.h>: what other sockets have joined is not for this one
 
 
@@ -64,33 +72,47 @@ class _Responder:
         self._port = port
         self._named = None if named is None else tuple(named)
         self._public = public
-        self._ears: dict[Interface, _Ear] = {}
+        self._ears: dict[Interface, list[_Ear]] = {}
 
     def follow_interfaces(self) -> bool:
         """Listen on those there are now; whether there is one."""
         present = set(interfaces(self._named))
         for interface in set(self._ears) - present:
-            self._ears.pop(interface).close()
+            _close(self._ears.pop(interface))
         for interface in present - set(self._ears):
-            service = self._service(interface)
-            if interface.ipv4 is not None and service.addresses:
-                try:
-                    self._ears[interface] = _Ear(interface.ipv4, service)
-                except OSError as error:
-                    self.problem = error
+            if ears := self._ears_on(interface):
+                self._ears[interface] = ears
         return bool(self._ears)
 
     def close(self) -> None:
-        for ear in self._ears.values():
-            ear.close()
+        for ears in self._ears.values():
+            _close(ears)
         self._ears.clear()
+
+    def _ears_on(self, interface: Interface) -> list[_Ear]:
+        """One for each family that the interface has: a network may carry either alone."""
+        service = self._service(interface)
+        if not service.addresses:
+            return []
+        ears = []
+        groups: list[tuple[str, Callable[[], socket.socket]]] = []
+        if interface.ipv4 is not None:
+            groups.append((GROUP, partial(_ipv4_socket, interface.ipv4)))
+        if interface.has_ipv6 and interface.index:
+            groups.append((GROUP_IPV6, partial(_ipv6_socket, interface.index)))
+        for group, made in groups:
+            try:
+                ears.append(_Ear(made(), group, service))
+            except OSError as error:
+                self.problem = error
+        return ears
 
     def _service(self, interface: Interface) -> Service:
         told = [each.ip for each in interface.addresses if is_usable(each.ip)]
         if self._named is not None:
             told = [ip for ip in told if str(ip) in self._named]
         elif not self._public:
-            told = [ip for ip in told if is_for_neighbours(ip)]
+            told = [ip for ip in told if is_for_neighbours(ip)] + link_local_in(interface)
         return Service(
             name=f"{self._nameplate}.{SERVICE_TYPE}",
             host=f"tallow-{self._nameplate}.local.",
@@ -100,14 +122,15 @@ class _Responder:
 
 
 class _Ear:
-    """Hears the questions on one interface and answers there. Raises OSError where it cannot be made."""
+    """Hears the questions to a group on one interface and answers there. Takes over the socket."""
 
-    def __init__(self, interface: str, service: Service) -> None:
+    def __init__(self, heard: socket.socket, group: str, service: Service) -> None:
         self._service = service
         self._answer = answer(service, TTL_S)
         self._answered_at: float | None = None
         self._loop = asyncio.get_running_loop()
-        self._socket = _multicast_socket(interface)
+        self._socket = heard
+        self._group = group
         self._loop.add_reader(self._socket.fileno(), self._readable)
 
     def close(self) -> None:
@@ -131,13 +154,18 @@ class _Ear:
 
     def _send(self, message: bytes) -> None:
         with suppress(OSError):  # the interface may have gone; who asked asks again
-            self._socket.sendto(message, (GROUP, PORT))
+            self._socket.sendto(message, (self._group, PORT))
 
 
-def _multicast_socket(interface: str) -> socket.socket:
-    """A socket that hears the group on one interface and speaks to it there."""
-    ours = socket.inet_aton(interface)
-    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+def _close(ears: Sequence[_Ear]) -> None:
+    for ear in ears:
+        ear.close()
+
+
+@contextmanager
+def _shared_socket(family: socket.AddressFamily) -> Iterator[socket.socket]:
+    """A socket whose port others may have too; closed if what is done with it fails."""
+    made = socket.socket(family, socket.SOCK_DGRAM)
     try:
         made.setblocking(False)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -145,6 +173,16 @@ def _multicast_socket(interface: str) -> socket.socket:
         # interface would have it; SO_REUSEADDR is enough there.
         if sys.platform != "linux" and hasattr(socket, "SO_REUSEPORT"):
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        yield made
+    except OSError:
+        made.close()
+        raise
+
+
+def _ipv4_socket(interface: str) -> socket.socket:
+    """A socket that hears the group on the interface with this address and speaks to it there. Raises OSError."""
+    ours = socket.inet_aton(interface)
+    with _shared_socket(socket.AF_INET) as made:
         if sys.platform == "linux":
             made.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
         # Bound to the group, it takes no unicast datagram from the other responders of this machine.
@@ -157,10 +195,22 @@ def _multicast_socket(interface: str) -> socket.socket:
         made.setsockopt(
             socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1
         )  # another user of this machine may ask
-    except OSError:
-        made.close()
-        raise
-    return made
+        return made
+
+
+def _ipv6_socket(index: int) -> socket.socket:
+    """As `_ipv4_socket`, on the interface of this number (RFC 3493 section 5.2)."""
+    with _shared_socket(socket.AF_INET6) as made:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if sys.platform == "linux":
+            made.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
+        made.bind((GROUP_IPV6 if sys.platform == "linux" else "", PORT, 0, index))
+        group = socket.inet_pton(socket.AF_INET6, GROUP_IPV6) + struct.pack("@I", index)
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 1)
+        return made
 
 
 async def resolve(nameplate: str, named: Sequence[str] | None) -> list[str]:
@@ -188,20 +238,34 @@ def _urls_untrusted(info: AsyncServiceInfo, near: Sequence[Interface]) -> list[s
     """
     if not info.port:
         return []
-    parsed = [ipaddress.ip_address(text) for text in info.parsed_addresses()[:MAX_ADDRESSES]]
+    parsed = [ipaddress.ip_address(text) for text in info.parsed_scoped_addresses()[:MAX_ADDRESSES]]
     networks = [each.network for interface in near for each in interface.addresses if each.network.prefixlen]
     usable = [a for a in parsed if is_usable(a) and any(a in network for network in networks)]
     usable.sort(key=lambda a: a.version)
-    return [server_url(str(address), info.port) for address in usable]
+    indexes = {str(interface.index) for interface in near if interface.has_ipv6}
+    zoned = [
+        a
+        for a in parsed
+        if isinstance(a, ipaddress.IPv6Address) and a.is_link_local and a.scope_id in indexes
+    ]
+    return [server_url(str(address), info.port) for address in (*usable, *zoned)]
 
 
 @asynccontextmanager
 async def _zeroconf(named: Sequence[str] | None) -> AsyncIterator[AsyncZeroconf]:
     """Raises OSError, also for what zeroconf has errors of its own."""
-    from zeroconf import Error, InterfaceChoice
+    from zeroconf import Error, InterfaceChoice, IPVersion
     from zeroconf.asyncio import AsyncZeroconf
 
-    mdns = AsyncZeroconf(interfaces=InterfaceChoice.All if named is None else list(named))
+    if named is not None:
+        mdns = AsyncZeroconf(interfaces=list(named))
+    else:
+        near = interfaces()
+        has_ipv4, has_ipv6 = any(each.ipv4 for each in near), any(each.has_ipv6 for each in near)
+        both = IPVersion.All if has_ipv4 else IPVersion.V6Only
+        mdns = AsyncZeroconf(
+            interfaces=InterfaceChoice.All, ip_version=both if has_ipv6 else IPVersion.V4Only
+        )
     try:
         yield mdns
     except Error as error:

@@ -108,7 +108,7 @@ def service(nameplate: str, *addresses: str) -> Service:
 @contextmanager
 def listening() -> Iterator[Callable[[], list[bytes]]]:
     """What is said on the group meanwhile."""
-    with mdns._multicast_socket(LOOPBACK[0]) as ear:
+    with mdns._ipv4_socket(LOOPBACK[0]) as ear:
 
         def heard() -> list[bytes]:
             found = []

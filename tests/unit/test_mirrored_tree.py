@@ -67,7 +67,6 @@ ELSEWHERE = {
     "webrtc/dtls_batch.py": ("unit/webrtc/test_turbo_sctp.py", "a transport is tested between two ends"),
     "signaling/listener.py": ("e2e/test_signaling_wire.py", "real sockets"),
     "signaling/gate.py": ("security/test_signaling_server_limits.py", "real sockets, hostile clients"),
-    "signaling/listening.py": ("e2e/test_signaling_wire.py", "real sockets"),
     "signaling/server.py": ("e2e/test_signaling_wire.py", "real sockets"),
     "signaling/stun_sockets.py": ("e2e/test_stun_server.py", "real sockets"),
 }
