@@ -2,7 +2,8 @@
 
     TallowError
     ├── UsageError            2    BadOption  InvalidCode  InputNeeded  HiddenInHome  NameplateTaken
-    ├── SignalingError        3    ServerUnreachable (NothingListens)  ServerRefused  ServerProtocolError
+    ├── SignalingError        3    ServerUnreachable (NothingListens)  SenderUnreachable  ServerRefused
+    │                              ServerProtocolError
     ├── NoPeerError           4    PeerNeverCame  UnknownNameplate
     ├── WrongCodeError        5    ProofNotTaken
     ├── NoPathError           6    NoNetwork  NoRelay
@@ -67,6 +68,7 @@ from tallow_cli.errors.meeting import (
     NothingListens,
     PeerNeverCame,
     ProofNotTaken,
+    SenderUnreachable,
     ServerProtocolError,
     ServerRefused,
     ServerUnreachable,
@@ -129,6 +131,7 @@ __all__ = [
     "RefusedError",
     "ReportExists",
     "ReportMissing",
+    "SenderUnreachable",
     "ServerProtocolError",
     "ServerRefused",
     "ServerUnreachable",

@@ -24,6 +24,19 @@ class NothingListens(ServerUnreachable):
     """The machine is there, and says that no program listens at that port."""
 
 
+class SenderUnreachable(SignalingError):
+    """Discovery found the sender, and its own server does not answer."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(
+            f"The sender was found at {url} and cannot be reached there ({reason}): a firewall on its machine or in "
+            "the network lets no connection in. Have it let in one port and send with that --port, or name a server "
+            "that both can reach with --server."
+        )
+        self.url = url
+        self.reason = reason
+
+
 class ServerRefused(SignalingError):
     """The server answered, and said no (a limit, an unsupported version)."""
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
-from tallow_cli.errors import ServerRefused, ServerUnreachable, UnknownNameplate
+from tallow_cli.errors import SenderUnreachable, ServerRefused, ServerUnreachable, UnknownNameplate
 from tallow_cli.meeting.discovery import find
 from tallow_cli.meeting.signaling_client import SignalingClient
 from tallow_cli.session.events import Notice, PeerAuthenticated, SessionEvent
@@ -72,7 +72,12 @@ async def _join_room(settings: ReceiveSettings, emit: Emit, stack: AsyncExitStac
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + find_s
         urls = [settings.server] if settings.server is not None else await find(code.nameplate, find_s)
-        client = await SignalingClient.connect_any(urls, timeout_s=settings.waits.connect_s)
+        try:
+            client = await SignalingClient.connect_any(urls, timeout_s=settings.waits.connect_s)
+        except ServerUnreachable as error:
+            if settings.server is not None:
+                raise
+            raise SenderUnreachable(error.url, error.reason) from error
         stack.push_async_callback(client.close)
         say_proxy(client, emit)
         check_relay(client, settings.link)

@@ -1,4 +1,4 @@
-"""Two machines on a network that carries IPv6 alone find each other with nothing named, and carry a file."""
+"""Two machines on one network, of IPv6 alone: they find each other with nothing named, whatever the firewalls."""
 
 from __future__ import annotations
 
@@ -78,3 +78,34 @@ def test_the_address_that_is_printed_for_who_cannot_find_it_works(sh: Shell) -> 
         sh.within = on_b
         receiver = sh.start("recv", code["code"], "--yes", "-o", "in/", "--server", code["reachable_as"])
         assert (receiver.wait(), sender.wait()) == (0, 0), receiver.report() + sender.report()
+
+
+NO_TCP_IN = """
+table inet wall {
+    chain input { type filter hook input priority 0; iif lo accept; meta l4proto tcp ct state new drop; }
+}
+"""
+
+
+def test_a_sender_that_lets_no_tcp_in_is_found_and_the_receiver_says_what_helps(sh: Shell) -> None:
+    sh.environment.pop("TALLOW_NO_MDNS", None)
+    elsewhere = sh.directory / "another"
+    elsewhere.mkdir(mode=0o700)
+    with two_hosts("fd00:7") as (on_a, on_b):
+        subprocess.run([*on_a, "nft", "-f", "-"], input=NO_TCP_IN, text=True, check=True)
+        sh.within = on_a
+        sender = sh.start("send", "--text", "x", "--json")
+        code = sender.wait_event("code")["code"]
+        sh.within = on_b
+        receiver = sh.start("recv", code, "--yes", XDG_RUNTIME_DIR=str(elsewhere))
+        assert receiver.wait() == 3
+        assert "The sender was found at ws://[fd00:7::1]:" in receiver.error_text
+        assert "--port" in receiver.error_text
+        sh.start("serve", "--host", "fd00:7::2", "--port", "8765")
+        server = ("--server", "ws://[fd00:7::2]:8765")
+        sh.within = on_a
+        again = sh.start("send", "--text", "x", "--json", *server)
+        code = again.wait_event("code")["code"]
+        sh.within = on_b
+        receiver = sh.start("recv", code, "--yes", *server)
+        assert (receiver.wait(), again.wait()) == (0, 0), receiver.report() + again.report()
