@@ -20,7 +20,7 @@ from tallow_cli.store.filesystem import NOT_SUPPORTED, Data
 from tallow_cli.store.limits import ReceiveLimits
 from tallow_cli.store.page_cache import LARGE_FILE_BYTES
 from tallow_cli.store.receive_root import ReceiveRoot, Standing, temporary_name
-from tallow_cli.store.sparse import SparseLayout
+from tallow_cli.store.sparse import SparseLayout, set_whole_length
 
 ALLOCATE_FROM: Final = 256 * 1024  # below, reserving costs a call and saves nothing
 # Without the hint the kernel gathers for up to 30 s, and the fsync at the end waits for all of it: 384 MiB at
@@ -300,7 +300,7 @@ class PartialFile:
         if self._in_base is not None:
             self._begin_copying()
         if self._layout is not None:
-            filesystem.set_length(self._fd, self._layout.length)
+            set_whole_length(filesystem, self._fd, self._layout.length)
         elif self.size is not None and self.size >= ALLOCATE_FROM:
             filesystem.allocate(self._fd, self.size)
 
@@ -313,7 +313,7 @@ class PartialFile:
             return
         self.open_base()
         if self._root.filesystem.clone(self._base_fd, self._fd):
-            self._root.filesystem.set_length(self._fd, self.size)
+            set_whole_length(self._root.filesystem, self._fd, self.size)
             self._copied += [*(self._in_base or ())]
             self._in_base = None
 
@@ -344,7 +344,7 @@ class PartialFile:
             raise OSError(errno.ESTALE, "another file took the place of the unfinished one")
         length = self.size if self._layout is None else self._layout.length
         if length is not None and (status.st_size > length or self._layout is not None):
-            filesystem.set_length(fd, length)
+            set_whole_length(filesystem, fd, length)
         if self._layout is None and length is not None and length >= ALLOCATE_FROM:
             filesystem.allocate(fd, length)
         self._identity = filesystem.identity(fd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from tallow_cli.offer.manifest import Entry
+from tallow_cli.store.filesystem import NOT_SUPPORTED, Filesystem
 
 
 class SparseLayout:
@@ -40,3 +41,21 @@ class SparseLayout:
 def layout_of(entry: Entry) -> SparseLayout | None:
     """None for a file without holes."""
     return SparseLayout(entry) if entry.holes else None
+
+
+def set_whole_length(filesystem: Filesystem, fd: int, length: int) -> None:
+    """Give a file its whole length, holes and all. Raises OSError.
+
+    Where no file can be lengthened without writing (FAT, some network mounts), its last byte is written: what lies
+    before that reads as zeros (POSIX, write()), and a file system without holes fills it in.
+    """
+    try:
+        filesystem.set_length(fd, length)
+    except OSError as problem:
+        if problem.errno not in NOT_SUPPORTED:
+            raise
+        there = filesystem.status(fd).st_size
+        if there > length:
+            raise
+        if there < length and filesystem.write(fd, length - 1, b"\0") != 1:
+            raise

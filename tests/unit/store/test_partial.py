@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from collections.abc import Iterator
@@ -10,12 +11,14 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from tallow_cli.offer.manifest import Entry, EntryKind, pack_holes
 from tallow_cli.offer.names import SafePath, check_manifest_names
 from tallow_cli.ranges import RangeSet
 from tallow_cli.store.filesystem import DirFdFilesystem
 from tallow_cli.store.limits import ReceiveLimits
 from tallow_cli.store.partial import PartialFile
 from tallow_cli.store.receive_root import ReceiveRoot
+from tallow_cli.store.sparse import SparseLayout
 from tests.support.disk import file_entry, files
 
 DATA = random.Random(3).randbytes(100_000)
@@ -167,3 +170,66 @@ def test_what_is_out_of_order_is_hashed_in_steps(root: ReceiveRoot, path: SafePa
     assert steps == 4, "twice as much as was written with the write, and the rest in steps"
     assert partial.digest() == digest(DATA)
     partial.discard()
+
+
+class NoLengthening(DirFdFilesystem):
+    """Where ftruncate(2) makes no file longer (FAT, some network mounts)."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def set_length(self, fd: int, size: int) -> None:
+        if size > os.fstat(fd).st_size:
+            raise OSError(self.code, os.strerror(self.code))
+        super().set_length(fd, size)
+
+
+@pytest.mark.parametrize("holes", [((0, 4096), (9000, 20000)), ((100, 300),), ((0, 20000),)])
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_with_holes_gets_its_length_where_no_file_can_be_lengthened(
+    tmp_path: Path, path: SafePath, code: int, holes: tuple[tuple[int, int], ...]
+) -> None:
+    layout = SparseLayout(Entry("s", EntryKind.FILE, 20000, packed_holes=pack_holes(holes)))
+    size = 20000 - sum(end - start for start, end in holes)
+    root = ReceiveRoot(str(tmp_path), NoLengthening(code))
+    partial = PartialFile(root, path, size, layout)
+    partial.open()
+    if size:
+        partial.write(0, memoryview(b"x" * size))
+    content = bytearray(b"x" * 20000)
+    for start, end in holes:
+        content[start:end] = bytes(end - start)
+    assert Path(partial.absolute_path).read_bytes() == content
+    partial.discard()
+    root.close()
+
+
+def test_a_file_with_holes_left_short_is_lengthened_without_harm_to_what_it_has(
+    tmp_path: Path, path: SafePath
+) -> None:
+    layout = SparseLayout(Entry("s", EntryKind.FILE, 100, packed_holes=pack_holes(((10, 20), (60, 100)))))
+    root = ReceiveRoot(str(tmp_path), NoLengthening(errno.EPERM))
+    for length in (50, 100):
+        left = tmp_path / f"left{length}"
+        left.write_bytes(b"d" * 10 + bytes(10) + b"d" * (length - 20))
+        left.chmod(0o600)
+        partial = PartialFile(root, path, 50, layout)
+        partial.adopt(left.name, RangeSet([(0, 10)]))
+        partial.open()
+        assert left.stat().st_size == 100
+        assert left.read_bytes()[:50] == b"d" * 10 + bytes(10) + b"d" * 30
+        assert left.read_bytes()[99:] == (b"d" if length == 100 else b"\0")
+        partial.discard()
+    root.close()
+
+
+def test_a_full_disk_is_not_taken_for_one_where_no_file_can_be_lengthened(
+    tmp_path: Path, path: SafePath
+) -> None:
+    layout = SparseLayout(Entry("s", EntryKind.FILE, 100, packed_holes=pack_holes(((10, 20),))))
+    root = ReceiveRoot(str(tmp_path), NoLengthening(errno.ENOSPC))
+    partial = PartialFile(root, path, 90, layout)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        partial.open()
+    partial.discard()
+    root.close()
