@@ -11,11 +11,11 @@ from tests.support.processes import Shell, shell
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Minutes of pairs of networks are for who asks for the lab."""
-    if "lab" not in config.option.markexpr and "matrix" not in config.option.markexpr:
-        skipped = pytest.mark.skip(reason="the whole matrix of NATs runs with `make test-lab`")
+    """What takes long in namespaces is for who asks for the lab: `make test` has twenty minutes for everything."""
+    if "lab" not in config.option.markexpr and "long_lab" not in config.option.markexpr:
+        skipped = pytest.mark.skip(reason="it takes long, and runs with `make test-lab`")
         for each in items:
-            if each.get_closest_marker("whole_matrix") is not None:
+            if each.get_closest_marker("long_lab") is not None:
                 each.add_marker(skipped)
 
 

@@ -17,6 +17,7 @@ WHY_NOT = missing(LONGER)
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.lab,
+    pytest.mark.long_lab,
     pytest.mark.skipif(WHY_NOT is not None, reason=f"an emulated link: {WHY_NOT}"),
 ]
 

@@ -191,6 +191,7 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
         yield Hosts(lab, opened)
 
 
+@pytest.mark.long_lab
 @in_the_lab
 def test_an_outage_of_up_to_30_s_is_survived(hosts: Hosts) -> None:
     pairs = [hosts.transfer("turbo"), hosts.transfer("aiortc", "--engine", "aiortc")]

@@ -21,6 +21,7 @@ WITHIN_S = 30.0
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.lab,
+    pytest.mark.long_lab,
     pytest.mark.skipif(WHY_NOT is not None, reason=f"an emulated link: {WHY_NOT}"),
 ]
 

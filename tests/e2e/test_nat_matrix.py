@@ -104,7 +104,7 @@ def test_some_pairs_with_the_servers_relay(tmp_path: Path) -> None:
     check(pairs, tmp_path, "turbo", Family.IPV4, has_relay=True)
 
 
-@pytest.mark.whole_matrix
+@pytest.mark.long_lab
 @pytest.mark.parametrize("has_relay", [False, True], ids=["without", "relay"])
 @pytest.mark.parametrize("family", [Family.IPV4, Family.IPV6])
 @pytest.mark.parametrize("engine", ["turbo", "aiortc"])

@@ -195,6 +195,7 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
         yield Hosts(lab, opened)
 
 
+@pytest.mark.long_lab
 @in_the_lab
 def test_a_link_that_was_down_for_longer_than_a_path_lasts_is_used_at_once(hosts: Hosts) -> None:
     pair = hosts.begin()
@@ -209,6 +210,7 @@ def test_a_link_that_was_down_for_longer_than_a_path_lasts_is_used_at_once(hosts
     pair.arrives(connections=2)
 
 
+@pytest.mark.long_lab
 @in_the_lab
 @pytest.mark.parametrize("how", ["the link is down", "packets are swallowed", "the address is taken away"])
 def test_an_outage_shorter_than_a_path_lasts_is_over_soon_after_it_is_over(hosts: Hosts, how: str) -> None:
@@ -260,6 +262,7 @@ def test_a_receiver_that_moves_to_another_address_notices_and_carries_on_at_once
     pair.arrives(connections=2)
 
 
+@pytest.mark.long_lab
 @in_the_lab
 def test_a_sender_that_moves_is_met_at_the_server_which_may_restart_meanwhile(hosts: Hosts) -> None:
     server = hosts.serve()
@@ -282,6 +285,7 @@ def test_a_sender_that_moves_is_met_at_the_server_which_may_restart_meanwhile(ho
 WHY_NO_NAT = nats.missing()
 
 
+@pytest.mark.long_lab
 @pytest.mark.lab
 @pytest.mark.skipif(WHY_NO_NAT is not None, reason=f"namespaces: {WHY_NO_NAT}")
 @pytest.mark.skipif(shutil.which("turnserver") is None, reason="coturn is not installed")
@@ -303,6 +307,7 @@ def test_an_end_that_moves_away_from_its_relay_notices_at_once(tmp_path: Path) -
         pair.arrives(connections=2)
 
 
+@pytest.mark.long_lab
 @pytest.mark.lab
 @pytest.mark.skipif(WHY_NO_NAT is not None, reason=f"namespaces: {WHY_NO_NAT}")
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ CONNECTS = 3
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.lab,
+    pytest.mark.long_lab,
     pytest.mark.skipif(WHY_NOT is not None, reason=f"an emulated link: {WHY_NOT}"),
 ]
 RELAYED = pytest.mark.skipif(shutil.which("turnserver") is None, reason="coturn is not installed")
