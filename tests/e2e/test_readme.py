@@ -203,6 +203,7 @@ RUN_BY: dict[str, Callable[[Shell, Path], None]] = {
     "tallow bench --runs 3 --fail-below 80": bench("--runs", "3", "--fail-below", "80"),
     "tallow serve": serving(),
     "tallow serve --host 0.0.0.0": serving("--host", "0.0.0.0"),
+    "tallow serve --relay": serving("--relay"),
 }
 
 
