@@ -165,6 +165,9 @@ def test_a_core_that_others_have(sh: Shell, robbed: str) -> None:
     assert_both_say(f"{robbed}-cpu", *ends)
 
 
+MUCH_FREE = 0.7  # of a core, to the emulated path's tests: two ends and the emulator share two
+
+
 def over(profile: Profile, sh: Shell, size: int, seconds: float, *options: str) -> tuple[Tallow, Tallow]:
     with lab(profile) as hosts:
         (sh.directory / "payload").write_bytes(os.urandom(size))
@@ -192,7 +195,11 @@ def over(profile: Profile, sh: Shell, size: int, seconds: float, *options: str) 
 def test_a_path_that_is_full_or_loses_or_is_long(
     sh: Shell, profile: Profile, cause: str, after_s: float
 ) -> None:
-    assert_both_say(cause, *over(profile, sh, 24 * MiB, 6, *()), after_s=after_s)
+    free_before = min(map(free_share, range(os.cpu_count() or 1)))
+    ends = over(profile, sh, 24 * MiB, 6)
+    if min(free_before, *map(free_share, range(os.cpu_count() or 1))) < MUCH_FREE:
+        pytest.skip("other programs have the cores, and what is short of one says so")
+    assert_both_say(cause, *ends, after_s=after_s)
 
 
 @pytest.mark.parametrize("stopped", ["sender", "receiver"])
